@@ -1,0 +1,86 @@
+"""Who the user is, and what they may do, as the configured auth manager says."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlencode
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.models.dag import DagModel
+from jwt import InvalidTokenError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.settings import base_url
+
+TOKEN_COOKIE = COOKIE_NAME_JWT_TOKEN
+
+__all__ = [
+    "TOKEN_COOKIE",
+    "BaseUser",
+    "actor",
+    "clearable_dag_ids",
+    "login_url",
+    "may_clear",
+    "may_read",
+    "user_from_token",
+]
+
+
+def user_from_token(token: str) -> BaseUser | None:
+    """Return the user of a JWT of Airflow's, or ``None`` when it is invalid, expired or revoked."""
+    try:
+        return asyncio.run(get_auth_manager().get_user_from_token(token))
+    except InvalidTokenError:
+        return None
+
+
+def actor(user: BaseUser) -> Actor:
+    """Return how the user stands in the audit log."""
+    return Actor(id=str(user.get_id()), name=str(user.get_name()))
+
+
+def may_clear(dag_id: str, user: BaseUser) -> bool:
+    """Whether the user may clear task instances of the DAG: what Airflow's clear endpoint asks."""
+    return bool(
+        get_auth_manager().is_authorized_dag(
+            method="PUT", access_entity=DagAccessEntity.TASK_INSTANCE, details=_details(dag_id), user=user
+        )
+    )
+
+
+def may_read(dag_id: str, user: BaseUser) -> bool:
+    """Whether the user may see task instances of the DAG."""
+    return bool(
+        get_auth_manager().is_authorized_dag(
+            method="GET", access_entity=DagAccessEntity.TASK_INSTANCE, details=_details(dag_id), user=user
+        )
+    )
+
+
+def clearable_dag_ids(user: BaseUser, session: Session) -> list[str]:
+    """Return the DAGs in use whose task instances the user may clear, sorted.
+
+    ``get_authorized_dag_ids`` speaks of editing the DAG itself, so each is asked for its task instances too.
+    """
+    editable = get_auth_manager().get_authorized_dag_ids(user=user, method="PUT", session=session)
+    in_use = session.scalars(select(DagModel.dag_id).where(~DagModel.is_stale).order_by(DagModel.dag_id))
+    return [dag_id for dag_id in in_use if dag_id in editable and may_clear(dag_id, user)]
+
+
+def _details(dag_id: str) -> DagDetails:
+    return DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+
+
+def login_url(back_to: str) -> str:
+    """Return the login page that leads back to the absolute URL ``back_to``."""
+    url = str(get_auth_manager().get_url_login(next_url=back_to))
+    if "next=" not in url:
+        url += ("&" if "?" in url else "?") + urlencode({"next": back_to})
+    if url.startswith("/auth/"):
+        url = base_url() + url
+    return url

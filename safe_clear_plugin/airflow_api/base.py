@@ -1,0 +1,41 @@
+"""Airflow's database foundations, as Safe Clear uses them."""
+
+from __future__ import annotations
+
+from airflow import settings
+from airflow.models.base import StringID, _get_schema, naming_convention
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.db_manager import BaseDBManager
+from airflow.utils.sqlalchemy import UtcDateTime
+from sqlalchemy import Engine, MetaData, Table
+
+__all__ = [
+    "BaseDBManager",
+    "StringID",
+    "UtcDateTime",
+    "dag_run",
+    "engine",
+    "engine_url",
+    "new_metadata",
+    "task_instance",
+]
+
+task_instance: Table = TaskInstance.__table__
+dag_run: Table = DagRun.__table__
+
+
+def engine() -> Engine:
+    """Return the metadata DB's engine."""
+    found: Engine = settings.engine
+    return found
+
+
+def engine_url() -> str:
+    """Return the metadata DB's URL."""
+    return str(settings.SQL_ALCHEMY_CONN)
+
+
+def new_metadata() -> MetaData:
+    """Return metadata in Airflow's schema, with Airflow's names for constraints and indexes."""
+    return MetaData(schema=_get_schema(), naming_convention=naming_convention)

@@ -1,0 +1,114 @@
+"""Locking, clearing and reading back dag runs, on a session of the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance, clear_task_instances
+from airflow.utils.state import DagRunState
+from sqlalchemy import FromClause, Select, select
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.base import dag_run, task_instance
+
+TaskInstanceKey = tuple[str, str, int]
+
+
+def lock_runs(dag_id: str, run_pks: Sequence[int], run_ids: Sequence[str], session: Session) -> None:
+    """Lock dag runs by id, then all their task instances by key.
+
+    The scheduler takes the run first as well, so neither waits for the other in a circle;
+    ``clear_task_instances`` on its own locks the other way round. On PostgreSQL the run's lock is
+    ``FOR NO KEY UPDATE``, which lets foreign keys to the run be checked meanwhile.
+    """
+    session.execute(
+        select(dag_run.c.id)
+        .where(dag_run.c.id.in_(run_pks))
+        .order_by(dag_run.c.id)
+        .with_for_update(key_share=True)
+    ).all()
+    ti = task_instance
+    session.execute(
+        select(ti.c.id)
+        .where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids))
+        .order_by(ti.c.dag_id, ti.c.run_id, ti.c.task_id, ti.c.map_index)
+        .with_for_update()
+    ).all()
+
+
+def clear(planned_ids: Select[Any], *, reset_dag_runs: bool, on_latest: bool, session: Session) -> int:
+    """Hand the task instances with the ids that ``planned_ids`` selects to ``clear_task_instances``.
+
+    Returns how many there were. Loads them afresh, so that no object read before the locks is used.
+    """
+    wanted: FromClause = planned_ids.subquery()
+    task_instances = list(
+        session.scalars(
+            select(TaskInstance)
+            .join(wanted, TaskInstance.id == wanted.c[0])
+            .join(DagRun, (DagRun.dag_id == TaskInstance.dag_id) & (DagRun.run_id == TaskInstance.run_id))
+            .order_by(DagRun.id, TaskInstance.task_id, TaskInstance.map_index)
+            .execution_options(populate_existing=True)
+        )
+    )
+    clear_task_instances(
+        task_instances,
+        session,
+        dag_run_state=DagRunState.QUEUED if reset_dag_runs else False,
+        run_on_latest_version=on_latest,
+    )
+    session.flush()
+    return len(task_instances)
+
+
+def read_task_instances(
+    dag_id: str, run_ids: Sequence[str], session: Session
+) -> dict[TaskInstanceKey, dict[str, Any]]:
+    """Read what a plan speaks of, for every task instance of the runs, past the session's own objects."""
+    ti = task_instance
+    rows = session.execute(
+        select(
+            ti.c.run_id,
+            ti.c.task_id,
+            ti.c.map_index,
+            ti.c.id,
+            ti.c.state,
+            ti.c.try_number,
+            ti.c.max_tries,
+            ti.c.dag_version_id,
+        ).where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids))
+    )
+    return {
+        (row.run_id, row.task_id, row.map_index): {
+            "id": row.id,
+            "state": row.state,
+            "try_number": row.try_number,
+            "max_tries": row.max_tries,
+            "dag_version_id": row.dag_version_id,
+        }
+        for row in rows
+    }
+
+
+def read_runs(run_pks: Sequence[int], session: Session) -> dict[str, dict[str, Any]]:
+    """Read what a plan speaks of, for the dag runs with these ids, by run id."""
+    rows = session.execute(
+        select(
+            dag_run.c.run_id,
+            dag_run.c.state,
+            dag_run.c.clear_number,
+            dag_run.c.created_dag_version_id,
+            dag_run.c.bundle_version,
+        ).where(dag_run.c.id.in_(run_pks))
+    )
+    return {
+        row.run_id: {
+            "state": row.state,
+            "clear_number": row.clear_number,
+            "dag_version_id": row.created_dag_version_id,
+            "bundle_version": row.bundle_version,
+        }
+        for row in rows
+    }

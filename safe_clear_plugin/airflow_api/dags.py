@@ -1,0 +1,109 @@
+"""DAGs and their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from airflow.api_fastapi.common.dagbag import resolve_run_on_latest_version
+from airflow.models import taskinstance as airflow_taskinstance
+from airflow.models.dag import DagModel
+from airflow.models.dag_version import DagVersion
+from airflow.models.dagbag import DBDagBag
+from airflow.models.serialized_dag import SerializedDagModel
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+VERSIONLESS_RUNS_MOVE: bool = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
+"""Whether clearing moves a dag run without a DAG version to the latest (3.3), or leaves it (3.2)."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A DAG version with its deserialized DAG, which is ``None`` when the version has no serialized one."""
+
+    id: UUID
+    number: int
+    dag_hash: str
+    dag: Any
+
+    @cached_property
+    def task_ids(self) -> tuple[str, ...]:
+        """The task ids in the DAG's topological order, as its grid shows them."""
+        if self.dag is None:
+            return ()
+        return tuple(_in_order(self.dag.task_group))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a plan keeps of the version, to see later whether it changed."""
+        return {"id": str(self.id), "number": self.number, "hash": self.dag_hash}
+
+
+def _in_order(group: Any) -> Iterator[str]:
+    for child in group.topological_sort():
+        if hasattr(child, "task_id"):
+            yield child.task_id
+        else:
+            yield from _in_order(child)
+
+
+def get_dag_model(dag_id: str, session: Session) -> DagModel | None:
+    """Return the DAG's row, or ``None``."""
+    return session.get(DagModel, dag_id)
+
+
+def latest_version_id(dag_id: str, session: Session) -> UUID | None:
+    """Return the id of the DAG's latest version (``DagVersion.get_latest_version``)."""
+    version = DagVersion.get_latest_version(dag_id, session=session)
+    return version.id if version else None
+
+
+def load_versions(ids: Iterable[UUID], session: Session) -> dict[UUID, Version]:
+    """Load DAG versions by id, the DAG deserialized afresh."""
+    bag = DBDagBag(load_op_links=False)
+    versions = {}
+    for row in _version_rows(ids, session):
+        versions[row.id] = Version(
+            row.id, row.version_number, row.dag_hash or "", bag.get_dag(row.id, session)
+        )
+    return versions
+
+
+def changed_versions(known: Iterable[dict[str, Any]], session: Session) -> list[dict[str, Any]]:
+    """Return those of a plan's DAG versions that are gone or were rewritten in place since."""
+    by_id = {UUID(item["id"]): item for item in known}
+    now = {row.id: row.dag_hash for row in _version_rows(by_id, session)}
+    return [item for id_, item in by_id.items() if now.get(id_) != item["hash"]]
+
+
+def version_numbers(ids: Iterable[UUID], session: Session) -> dict[UUID, int]:
+    """Return the number that Airflow shows for each DAG version."""
+    return {row.id: row.version_number for row in _version_rows(ids, session)}
+
+
+def _version_rows(ids: Iterable[UUID], session: Session) -> Iterable[Any]:
+    return session.execute(
+        select(DagVersion.id, DagVersion.version_number, SerializedDagModel.dag_hash)
+        .outerjoin(SerializedDagModel, SerializedDagModel.dag_version_id == DagVersion.id)
+        .where(DagVersion.id.in_(list(ids)))
+    ).all()
+
+
+def runs_on_latest(asked: bool | None, dag_id: str, session: Session) -> bool:
+    """Decide ``run_on_latest_version`` as Airflow does: the request, the DAG, the configuration."""
+    return bool(resolve_run_on_latest_version(asked, dag_id, session))
+
+
+def has_bundle_versioning(version: Version) -> bool:
+    """Whether runs of this DAG version carry a bundle version."""
+    return version.dag is not None and not version.dag.disable_bundle_versioning
+
+
+def retries(version: Version) -> dict[str, int]:
+    """Return each task's ``retries``, which a clear adds to the tries made."""
+    if version.dag is None:
+        return {}
+    return {task_id: int(task.retries or 0) for task_id, task in version.dag.task_dict.items()}

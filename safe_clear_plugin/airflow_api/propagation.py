@@ -1,0 +1,106 @@
+"""Which tasks a clear takes: the matched ones, relatives, setups and teardowns, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from airflow.models.expandinput import NotFullyPopulated
+from airflow.models.taskinstance import find_relevant_relatives
+from airflow.serialization.definitions.mappedoperator import is_mapped
+from sqlalchemy.orm import Session
+
+Marker = tuple[str, int | None]
+"""A task id with one map index, or with ``None`` for all of them."""
+
+
+def with_relatives(dag: Any, matched: Iterable[str], *, upstream: bool, downstream: bool) -> dict[str, str]:
+    """Return task id → why, for the matched tasks and what comes along, for all map indexes.
+
+    Relatives of the matched tasks only, then the setups and teardowns of everything taken, as
+    ``post_clear_task_instances`` and ``SerializedDAG.clear`` add them.
+    """
+    wanted = set(matched)
+    why = {task_id: "matched" for task_id in dag.task_dict if task_id in wanted}
+    if upstream or downstream:
+        _add(why, _subset(dag, list(why), upstream=upstream, downstream=downstream))
+    _add(why, _subset(dag, list(why), upstream=False, downstream=False))
+    return why
+
+
+def with_mapped_relatives(
+    dag: Any, task_id: str, map_index: int, run_id: str, *, upstream: bool, downstream: bool, session: Session
+) -> dict[Marker, str]:
+    """Return marker → why for one map index of a task in one run, and what comes along.
+
+    Mirrors ``find_relevant_relatives``, once a direction, from the matched task only. Where the run has not
+    expanded a mapping, that function raises; the unexpanded task instance (map index -1) is taken instead.
+    """
+    chosen: dict[Marker, str] = {}
+    for direction, asked in (("upstream", upstream), ("downstream", downstream)):
+        if not asked:
+            continue
+        reason = f"{direction} of {task_id} [{map_index}]"
+        try:
+            found = find_relevant_relatives(
+                [], [(task_id, map_index)], direction=direction, dag=dag, run_id=run_id, session=session
+            )
+            markers = [item if isinstance(item, tuple) else (item, None) for item in found]
+        except NotFullyPopulated:
+            markers = list(_unexpanded_relatives(dag, task_id, upstream=direction == "upstream"))
+        for marker in markers:
+            chosen.setdefault(marker, reason)
+    whole = {task: why for (task, index), why in chosen.items() if index is None}
+    if task_id not in whole:
+        chosen = {(task_id, map_index): "matched", **chosen}
+    _drop_single_indexes_of(whole, chosen)
+    everything = {task: why for (task, _), why in chosen.items()}
+    taken = set(everything)
+    _add(everything, _subset(dag, list(everything), upstream=False, downstream=False))
+    chosen.update({(task, None): why for task, why in everything.items() if task not in taken})
+    return chosen
+
+
+def _drop_single_indexes_of(whole: dict[str, str], chosen: dict[Marker, str]) -> None:
+    for marker in [m for m in chosen if m[1] is not None and m[0] in whole]:
+        del chosen[marker]
+
+
+def _unexpanded_relatives(dag: Any, task_id: str, *, upstream: bool) -> Iterator[Marker]:
+    for relative in dag.get_task(task_id).get_flat_relatives(upstream=upstream):
+        in_mapping = is_mapped(relative) or relative.get_closest_mapped_task_group() is not None
+        yield relative.task_id, -1 if in_mapping else None
+
+
+def _add(why: dict[str, str], found: Iterable[tuple[str, str]]) -> None:
+    for task_id, reason in found:
+        why.setdefault(task_id, reason)
+
+
+def _subset(dag: Any, task_ids: list[str], *, upstream: bool, downstream: bool) -> Iterator[tuple[str, str]]:
+    """Yield what ``SerializedDAG.partial_subset`` takes beside ``task_ids``, without copying the DAG."""
+    given = set(task_ids)
+    for task_id in task_ids:
+        task = dag.get_task(task_id)
+        if downstream:
+            for relative in task.get_flat_relatives(upstream=False):
+                yield relative.task_id, f"downstream of {task_id}"
+                if relative.task_id not in given:
+                    yield from _setups_and_teardowns_of(relative)
+        if upstream:
+            for relative in task.get_upstreams_follow_setups():
+                yield relative.task_id, f"upstream of {task_id}"
+        else:
+            yield from _setups_and_teardowns_of(task)
+        if task.is_setup and not downstream:
+            for follower in task.downstream_list:
+                if follower.is_teardown:
+                    yield follower.task_id, f"teardown of {task_id}"
+
+
+def _setups_and_teardowns_of(task: Any) -> Iterator[tuple[str, str]]:
+    if task.is_setup or task.is_teardown:
+        return
+    for other in task.get_upstreams_only_setups_and_teardowns():
+        role = "teardown" if other.is_teardown else "setup"
+        yield other.task_id, f"{role} of {task.task_id}"

@@ -1,0 +1,27 @@
+"""Safe Clear's options and the Airflow options that it obeys."""
+
+from __future__ import annotations
+
+from airflow.configuration import conf
+
+SECTION = "safe_clear"
+
+
+def plan_ttl_minutes() -> int:
+    """Minutes that a plan may be confirmed."""
+    return int(conf.getint(SECTION, "plan_ttl_minutes"))
+
+
+def batch_size() -> int:
+    """Task instances in one clearing transaction, at most; a larger dag run is one transaction."""
+    return max(1, int(conf.getint(SECTION, "batch_size")))
+
+
+def base_url() -> str:
+    """Where users reach Airflow, without a trailing slash; a path alone when ``[api] base_url`` is unset."""
+    return str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
+
+
+def secret_key() -> str:
+    """The key that Airflow's web servers share, for signing."""
+    return str(conf.get_mandatory_value("api", "secret_key"))

@@ -1,0 +1,1 @@
+"""What a clear is, in plain values: no Airflow, no SQL, no clock."""

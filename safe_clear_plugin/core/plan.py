@@ -1,0 +1,117 @@
+"""A plan: what would be cleared, frozen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from safe_clear_plugin.core.findings import Finding
+from safe_clear_plugin.core.selection import Selection
+
+PlanStatus = Literal["ready", "applying", "applied", "stopped", "stale"]
+"""``ready`` may be confirmed; ``stopped`` cleared some runs and not others; ``stale`` cleared nothing."""
+
+Effect = Literal["clear", "terminate", "leave_out", "create", "restore", "remove"]
+"""What the clear does to a task instance.
+
+``clear`` and ``terminate`` are handed to Airflow; ``leave_out`` is matched but running and stays as it is;
+the other three come from a dag run's move to the latest DAG version.
+"""
+
+CLEARED_EFFECTS: tuple[Effect, ...] = ("clear", "terminate")
+MOVED_EFFECTS: tuple[Effect, ...] = ("create", "restore", "remove")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """A stored plan without its rows."""
+
+    id: str
+    status: PlanStatus
+    dag_id: str
+    selection: Selection
+    run_on_latest_version: bool
+    fingerprint: str
+    created_by: str
+    created_by_name: str
+    created_at: datetime
+    expires_at: datetime
+    task_instances: int
+    dag_runs: int
+    findings: tuple[Finding, ...] = ()
+    reason: str = ""
+    applied_by: str | None = None
+    applied_by_name: str | None = None
+    applied_at: datetime | None = None
+    finished_at: datetime | None = None
+    problem: dict[str, Any] | None = None
+
+    def expired(self, now: datetime) -> bool:
+        """Whether the plan can no longer be confirmed at ``now``."""
+        return self.status == "ready" and now >= self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A dag run as the plan saw it, and as it will be right after the clear."""
+
+    run_id: str
+    logical_date: datetime | None
+    run_after: datetime
+    run_type: str
+    state: str
+    after_state: str
+    task_instances: int
+    dag_version_id: str | None = None
+    after_dag_version_id: str | None = None
+    clear_number: int = 0
+    applied_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTaskInstance:
+    """A task instance as the plan saw it, and as it will be right after the clear.
+
+    ``id`` and ``try_number`` are ``None`` for one that the clear makes Airflow create.
+    """
+
+    run_id: str
+    task_id: str
+    map_index: int
+    id: str | None
+    state: str | None
+    try_number: int | None
+    effect: Effect
+    after_state: str | None
+    after_max_tries: int | None
+    after_dag_version_id: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """``count`` task instances (or dag runs) go from one state to another."""
+
+    before: str | None
+    after: str | None
+    effect: str
+    count: int
+
+
+@dataclass(slots=True)
+class FingerprintBuilder:
+    """Digest of everything that a plan promises, built row by row so that no plan is held in memory."""
+
+    _digest: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, rows: Iterable[Iterable[object]]) -> None:
+        """Add rows; their order and every value count."""
+        for row in rows:
+            self._digest.update(repr(tuple(str(value) for value in row)).encode())
+
+    def hexdigest(self) -> str:
+        """Return the fingerprint as 64 hexadecimal digits."""
+        return str(self._digest.hexdigest())

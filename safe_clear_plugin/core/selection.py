@@ -1,0 +1,123 @@
+"""What was asked for: the fields of a clear, as one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from datetime import date, datetime, time
+from typing import Any, Literal, get_args
+from zoneinfo import ZoneInfo
+
+DateField = Literal["logical_date", "run_after"]
+Running = Literal["leave_out", "terminate"]
+
+DATE_FIELDS: tuple[DateField, ...] = get_args(DateField)
+RUNNING_CHOICES: tuple[Running, ...] = get_args(Running)
+
+NO_STATE = "none"
+"""How the state of a task instance without one is written, as in Airflow's REST API."""
+
+RUNNING_STATES = ("running", "restarting")
+"""States whose task instances have a live process; ``running=leave_out`` keeps them out."""
+
+TASK_INSTANCE_STATES = (
+    NO_STATE,
+    "scheduled",
+    "queued",
+    "running",
+    "restarting",
+    "deferred",
+    "awaiting_input",
+    "up_for_retry",
+    "up_for_reschedule",
+    "success",
+    "failed",
+    "upstream_failed",
+    "skipped",
+    "removed",
+)
+RUN_STATES = ("queued", "running", "success", "failed")
+FINISHED_RUN_STATES = ("success", "failed")
+RUN_TYPES = (
+    "scheduled",
+    "manual",
+    "backfill",
+    "asset_triggered",
+    "operator_triggered",
+    "asset_materialization",
+)
+ONLY_FAILED = ("failed", "upstream_failed")
+ONLY_RUNNING = ("running",)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The task instances of one DAG that an operator asks to clear.
+
+    Both dates are aware and inclusive. Empty tuples and ``None`` mean "not restricted"; an empty
+    ``task_regex`` means whole runs. ``run_on_latest_version`` of ``None`` leaves the choice to the DAG
+    and to Airflow's configuration.
+    """
+
+    dag_id: str
+    task_regex: str = ""
+    run_id: tuple[str, ...] = ()
+    date_field: DateField = "logical_date"
+    date_from: datetime | None = None
+    date_to: datetime | None = None
+    timezone: str = "UTC"
+    run_type: tuple[str, ...] = ()
+    run_state: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+    map_index: int | None = None
+    include_upstream: bool = False
+    include_downstream: bool = False
+    include_past: bool = False
+    include_future: bool = False
+    exclude_task_id: tuple[str, ...] = ()
+    running: Running = "leave_out"
+    run_on_latest_version: bool | None = None
+    reset_dag_runs: bool = True
+
+    @property
+    def has_dates(self) -> bool:
+        """Whether at least one bound of the date range is given."""
+        return self.date_from is not None or self.date_to is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the selection as JSON values, dates in ISO 8601."""
+        values = asdict(self)
+        for name in ("date_from", "date_to"):
+            values[name] = values[name].isoformat() if values[name] else None
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Selection:
+        """Rebuild a selection from :meth:`to_json`."""
+        known = {field.name for field in fields(cls)}
+        kept: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known
+        }
+        for name in ("date_from", "date_to"):
+            if kept.get(name):
+                kept[name] = datetime.fromisoformat(kept[name])
+        return cls(**kept)
+
+
+def parse_moment(text: str, zone: ZoneInfo, *, end: bool) -> datetime:
+    """Read a date or a date with a time, in ``zone`` unless it carries an offset of its own.
+
+    A date alone is its first moment or, with ``end``, its last one. Where a clock change makes a time
+    ambiguous, the reading that widens the range is taken: the earlier one, or with ``end`` the later one.
+
+    :raises ValueError: when ``text`` is no ISO 8601 date or time
+    """
+    text = text.strip()
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+    else:
+        moment = datetime.combine(day, time.max if end else time.min)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone, fold=1 if end else 0)
+    return moment

@@ -1,0 +1,64 @@
+"""Registers Safe Clear with Airflow: the view, and its places in the React UI."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+
+NAME = "Safe Clear"
+PLACES = {
+    "nav": "",
+    "dag": "?dag_id={DAG_ID}",
+    "dag_run": "?dag_id={DAG_ID}&run_id={RUN_ID}",
+    "task": "?dag_id={DAG_ID}&task_id={TASK_ID}",
+    "task_instance": "?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}",
+}
+"""Where the page stands in Airflow's UI, and what is filled in there; the UI replaces the braces."""
+
+
+class _Views:
+    """The Flask-AppBuilder views, imported when Airflow's web server first asks for them.
+
+    Every Airflow component loads plugins; only the web server needs Flask.
+    """
+
+    def __get__(self, instance: object, owner: type | None = None) -> list[dict[str, Any]]:
+        from safe_clear_plugin.web.views import SafeClearView  # noqa: PLC0415
+
+        return [{"view": SafeClearView()}]
+
+
+class _ExternalViews:
+    """The page's places in the React UI, made once the base URL is known.
+
+    The same list each time: Airflow takes colliding routes out of it.
+    """
+
+    def __init__(self) -> None:
+        self._views: list[dict[str, Any]] | None = None
+
+    def __get__(self, instance: object, owner: type | None = None) -> list[dict[str, Any]]:
+        if self._views is None:
+            from safe_clear_plugin.airflow_api.settings import base_url  # noqa: PLC0415
+
+            page = f"{base_url()}/pluginsv2/safe_clear/"
+            self._views = [
+                {
+                    "name": NAME,
+                    "href": page + query,
+                    "destination": place,
+                    "url_route": "safe_clear" if place == "nav" else f"safe_clear_{place}",
+                    **({"category": "browse"} if place == "nav" else {}),
+                }
+                for place, query in PLACES.items()
+            ]
+        return self._views
+
+
+class SafeClearPlugin(AirflowPlugin):
+    """The pages of Safe Clear, and their places in Airflow's UI."""
+
+    name = "safe_clear"
+    appbuilder_views: ClassVar[Any] = _Views()
+    external_views: ClassVar[Any] = _ExternalViews()

@@ -1,0 +1,1 @@
+"""Preview and apply: short recipes over the layers below."""

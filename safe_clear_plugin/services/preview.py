@@ -1,0 +1,286 @@
+"""From a selection to a stored plan. Reads Airflow's tables, writes only Safe Clear's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import re2
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api import dags, propagation, runs, settings, version_move
+from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.session import new_session
+from safe_clear_plugin.core import policy, words
+from safe_clear_plugin.core.findings import Facts, find
+from safe_clear_plugin.core.plan import PlanSummary, StateChange
+from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.services.scope import resolve_scope
+from safe_clear_plugin.storage import reading, writing
+
+SHOWN_TASKS = 20
+
+
+def make_plan(selection: Selection, actor: Actor, now: datetime) -> PlanSummary:
+    """Resolve a selection, store the plan, and return it.
+
+    :raises Invalid: with problems at their fields, and nothing written
+    """
+    if problems := list(policy.check(selection)):
+        raise Invalid(*problems)
+    pattern = compile_regex(selection.task_regex)
+    with new_session() as session:
+        writing.delete_expired(now - timedelta(days=1), session)
+    with new_session() as session:
+        latest = _latest_version(selection.dag_id, session)
+        scope = resolve_scope(selection, session)
+        on_latest = dags.runs_on_latest(selection.run_on_latest_version, selection.dag_id, session)
+        plan_id = uuid4()
+        writing.insert_plan(_head(plan_id, selection, on_latest, actor, now), session)
+        writing.insert_runs(plan_id, scope, on_latest, _move_target(latest, session, selection), session)
+        versions = _used_versions(plan_id, latest, session)
+        if not versions:
+            raise Invalid(_no_runs(selection))
+        tasks = list(_taken_tasks(selection, pattern, versions, session))
+        writing.insert_tasks(plan_id, tasks, session)
+        writing.insert_task_instances(plan_id, selection, latest.id, session)
+        writing.count_task_instances_per_run(plan_id, session)
+        if selection.reset_dag_runs:
+            _add_moves(plan_id, latest, session)
+        task_instances, dag_runs = writing.totals(plan_id, session)
+        changes = reading.state_changes(plan_id, session)
+        if not task_instances:
+            raise Invalid(_nothing_to_clear(selection, changes))
+        unexpanded = sum(row["map_index"] == -1 != selection.map_index for row in tasks)
+        facts = _facts(plan_id, selection, latest, changes, unexpanded=unexpanded, session=session)
+        used = [version.to_json() for version in versions.values()]
+        head = (plan_id, selection.to_json(), on_latest, used, actor.id)
+        writing.finish(
+            plan_id,
+            {
+                "task_instances": task_instances,
+                "dag_runs": dag_runs,
+                "dag_versions": used,
+                "findings": [finding.to_json() for finding in find(facts)],
+                "fingerprint": writing.fingerprint(plan_id, head, session),
+            },
+            session,
+        )
+        plan = reading.get(plan_id, session)
+    assert plan is not None
+    return plan
+
+
+def compile_regex(pattern: str) -> Any:
+    """Compile a task regex with RE2, which no pattern can make slow.
+
+    :raises Invalid: quoting RE2's reason and the fragment
+    """
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0]
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise Invalid(
+            Problem(
+                f"RE2 cannot read this regular expression: {text}.",
+                "RE2 has no lookaround and no backreferences; the rest is the usual syntax.",
+                "task_regex",
+            )
+        ) from None
+
+
+def _latest_version(dag_id: str, session: Session) -> dags.Version:
+    if dags.get_dag_model(dag_id, session) is None:
+        raise Invalid(Problem(f"There is no DAG {dag_id}.", "Choose one from the list.", "dag_id"))
+    latest_id = dags.latest_version_id(dag_id, session)
+    latest = dags.load_versions([latest_id], session).get(latest_id) if latest_id else None
+    if latest is None or latest.dag is None:
+        raise Invalid(
+            Problem(
+                f"{dag_id} has no serialized version.",
+                "Wait until Airflow has parsed its file, or look at the DAG's import errors.",
+                "dag_id",
+            )
+        )
+    return latest
+
+
+def _head(
+    plan_id: UUID, selection: Selection, on_latest: bool, actor: Actor, now: datetime
+) -> Mapping[str, Any]:
+    return {
+        "id": plan_id,
+        "dag_id": selection.dag_id,
+        "status": "ready",
+        "selection": selection.to_json(),
+        "run_on_latest_version": on_latest,
+        "dag_versions": [],
+        "findings": [],
+        "fingerprint": "",
+        "task_instances": 0,
+        "dag_runs": 0,
+        "created_by": actor.id,
+        "created_by_name": actor.name,
+        "created_at": now,
+        "expires_at": now + timedelta(minutes=settings.plan_ttl_minutes()),
+    }
+
+
+def _move_target(latest: dags.Version, session: Session, selection: Selection) -> runs.LatestVersion:
+    bundle = runs.bundle_version_of(selection.dag_id, session) if dags.has_bundle_versioning(latest) else None
+    return runs.LatestVersion(latest.id, bundle)
+
+
+def _used_versions(plan_id: UUID, latest: dags.Version, session: Session) -> dict[UUID, dags.Version]:
+    ids = writing.used_versions(plan_id, session)
+    loaded = dags.load_versions([id_ for id_ in ids if id_ != latest.id], session)
+    return {id_: latest if id_ == latest.id else loaded[id_] for id_ in ids}
+
+
+def _taken_tasks(
+    selection: Selection, pattern: Any, versions: Mapping[UUID, dags.Version], session: Session
+) -> Iterator[dict[str, Any]]:
+    matched_any = False
+    for version in versions.values():
+        matched = [task_id for task_id in version.task_ids if pattern.search(task_id)]
+        matched_any = matched_any or bool(matched)
+        retries = dags.retries(version)
+        for (task_id, map_index), why in _markers(selection, matched, version, session).items():
+            yield {
+                "dag_version_id": version.id,
+                "task_id": task_id,
+                "map_index": map_index,
+                "retries": retries[task_id],
+                "why": why,
+            }
+    if selection.task_regex and not matched_any:
+        raise Invalid(_no_match(selection, versions))
+
+
+def _markers(
+    selection: Selection, matched: list[str], version: dags.Version, session: Session
+) -> dict[propagation.Marker, str]:
+    if version.dag is None or not matched:
+        return {}
+    if not selection.task_regex:
+        return {(task_id, None): "whole run" for task_id in matched}
+    spread = {"upstream": selection.include_upstream, "downstream": selection.include_downstream}
+    if selection.map_index is None:
+        return {
+            (task_id, None): why
+            for task_id, why in propagation.with_relatives(version.dag, matched, **spread).items()
+        }
+    if len(matched) > 1:
+        raise Invalid(_several_tasks(selection, matched))
+    if len(selection.run_id) == 1:
+        return propagation.with_mapped_relatives(
+            version.dag, matched[0], selection.map_index, selection.run_id[0], session=session, **spread
+        )
+    # Over several runs Airflow cannot tell which map indexes belong together, and takes all of a relative's.
+    whole = propagation.with_relatives(version.dag, matched, **spread)
+    return {
+        (task_id, selection.map_index if task_id == matched[0] else None): why
+        for task_id, why in whole.items()
+    }
+
+
+def _add_moves(plan_id: UUID, latest: dags.Version, session: Session) -> None:
+    for run_id, run_pk in writing.moving_runs(plan_id, session):
+        cleared = writing.cleared_states(plan_id, run_id, session)
+        with new_session() as scratch:
+            moves = list(version_move.predict(run_pk, latest, cleared, scratch))
+        writing.apply_moves(
+            plan_id,
+            run_id,
+            moves,
+            cleared=cleared,
+            latest=latest.id,
+            pins=dags.VERSIONLESS_RUNS_MOVE,
+            session=session,
+        )
+
+
+def _facts(
+    plan_id: UUID,
+    selection: Selection,
+    latest: dags.Version,
+    changes: list[StateChange],
+    *,
+    unexpanded: int,
+    session: Session,
+) -> Facts:
+    def total(*effects: str, states: tuple[str, ...] = ()) -> int:
+        return sum(
+            change.count
+            for change in changes
+            if change.effect in effects and (not states or change.before in states)
+        )
+
+    model = dags.get_dag_model(selection.dag_id, session)
+    return Facts(
+        dag_id=selection.dag_id,
+        dag_is_paused=bool(model and model.is_paused),
+        runs_to_queue=sum(
+            change.count
+            for change in reading.run_state_changes(plan_id, session)
+            if change.after == "queued" != change.before
+        ),
+        terminated=total("terminate"),
+        left_out=total("leave_out"),
+        pending=total("clear", states=("queued", "deferred", "awaiting_input")),
+        created=total("create"),
+        restored=total("restore"),
+        removed=total("remove"),
+        latest_version=latest.number,
+        unexpanded=unexpanded,
+    )
+
+
+def _no_runs(selection: Selection) -> Problem:
+    return Problem(
+        f"No dag run of {selection.dag_id} is selected.",
+        "Widen the dates, or loosen the filters on runs. A run without a logical date is found by its "
+        "run_after, or by its run id.",
+        "run_id" if selection.run_id and not selection.has_dates else "date_from",
+    )
+
+
+def _no_match(selection: Selection, versions: Mapping[UUID, dags.Version]) -> Problem:
+    task_ids = list(dict.fromkeys(task for version in versions.values() for task in version.task_ids))
+    listed = ", ".join(task_ids[:SHOWN_TASKS])
+    more = f" and {len(task_ids) - SHOWN_TASKS:,} more" if len(task_ids) > SHOWN_TASKS else ""
+    return Problem(
+        f"No task of {selection.dag_id} matches {selection.task_regex}.",
+        f"Its tasks are {listed}{more}.",
+        "task_regex",
+    )
+
+
+def _several_tasks(selection: Selection, matched: list[str]) -> Problem:
+    return Problem(
+        f"A map index needs one task, but {selection.task_regex} matches {len(matched):,}: "
+        f"{', '.join(matched[:SHOWN_TASKS])}.",
+        "Narrow the task regex, for example with ^ and $, or leave the map index empty.",
+        "map_index",
+    )
+
+
+def _nothing_to_clear(selection: Selection, changes: list[StateChange]) -> Problem:
+    left_out = sum(change.count for change in changes if change.effect == "leave_out")
+    if left_out:
+        return Problem(
+            f"All that matches is running and left out: {words.count(left_out, 'task instance')}.",
+            "Wait until they are done, or choose “Terminate” under “What runs now”.",
+            "running",
+        )
+    return Problem(
+        "The selected runs have no task instance that matches.",
+        "Loosen the task instance states, the map index or the excluded tasks.",
+        "state" if selection.state else "task_regex",
+    )

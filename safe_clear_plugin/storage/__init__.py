@@ -1,0 +1,1 @@
+"""Safe Clear's own tables and what is read from and written to them."""

@@ -1,0 +1,215 @@
+"""What a plan covers, held against the database as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api import runs as airflow_runs
+from safe_clear_plugin.airflow_api.base import dag_run, task_instance
+from safe_clear_plugin.airflow_api.dags import changed_versions, version_numbers
+from safe_clear_plugin.core.diff import Moved
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
+from safe_clear_plugin.core.selection import NO_STATE
+from safe_clear_plugin.storage import reading
+from safe_clear_plugin.storage.models import plan_run, plan_task_instance
+
+LISTED = 200
+"""Rows that a list of what moved holds at most; the count is of all."""
+
+
+def find(
+    plan_id: UUID,
+    dag_id: str,
+    *,
+    on_latest: bool,
+    latest: UUID | None,
+    session: Session,
+    run_ids: Sequence[str] | None = None,
+) -> tuple[list[Moved], int]:
+    """Return what moved since the preview, and how many things did; of ``run_ids`` only, if given.
+
+    A task instance moved when its id, state, try number or DAG version differs, or it is gone, or one that
+    the clear was to make Airflow create is there already. A dag run, when its state, clear number or version
+    differs. A DAG version, when a run would use another one by now or it was rewritten in place.
+    """
+    if latest is None:
+        gone = Moved(
+            "dag_version",
+            None,
+            None,
+            None,
+            "serialized",
+            "none",
+            "the DAG has no serialized version any more",
+        )
+        return [gone], 1
+    uses = airflow_runs.uses_version(on_latest, latest)
+    versions = _moved_versions(plan_id, dag_id, uses, run_ids, session)
+    runs, run_count = _moved_runs(plan_id, dag_id, run_ids, session)
+    rows, row_count = _moved_task_instances(plan_id, dag_id, run_ids, session)
+    return (versions + runs + rows)[:LISTED], len(versions) + run_count + row_count
+
+
+def _moved_versions(
+    plan_id: UUID, dag_id: str, uses: ColumnElement[Any], run_ids: Sequence[str] | None, session: Session
+) -> list[Moved]:
+    changed = session.execute(
+        select(plan_run.c.uses_dag_version_id, uses.label("now"), func.count().label("n"))
+        .join(dag_run, dag_run.c.id == plan_run.c.dag_run_id)
+        .where(*_of_plan(plan_run, plan_id, run_ids), uses != plan_run.c.uses_dag_version_id)
+        .group_by(plan_run.c.uses_dag_version_id, uses)
+    ).all()
+    numbers = version_numbers({id_ for row in changed for id_ in (row[0], row.now)}, session)
+    moved = [
+        Moved(
+            "dag_version",
+            None,
+            None,
+            None,
+            f"version {numbers.get(row[0], '?')}",
+            f"version {numbers.get(row.now, '?')}",
+            f"{dag_id} changed; {row.n:,} of the runs would use the new version",
+        )
+        for row in changed
+    ]
+    return moved + [
+        Moved(
+            "dag_version",
+            None,
+            None,
+            None,
+            f"version {item['number']}",
+            "changed or gone",
+            f"{dag_id} changed",
+        )
+        for item in changed_versions(reading.dag_versions(plan_id, session), session)
+    ]
+
+
+def _of_plan(table: Any, plan_id: UUID, run_ids: Sequence[str] | None) -> list[ColumnElement[bool]]:
+    conditions = [table.c.plan_id == plan_id]
+    if run_ids is not None:
+        conditions.append(table.c.run_id.in_(run_ids))
+    return conditions
+
+
+def _moved_runs(
+    plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None, session: Session
+) -> tuple[list[Moved], int]:
+    live = dag_run
+    different = or_(
+        live.c.id.is_(None),
+        live.c.state.is_distinct_from(plan_run.c.state),
+        live.c.clear_number.is_distinct_from(plan_run.c.clear_number),
+        live.c.created_dag_version_id.is_distinct_from(plan_run.c.dag_version_id),
+        live.c.bundle_version.is_distinct_from(plan_run.c.bundle_version),
+    )
+    query = (
+        select(
+            plan_run.c.run_id,
+            plan_run.c.state.label("before"),
+            plan_run.c.clear_number.label("before_clears"),
+            live.c.id,
+            live.c.state,
+            live.c.clear_number,
+            live.c.created_dag_version_id.is_distinct_from(plan_run.c.dag_version_id).label("other_version"),
+        )
+        .select_from(
+            plan_run.outerjoin(live, and_(live.c.id == plan_run.c.dag_run_id, live.c.dag_id == dag_id))
+        )
+        .where(*_of_plan(plan_run, plan_id, run_ids), plan_run.c.task_instances > 0, different)
+        .order_by(plan_run.c.run_after, plan_run.c.dag_run_id)
+    )
+    rows, count = _listed(query, session)
+    return [_moved_run(row) for row in rows], count
+
+
+def _moved_run(row: Any) -> Moved:
+    if row.id is None:
+        return Moved("dag_run", row.run_id, None, None, row.before, "gone", "the dag run was deleted")
+    if row.clear_number != row.before_clears:
+        how = "cleared since"
+    elif row.state != row.before:
+        how = "its state changed"
+    elif row.other_version:
+        how = "it moved to another DAG version"
+    else:
+        how = "its bundle version changed"
+    return Moved("dag_run", row.run_id, None, None, row.before, row.state, how)
+
+
+def _moved_task_instances(
+    plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None, session: Session
+) -> tuple[list[Moved], int]:
+    planned, live = plan_task_instance, task_instance
+    created = planned.c.effect == "create"
+    changed = or_(
+        live.c.id.is_(None),
+        live.c.id != planned.c.task_instance_id,
+        live.c.state.is_distinct_from(planned.c.state),
+        live.c.try_number.is_distinct_from(planned.c.try_number),
+        live.c.dag_version_id.is_distinct_from(planned.c.dag_version_id),
+    )
+    same_key = and_(
+        live.c.dag_id == dag_id,
+        live.c.run_id == planned.c.run_id,
+        live.c.task_id == planned.c.task_id,
+        live.c.map_index == planned.c.map_index,
+    )
+    query = (
+        select(
+            planned.c.run_id,
+            planned.c.task_id,
+            planned.c.map_index,
+            planned.c.effect,
+            planned.c.task_instance_id,
+            planned.c.state.label("before"),
+            planned.c.try_number.label("before_try"),
+            live.c.id,
+            live.c.state,
+            live.c.try_number,
+        )
+        .select_from(planned.outerjoin(live, same_key))
+        .where(
+            *_of_plan(planned, plan_id, run_ids),
+            planned.c.effect.in_((*CLEARED_EFFECTS, *MOVED_EFFECTS)),
+            or_(and_(created, live.c.id.is_not(None)), and_(~created, changed)),
+        )
+        .order_by(planned.c.run_id, planned.c.task_id, planned.c.map_index)
+    )
+    rows, count = _listed(query, session)
+    return [_moved_task_instance(row) for row in rows], count
+
+
+def _moved_task_instance(row: Any) -> Moved:
+    before = "not there" if row.effect == "create" else _state(row.before, row.before_try)
+    if row.id is None:
+        now, how = "gone", "deleted, or expanded into mapped task instances"
+    else:
+        now = _state(row.state, row.try_number)
+        if row.effect == "create":
+            how = "created since"
+        elif row.id != row.task_instance_id:
+            how = "cleared or retried since"
+        elif (row.state, row.try_number) != (row.before, row.before_try):
+            how = "its state changed"
+        else:
+            how = "it moved to another DAG version"
+    return Moved("task_instance", row.run_id, row.task_id, row.map_index, before, now, how)
+
+
+def _state(state: str | None, try_number: int | None) -> str:
+    return f"{state or NO_STATE}, try {try_number}"
+
+
+def _listed(query: Select[Any], session: Session) -> tuple[Sequence[Any], int]:
+    rows = session.execute(query.limit(LISTED + 1)).all()
+    if len(rows) <= LISTED:
+        return rows, len(rows)
+    total = session.scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
+    return rows[:LISTED], total

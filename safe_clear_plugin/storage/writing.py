@@ -1,0 +1,201 @@
+"""Writing a plan: every row by ``INSERT … SELECT``, nothing of it held in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api import runs as airflow_runs
+from safe_clear_plugin.airflow_api.version_move import Move
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, FingerprintBuilder
+from safe_clear_plugin.core.selection import FINISHED_RUN_STATES, Selection
+from safe_clear_plugin.storage.models import (
+    ALL_MAP_INDEXES,
+    plan,
+    plan_run,
+    plan_task,
+    plan_task_instance,
+)
+
+FETCH = 5_000
+
+
+def insert_plan(values: Mapping[str, Any], session: Session) -> None:
+    """Write the plan's own row; its rows refer to it, so it comes first."""
+    session.execute(insert(plan).values(**values))
+
+
+def insert_runs(
+    plan_id: UUID,
+    scope: airflow_runs.Scope,
+    on_latest: bool,
+    latest: airflow_runs.LatestVersion,
+    session: Session,
+) -> None:
+    """Write a row per covered dag run."""
+    session.execute(
+        insert(plan_run).from_select(
+            list(airflow_runs.RUN_COLUMNS), airflow_runs.runs_select(plan_id, scope, on_latest, latest)
+        )
+    )
+
+
+def used_versions(plan_id: UUID, session: Session) -> list[UUID]:
+    """Return the DAG versions that the plan's runs use when they re-run."""
+    return list(
+        session.scalars(
+            select(plan_run.c.uses_dag_version_id).where(plan_run.c.plan_id == plan_id).distinct()
+        )
+    )
+
+
+def insert_tasks(plan_id: UUID, rows: Iterable[Mapping[str, Any]], session: Session) -> None:
+    """Write the tasks that are taken, per DAG version; ``map_index`` of ``None`` means all."""
+    values = [
+        {
+            "plan_id": plan_id,
+            **row,
+            "map_index": ALL_MAP_INDEXES if row["map_index"] is None else row["map_index"],
+        }
+        for row in rows
+    ]
+    if values:
+        session.execute(insert(plan_task), values)
+
+
+def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, session: Session) -> None:
+    """Write a row per task instance, from the runs and tasks written before."""
+    chosen = airflow_runs.task_instances_select(
+        plan_id, selection, latest, runs=plan_run, tasks=plan_task, all_map_indexes=ALL_MAP_INDEXES
+    )
+    session.execute(insert(plan_task_instance).from_select(list(airflow_runs.TASK_INSTANCE_COLUMNS), chosen))
+
+
+def count_task_instances_per_run(plan_id: UUID, session: Session) -> None:
+    """Count what is cleared in each run, and drop the runs that the selection takes nothing of."""
+    rows = plan_task_instance
+    of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)
+    cleared = select(func.count()).where(*of_run, rows.c.effect.in_(CLEARED_EFFECTS)).scalar_subquery()
+    here = plan_run.c.plan_id == plan_id
+    session.execute(delete(plan_run).where(here, ~select(rows.c.run_id).where(*of_run).exists()))
+    session.execute(update(plan_run).where(here).values(task_instances=cleared))
+
+
+def moving_runs(plan_id: UUID, session: Session) -> list[tuple[str, int]]:
+    """Return ``(run_id, primary key)`` of the runs that Airflow will bring up to the latest version."""
+    rows = session.execute(
+        select(plan_run.c.run_id, plan_run.c.dag_run_id).where(
+            plan_run.c.plan_id == plan_id,
+            plan_run.c.moves_to_latest,
+            plan_run.c.task_instances > 0,
+            plan_run.c.state.in_(FINISHED_RUN_STATES),
+        )
+    )
+    return [(row.run_id, row.dag_run_id) for row in rows]
+
+
+def cleared_states(plan_id: UUID, run_id: str, session: Session) -> dict[tuple[str, int], str | None]:
+    """Return the state that the clear gives each planned task instance of a run."""
+    rows = plan_task_instance
+    result = session.execute(
+        select(rows.c.task_id, rows.c.map_index, rows.c.after_state).where(
+            rows.c.plan_id == plan_id, rows.c.run_id == run_id, rows.c.effect.in_(CLEARED_EFFECTS)
+        )
+    )
+    return {(row.task_id, row.map_index): row.after_state for row in result}
+
+
+def apply_moves(
+    plan_id: UUID,
+    run_id: str,
+    moves: Iterable[Move],
+    *,
+    cleared: Mapping[tuple[str, int], str | None],
+    latest: UUID,
+    pins: bool,
+    session: Session,
+) -> None:
+    """Write what a run's move to the latest DAG version does beside, or on top of, the clear."""
+    rows = plan_task_instance
+    for move in moves:
+        key = and_(
+            rows.c.plan_id == plan_id,
+            rows.c.run_id == run_id,
+            rows.c.task_id == move.task_id,
+            rows.c.map_index == move.map_index,
+        )
+        if (move.task_id, move.map_index) in cleared:
+            session.execute(update(rows).where(key).values(after_state=move.after_state))
+            continue
+        session.execute(delete(rows).where(key))
+        session.execute(insert(rows).values(**_moved_row(plan_id, run_id, move, latest, pins=pins)))
+
+
+def _moved_row(plan_id: UUID, run_id: str, move: Move, latest: UUID, *, pins: bool) -> dict[str, Any]:
+    pinned = latest if pins and move.after_state != "removed" else None
+    return {
+        "plan_id": plan_id,
+        "run_id": run_id,
+        "task_id": move.task_id,
+        "map_index": move.map_index,
+        "task_instance_id": move.id,
+        "state": move.state,
+        "try_number": move.try_number,
+        "dag_version_id": move.dag_version_id,
+        "effect": move.effect,
+        "after_state": move.after_state,
+        "after_max_tries": move.after_max_tries,
+        "after_dag_version_id": latest if move.effect == "create" else move.dag_version_id or pinned,
+        "why": "the run moves to the latest DAG version",
+    }
+
+
+def totals(plan_id: UUID, session: Session) -> tuple[int, int]:
+    """Return how many task instances the plan clears, in how many dag runs."""
+    task_instances, dag_runs = session.execute(
+        select(func.coalesce(func.sum(plan_run.c.task_instances), 0), func.count()).where(
+            plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0
+        )
+    ).one()
+    return task_instances, dag_runs
+
+
+def fingerprint(plan_id: UUID, head: Iterable[object], session: Session) -> str:
+    """Digest ``head`` and every row of the plan, streamed."""
+    digest = FingerprintBuilder()
+    digest.add([head])
+    digest.add(_stream(plan_run, plan_id, plan_run.c.run_id, session=session))
+    rows = plan_task_instance
+    digest.add(_stream(rows, plan_id, rows.c.run_id, rows.c.task_id, rows.c.map_index, session=session))
+    return digest.hexdigest()
+
+
+def _stream(table: Any, plan_id: UUID, *order: Any, session: Session) -> Iterator[Any]:
+    columns = [column for column in table.c if column.name not in ("plan_id", "applied_at")]
+    query = select(*columns).where(table.c.plan_id == plan_id).order_by(*order)
+    return iter(session.execute(query.execution_options(yield_per=FETCH)))
+
+
+def finish(plan_id: UUID, values: Mapping[str, Any], session: Session) -> None:
+    """Write what is known of the plan only once its rows are there."""
+    session.execute(update(plan).where(plan.c.id == plan_id).values(**values))
+
+
+def delete_expired(before: datetime, session: Session) -> None:
+    """Remove plans that expired before ``before`` without having been applied, with their rows."""
+    doomed = list(
+        session.scalars(
+            select(plan.c.id)
+            .where(plan.c.status.in_(("ready", "stale")), plan.c.expires_at < before)
+            .order_by(plan.c.expires_at)
+            .limit(20)
+        )
+    )
+    for table in (plan_task_instance, plan_task, plan_run):
+        session.execute(delete(table).where(table.c.plan_id.in_(doomed)))
+    session.execute(delete(plan).where(plan.c.id.in_(doomed)))

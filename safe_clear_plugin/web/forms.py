@@ -1,0 +1,268 @@
+"""The form, which pages and JSON share: the same names, the same rules, the same words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from werkzeug.datastructures import MultiDict
+from wtforms import (
+    Form,
+    RadioField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+    TextAreaField,
+    ValidationError,
+    widgets,
+)
+from wtforms.fields import BooleanField, Field
+from wtforms.validators import InputRequired
+
+from safe_clear_plugin.core import policy
+from safe_clear_plugin.core.problems import Problem
+from safe_clear_plugin.core.selection import (
+    DATE_FIELDS,
+    RUN_STATES,
+    RUN_TYPES,
+    RUNNING_CHOICES,
+    TASK_INSTANCE_STATES,
+    Selection,
+    parse_moment,
+)
+
+LITERAL_PLACEHOLDER = re.compile(r"^\{[A-Z_]+\}$")
+"""Airflow leaves ``{MAP_INDEX}`` as it is in the link of a task instance that is not mapped."""
+
+FALSE_WORDS = ("", "0", "false", "no", "off")
+
+
+def _plain(_: Form, field: Field) -> None:
+    """Refuse what no id contains and no database stores: control characters, lone surrogates."""
+    values = field.data if isinstance(field.data, list) else [field.data or ""]
+    if any(unicodedata.category(char) in ("Cc", "Cs") for value in values for char in value):
+        raise ValidationError("Remove the control characters.")
+
+
+def _strip(value: str | None) -> str:
+    text = (value or "").strip()
+    return "" if LITERAL_PLACEHOLDER.match(text) else text
+
+
+class LinesField(TextAreaField):
+    """Several values: one a line, or the field given several times."""
+
+    data: Any
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        """Take every line of every value once, in order."""
+        lines = (line.strip() for value in valuelist for line in re.split(r"\r?\n", value))
+        self.data = list(
+            dict.fromkeys(line for line in lines if line and not LITERAL_PLACEHOLDER.match(line))
+        )
+
+    def _value(self) -> str:
+        return "\n".join(self.data or [])
+
+
+class FlagField(BooleanField):
+    """Yes or no; what is not given keeps the default, so a page sends ``false`` before its checkbox."""
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        """Say yes if any of the values does."""
+        if valuelist:
+            self.data = any(str(value).strip().lower() not in FALSE_WORDS for value in valuelist)
+
+
+class ChoicesField(SelectMultipleField):
+    """Any number of choices, drawn as checkboxes; repeated names count once."""
+
+    option_widget = widgets.CheckboxInput()
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        """Keep each choice once."""
+        self.data = list(dict.fromkeys(value for value in valuelist if value))
+
+
+def _choices(values: Iterable[str]) -> list[tuple[str, str]]:
+    return [(value, "no status" if value == "none" else value) for value in values]
+
+
+class SelectionForm(Form):
+    """Everything that a selection consists of."""
+
+    class Meta:
+        """No locales: FAB's locale selector would write Airflow's session cookie."""
+
+        locales = False
+
+    dag_id = StringField("DAG", [InputRequired("Choose a DAG."), _plain], filters=[_strip])
+    task_regex = StringField("Task regex", [_plain], filters=[_strip])
+    run_id = LinesField(
+        "Run ids", [_plain], description="One run id a line. Empty means every run in the range."
+    )
+    date_field = SelectField("Compare with", choices=_choices(DATE_FIELDS), default="logical_date")
+    date_from = StringField("From", [_plain], filters=[_strip])
+    date_to = StringField("To, inclusive", [_plain], filters=[_strip])
+    timezone = StringField("Time zone", [_plain], default="UTC", filters=[_strip])
+    run_type = ChoicesField("Run type", choices=_choices(RUN_TYPES))
+    run_state = ChoicesField("Run state", choices=_choices(RUN_STATES))
+    state = ChoicesField("Task instance state", choices=_choices(TASK_INSTANCE_STATES))
+    map_index = StringField("Map index", [_plain], filters=[_strip])
+    include_upstream = FlagField("Upstream")
+    include_downstream = FlagField("Downstream")
+    include_past = FlagField("Past runs")
+    include_future = FlagField("Future runs")
+    exclude_task_id = LinesField("Tasks to exclude", [_plain], description="One task id a line.")
+    running = RadioField(
+        "What runs now",
+        choices=[("leave_out", "Leave out"), ("terminate", "Terminate")],
+        default=RUNNING_CHOICES[0],
+    )
+    run_on_latest_version = SelectField(
+        "DAG version",
+        choices=[("", "As configured"), ("true", "The latest"), ("false", "The run's own")],
+        default="",
+    )
+    reset_dag_runs = FlagField("Queue finished runs again", default=True)
+
+    def validate_map_index(self, field: Field) -> None:
+        """Refuse what is no map index."""
+        if field.data and not re.fullmatch(r"-1|\d{1,9}", field.data):
+            raise ValidationError(
+                "A map index is a whole number from 0 on, or -1 for one that is not expanded."
+            )
+
+    def validate_timezone(self, field: Field) -> None:
+        """Refuse a zone that does not exist."""
+        if field.data and field.data not in available_timezones():
+            raise ValidationError(
+                f"There is no time zone {field.data}. Use a name such as UTC or Europe/Berlin."
+            )
+
+    def validate_date_from(self, field: Field) -> None:
+        """Refuse what is no date."""
+        self._moment(field, end=False)
+
+    def validate_date_to(self, field: Field) -> None:
+        """Refuse what is no date."""
+        self._moment(field, end=True)
+
+    def _moment(self, field: Field, *, end: bool) -> datetime | None:
+        if not field.data:
+            return None
+        name = self.timezone.data or "UTC"
+        zone = ZoneInfo(name if name in available_timezones() else "UTC")
+        try:
+            moment = parse_moment(field.data, zone, end=end)
+            # Dates at the rim of the calendar have no equivalent in UTC.
+            moment.astimezone(ZoneInfo("UTC"))
+        except (ValueError, OverflowError):
+            raise ValidationError(
+                "Write a date such as 2026-11-01, with a time such as 2026-11-01 06:30 if you need one."
+            ) from None
+        return moment
+
+    def selection(self) -> Selection:
+        """Return the selection of a form that has been validated."""
+        on_latest = {"": None, "true": True, "false": False}[self.run_on_latest_version.data or ""]
+        return Selection(
+            dag_id=self.dag_id.data or "",
+            task_regex=self.task_regex.data or "",
+            run_id=tuple(self.run_id.data or ()),
+            date_field=self.date_field.data,
+            date_from=self._moment(self.date_from, end=False),
+            date_to=self._moment(self.date_to, end=True),
+            timezone=self.timezone.data or "UTC",
+            run_type=tuple(self.run_type.data or ()),
+            run_state=tuple(self.run_state.data or ()),
+            state=tuple(self.state.data or ()),
+            map_index=int(self.map_index.data) if self.map_index.data else None,
+            include_upstream=self.include_upstream.data,
+            include_downstream=self.include_downstream.data,
+            include_past=self.include_past.data,
+            include_future=self.include_future.data,
+            exclude_task_id=tuple(self.exclude_task_id.data or ()),
+            running=self.running.data,
+            run_on_latest_version=on_latest,
+            reset_dag_runs=self.reset_dag_runs.data,
+        )
+
+    def check(self) -> bool:
+        """Validate the fields, then what they say together; errors stand at their fields."""
+        if not self.validate():
+            return False
+        problems = list(policy.check(self.selection()))
+        self.add_problems(problems)
+        return not problems
+
+    def add_problems(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Put problems to their fields; return those that belong to none."""
+        rest = []
+        for problem in problems:
+            if problem.field in self._fields:
+                field = self._fields[problem.field]
+                field.errors = [*field.errors, str(problem)]
+            else:
+                rest.append(problem)
+        return rest
+
+
+def task_regex_of(task_id: str) -> str:
+    """Return the regular expression that matches this task alone."""
+    return "^" + re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", task_id) + "$"
+
+
+def from_json(body: Any) -> tuple[MultiDict[str, str], dict[str, list[str]]]:
+    """Turn a JSON object into form data, and name the fields whose values have no such form."""
+    data: MultiDict[str, str] = MultiDict()
+    errors: dict[str, list[str]] = {}
+    if not isinstance(body, Mapping):
+        return data, {"": ["Send a JSON object with the fields of the form."]}
+    for name, value in body.items():
+        values = value if isinstance(value, list) else [value]
+        if all(item is None or isinstance(item, (str, int, bool)) for item in values):
+            data.setlist(name, [_as_text(item) for item in values if item is not None])
+        else:
+            errors[name] = ["Send a string, a number, true, false, or a list of strings."]
+    return data, errors
+
+
+def _as_text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def query_of(selection: Selection) -> dict[str, Any]:
+    """Return the query parameters that fill the form with this selection again."""
+    values = selection.to_json()
+    values["run_on_latest_version"] = {None: "", True: "true", False: "false"}[
+        selection.run_on_latest_version
+    ]
+    zone = ZoneInfo(selection.timezone)
+    for name, moment in (("date_from", selection.date_from), ("date_to", selection.date_to)):
+        values[name] = _typed(moment, zone) if moment else ""
+    flags = {True: "true", False: "false"}
+    return {
+        name: flags[value] if isinstance(value, bool) else value
+        for name, value in values.items()
+        if value not in ("", None, [])
+    }
+
+
+def _typed(moment: datetime, zone: ZoneInfo) -> str:
+    """Write a moment as it may have been typed: a date alone where that means the same."""
+    local = moment.astimezone(zone)
+    text = (
+        local.strftime("%Y-%m-%d %H:%M:%S")
+        if local.second or local.microsecond
+        else local.strftime("%Y-%m-%d %H:%M")
+    )
+    shorter = local.strftime("%Y-%m-%d")
+    for end in (False, True):
+        if parse_moment(shorter, zone, end=end) == moment:
+            return shorter
+    return text

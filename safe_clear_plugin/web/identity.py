@@ -1,0 +1,77 @@
+"""Who the caller of a request is, and the token that ties a form to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import g, request
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from safe_clear_plugin.airflow_api import auth, settings
+
+CSRF_FIELD = "csrf_token"
+CSRF_HEADER = "X-CSRF-Token"
+CSRF_MAX_AGE = 12 * 3600
+"""Seconds that a page may stand open before its form is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user of a request, and whether a cookie, which browsers send by themselves, says so."""
+
+    user: auth.BaseUser
+    by_cookie: bool
+
+    @property
+    def id(self) -> str:
+        """The id that the CSRF token is bound to."""
+        return str(self.user.get_id())
+
+
+def identify() -> Caller | None:
+    """Find out whose token the request carries: a bearer header's, else the cookie's, as Airflow's API does.
+
+    Airflow's session cookie is neither read nor written: the pages of ``/auth`` share its name.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        user = auth.user_from_token(token.strip())
+        return Caller(user, by_cookie=False) if user else None
+    cookie = request.cookies.get(auth.TOKEN_COOKIE)
+    user = auth.user_from_token(cookie) if cookie else None
+    return Caller(user, by_cookie=True) if user else None
+
+
+def let_in(found: Caller) -> None:
+    """Remember the caller for the rest of the request."""
+    g.safe_clear_caller = found
+
+
+def caller() -> Caller:
+    """Return the caller, who has been let in."""
+    return cast(Caller, g.safe_clear_caller)
+
+
+def known_caller() -> Caller | None:
+    """Return the caller, or nothing while nobody has been let in."""
+    return cast("Caller | None", g.get("safe_clear_caller"))
+
+
+def csrf_token() -> str:
+    """Return a token for this caller's forms; nothing while nobody has been let in."""
+    known = known_caller()
+    return _serializer().dumps(known.id) if known else ""
+
+
+def csrf_token_is_valid(found: Caller) -> bool:
+    """Whether the request carries a token that was made for this caller."""
+    token = request.headers.get(CSRF_HEADER) or request.form.get(CSRF_FIELD, "")
+    try:
+        return bool(_serializer().loads(token, max_age=CSRF_MAX_AGE) == found.id)
+    except BadSignature:
+        return False
+
+
+def _serializer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(settings.secret_key(), salt="safe-clear-csrf")
