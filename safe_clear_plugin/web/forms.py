@@ -20,7 +20,7 @@ from wtforms import (
     ValidationError,
     widgets,
 )
-from wtforms.fields import BooleanField, Field
+from wtforms.fields import BooleanField, Field, choices
 from wtforms.validators import InputRequired
 
 from safe_clear_plugin.core import policy
@@ -34,6 +34,9 @@ from safe_clear_plugin.core.selection import (
     Selection,
     parse_moment,
 )
+
+# WTForms 3.2, the last one for Python 3.10, takes pairs.
+_SelectChoice: Any = getattr(choices, "SelectChoice", lambda value, label: (value, label))
 
 LITERAL_PLACEHOLDER = re.compile(r"^\{[A-Z_]+\}$")
 """Airflow leaves ``{MAP_INDEX}`` as it is in the link of a task instance that is not mapped."""
@@ -88,8 +91,8 @@ class ChoicesField(SelectMultipleField):
         self.data = list(dict.fromkeys(value for value in valuelist if value))
 
 
-def _choices(values: Iterable[str]) -> list[tuple[str, str]]:
-    return [(value, "no status" if value == "none" else value) for value in values]
+def _named(values: Iterable[str]) -> list[Any]:
+    return [_SelectChoice(value, "no status" if value == "none" else value) for value in values]
 
 
 class SelectionForm(Form):
@@ -105,13 +108,13 @@ class SelectionForm(Form):
     run_id = LinesField(
         "Run ids", [_plain], description="One run id a line. Empty means every run in the range."
     )
-    date_field = SelectField("Compare with", choices=_choices(DATE_FIELDS), default="logical_date")
+    date_field = SelectField("Compare with", choices=_named(DATE_FIELDS), default="logical_date")
     date_from = StringField("From", [_plain], filters=[_strip])
     date_to = StringField("To, inclusive", [_plain], filters=[_strip])
     timezone = StringField("Time zone", [_plain], default="UTC", filters=[_strip])
-    run_type = ChoicesField("Run type", choices=_choices(RUN_TYPES))
-    run_state = ChoicesField("Run state", choices=_choices(RUN_STATES))
-    state = ChoicesField("Task instance state", choices=_choices(TASK_INSTANCE_STATES))
+    run_type = ChoicesField("Run type", choices=_named(RUN_TYPES))
+    run_state = ChoicesField("Run state", choices=_named(RUN_STATES))
+    state = ChoicesField("Task instance state", choices=_named(TASK_INSTANCE_STATES))
     map_index = StringField("Map index", [_plain], filters=[_strip])
     include_upstream = FlagField("Upstream")
     include_downstream = FlagField("Downstream")
@@ -120,12 +123,16 @@ class SelectionForm(Form):
     exclude_task_id = LinesField("Tasks to exclude", [_plain], description="One task id a line.")
     running = RadioField(
         "What runs now",
-        choices=[("leave_out", "Leave out"), ("terminate", "Terminate")],
+        choices=[_SelectChoice("leave_out", "Leave out"), _SelectChoice("terminate", "Terminate")],
         default=RUNNING_CHOICES[0],
     )
     run_on_latest_version = SelectField(
         "DAG version",
-        choices=[("", "As configured"), ("true", "The latest"), ("false", "The run's own")],
+        choices=[
+            _SelectChoice("", "As configured"),
+            _SelectChoice("true", "The latest"),
+            _SelectChoice("false", "The run's own"),
+        ],
         default="",
     )
     reset_dag_runs = FlagField("Queue finished runs again", default=True)

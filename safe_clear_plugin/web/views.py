@@ -53,6 +53,11 @@ class SafeClearView(BaseView):
             _require_may_clear(form.dag_id.data)
         return plan_pages.select_page(form)
 
+    @expose("/<path:address>")
+    def nowhere(self, address: str) -> Any:
+        """Any other address: our own page, since Airflow's sets its session cookie."""
+        raise Refused(404, Problem(f"There is no page {address} here.", "Start with a new plan."))
+
     @expose("/plans", methods=["POST"])
     def create_plan(self) -> Any:
         """Resolve the selection and store the plan; the page goes on to it, a program gets it."""

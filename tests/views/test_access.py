@@ -1,0 +1,149 @@
+"""Who may see and clear what."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.auth import TEAM_A, bearer, login
+from tests.support.scenes import store_etl
+from tests.support.snapshots import diff_snapshots, snapshot
+
+SELECTION = {"dag_id": "etl", "run_id": "run_1"}
+
+
+@pytest.fixture
+def dags(session, auth_manager_name):
+    ours = {"access_control": TEAM_A} if auth_manager_name == "fab" else {}
+    store_etl(session, "etl", **ours)
+    store_etl(session, "other")
+
+
+def make(client, user, **body):
+    return client.post("/safe_clear/plans", json={**SELECTION, **body}, headers=bearer(user))
+
+
+def apply(client, user, plan, **headers):
+    return client.post(
+        f"/safe_clear/plans/{plan['id']}/apply",
+        json={"fingerprint": plan["fingerprint"]},
+        headers={**bearer(user), **headers},
+    )
+
+
+def test_anonymous_goes_to_the_login_and_comes_back(client, dags):
+    response = client.get("/safe_clear/?dag_id=etl")
+    assert response.status_code == 302
+    assert "/auth/login" in response.location
+    assert "next=" in response.location
+    assert "safe_clear" in response.location
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "eyJhbGciOiJub25lIn0.e30."])
+def test_a_program_without_a_valid_token_is_refused(client, dags, token):
+    response = client.post("/safe_clear/plans", json=SELECTION, headers={"Authorization": f"Bearer {token}"})
+    assert response.status_code == 401
+
+
+def test_a_bad_bearer_token_is_not_saved_by_a_good_cookie(client, dags):
+    login(client, "admin")
+    response = client.get("/safe_clear/plans/0.json", headers={"Authorization": "Bearer nonsense"})
+    assert response.status_code == 401
+
+
+def test_a_viewer_sees_plans_and_clears_nothing(client, session, dags):
+    plan = make(client, "admin").get_json()
+    assert client.get(f"/safe_clear/plans/{plan['id']}.json", headers=bearer("viewer")).status_code == 200
+    before = snapshot(session)
+    assert make(client, "viewer").status_code == 403
+    assert apply(client, "viewer", plan).status_code == 403
+    assert diff_snapshots(before, snapshot(session)) == {}
+    login(client, "viewer")
+    page = client.get(f"/safe_clear/plans/{plan['id']}")
+    assert page.status_code == 200
+    assert "/apply" not in page.text
+    assert client.get("/safe_clear/?dag_id=etl").status_code == 403
+    empty = client.get("/safe_clear/")
+    assert empty.status_code == 200
+    assert '<option value="etl">' not in empty.text
+
+
+def test_nobody_sees_nothing(client, dags, auth_manager_name):
+    if auth_manager_name == "simple":
+        pytest.skip("SimpleAuthManager lets every user read")
+    plan = make(client, "admin").get_json()
+    for path in (
+        f"plans/{plan['id']}",
+        f"plans/{plan['id']}.json",
+        f"plans/{plan['id']}/task_instances.json",
+    ):
+        assert client.get(f"/safe_clear/{path}", headers=bearer("nobody")).status_code == 404
+    assert make(client, "nobody").status_code == 404
+    assert make(client, "nobody", dag_id="does_not_exist").status_code == 404
+
+
+def test_an_operator_clears_the_dags_of_their_team_only(client, session, dags, auth_manager_name):
+    if auth_manager_name == "simple":
+        pytest.skip("SimpleAuthManager knows no permissions per DAG")
+    assert make(client, "operator").status_code == 201
+    foreign = make(client, "admin", dag_id="other").get_json()
+    before = snapshot(session)
+    assert make(client, "operator", dag_id="other").status_code == 404
+    assert apply(client, "operator", foreign).status_code == 404
+    assert diff_snapshots(before, snapshot(session)) == {}
+    login(client, "operator")
+    page = client.get("/safe_clear/").text
+    assert '<option value="etl">' in page
+    assert '<option value="other">' not in page
+
+
+def test_a_plan_that_does_not_exist(client, dags):
+    for plan_id in ("0", "nonsense", "0" * 32, "%00", "..%2f"):
+        assert client.get(f"/safe_clear/plans/{plan_id}", headers=bearer("admin")).status_code == 404
+
+
+def csrf(client):
+    return re.search(r'name="csrf_token" value="([^"]+)"', client.get("/safe_clear/").text)[1]
+
+
+def test_a_post_by_cookie_needs_the_token_of_its_user(client, session, dags):
+    login(client, "operator")
+    foreign = csrf(client)
+    login(client, "admin")
+    own = csrf(client)
+    before = snapshot(session)
+    for token in (None, "", "x", own[:-1], foreign):
+        data = {**SELECTION} if token is None else {**SELECTION, "csrf_token": token}
+        assert client.post("/safe_clear/plans", data=data).status_code == 403, token
+        assert (
+            client.post(
+                "/safe_clear/plans", json=SELECTION, headers={"X-CSRF-Token": token or ""}
+            ).status_code
+            == 403
+        )
+    assert diff_snapshots(before, snapshot(session)) == {}
+    assert client.post("/safe_clear/plans", data={**SELECTION, "csrf_token": own}).status_code == 303
+    assert client.post("/safe_clear/plans", json=SELECTION, headers={"X-CSRF-Token": own}).status_code == 201
+
+
+def test_the_tables_are_missing(client, session, dags, monkeypatch):
+    from safe_clear_plugin.storage import reading
+    from safe_clear_plugin.web import guard
+    from safe_clear_plugin.storage.models import metadata
+
+    guard._tables_seen.clear()
+    bind = session.get_bind()
+    metadata.drop_all(bind)
+    try:
+        login(client, "admin")
+        page = client.get("/safe_clear/")
+        assert page.status_code == 503
+        assert "airflow db migrate" in page.text
+        program = make(client, "admin")
+        assert program.status_code == 503
+        assert "airflow db migrate" in program.get_json()["remedy"]
+    finally:
+        metadata.create_all(bind)
+    assert reading.tables_exist(session)
+    assert client.get("/safe_clear/").status_code == 200

@@ -1,0 +1,164 @@
+"""The form: prefilled, mended, refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.auth import bearer, login
+from tests.support.scenes import store_etl
+
+PAGE = "/safe_clear/"
+
+
+@pytest.fixture
+def dag(session):
+    return store_etl(session)
+
+
+@pytest.fixture
+def admin(client):
+    return login(client, "admin")
+
+
+def plans(client, body, user="admin"):
+    return client.post("/safe_clear/plans", json=body, headers=bearer(user))
+
+
+def test_the_form_lists_the_dags_that_may_be_cleared(admin, dag):
+    response = admin.get(PAGE)
+    assert response.status_code == 200
+    assert '<option value="etl">' in response.text
+    assert "What should run again?" in response.text
+
+
+def test_the_query_fills_in_the_form(admin, dag):
+    page = admin.get(PAGE + "?dag_id=etl&run_id=run_1&task_id=group.load&map_index={MAP_INDEX}").text
+    assert 'value="etl"' in page
+    assert r"^group\.load$" in page
+    assert "run_1" in page
+    assert "{MAP_INDEX}" not in page
+
+
+def test_a_page_of_ours_never_touches_airflows_session_cookie(admin, dag):
+    for path in (PAGE, PAGE + "nothing", "/safe_clear/plans/0", "/safe_clear/static/safe-clear.css"):
+        with admin.get(path) as response:
+            cookies = response.headers.getlist("Set-Cookie")
+        assert not [c for c in cookies if c.startswith("session=")], path
+
+
+def test_the_security_headers_are_there(admin, dag):
+    for path in (PAGE, "/safe_clear/plans/0"):
+        headers = admin.get(path).headers
+        assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cache-Control"] == "no-store"
+
+
+def test_no_inline_script_or_style(admin, dag):
+    import re
+
+    page = admin.get(PAGE + "?dag_id=etl").text
+    assert not re.search(r"<script(?![^>]*\bsrc=)", page)
+    assert not re.search(r"<style|\bstyle=|\bon[a-z]+=", page)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ({}, "dag_id", "Choose a DAG"),
+        ({"date_from": "", "date_to": ""}, "date_from", "Neither dates nor runs"),
+        ({"date_from": "yesterday"}, "date_from", "2026-11-01"),
+        ({"date_from": "2026-01-03", "date_to": "2026-01-01"}, "date_to", "ends before it begins"),
+        ({"timezone": "Europe/Atlantis"}, "timezone", "no time zone Europe/Atlantis"),
+        ({"timezone": "../../etc/passwd"}, "timezone", "no time zone"),
+        ({"task_regex": "lo[ad"}, "task_regex", "missing ]: [ad"),
+        ({"task_regex": "(?=x)"}, "task_regex", "(?="),
+        ({"task_regex": "^nothing$"}, "task_regex", "extract, transform, load"),
+        ({"map_index": "3"}, "map_index", "belongs to one task"),
+        ({"map_index": "3", "task_regex": "a"}, "map_index", "matches 3"),
+        ({"map_index": "x", "task_regex": "^load$"}, "map_index", "whole number"),
+        ({"run_id": ["run_1", "other"]}, "run_id", "no dag run other"),
+        ({"date_from": "2025-01-01", "date_to": "2025-01-02"}, "date_from", "No dag run of etl"),
+        ({"state": ["running"]}, "state", "no task instance that matches"),
+        ({"state": ["sleeping"]}, "state", "sleeping"),
+        ({"date_form": "2026-01-01"}, "date_form", "no such field"),
+        ({"running": "maybe"}, "running", "choice"),
+        ({"task_regex": {"a": 1}}, "task_regex", "Send a string"),
+        ({"task_regex": "lo\u0000ad"}, "task_regex", "control characters"),
+        ({"run_id": ["\ud800"]}, "run_id", "control characters"),
+        ({"date_from": "0001-01-01 00:00", "timezone": "Asia/Tokyo"}, "date_from", "2026-11-01"),
+    ],
+)
+def test_each_mistake_stands_at_its_field_and_writes_nothing(client, session, dag, body, field, words):
+    from tests.support.snapshots import diff_snapshots, snapshot
+
+    before = snapshot(session)
+    base = {} if body == {} else {"dag_id": "etl", "date_from": "2026-01-01", "date_to": "2026-01-03"}
+    response = plans(client, {**base, **body})
+    assert response.status_code == 422, response.text
+    errors = response.get_json()["errors"]
+    assert words in " ".join(errors[field]), errors
+    assert diff_snapshots(before, snapshot(session)) == {}
+
+
+def test_what_was_typed_stays_and_the_error_is_at_the_field(admin, dag):
+    import re
+
+    token = re.search(r'name="csrf_token" value="([^"]+)"', admin.get(PAGE).text)[1]
+    response = admin.post(
+        "/safe_clear/plans",
+        data={"csrf_token": token, "dag_id": "etl", "task_regex": "lo[ad", "date_from": "2026-01-01"},
+    )
+    assert response.status_code == 422
+    assert 'value="lo[ad"' in response.text
+    assert re.search(r'<input[^>]*aria-invalid="true"[^>]*id="task_regex"', response.text)
+    assert "missing ]" in response.text
+
+
+def test_a_dag_without_a_serialized_version_says_so(client, session, dag):
+    from airflow.models.dag import DagModel
+
+    session.add(DagModel(dag_id="unparsed", bundle_name="tests", fileloc="/x.py", relative_fileloc="x.py"))
+    session.commit()
+    response = plans(client, {"dag_id": "unparsed", "date_from": "2026-01-01"})
+    assert response.status_code == 422
+    assert "no serialized version" in response.get_json()["errors"]["dag_id"][0]
+
+
+def test_a_dag_that_does_not_exist(client, dag):
+    response = plans(client, {"dag_id": "nope", "date_from": "2026-01-01"})
+    assert response.status_code == 422
+    assert "no DAG nope" in response.get_json()["errors"]["dag_id"][0]
+
+
+@pytest.mark.parametrize("body", ["[]", "{", "null", '"x"', "3"])
+def test_a_body_that_is_no_object(client, dag, body):
+    headers = {**bearer("admin"), "Content-Type": "application/json"}
+    assert client.post("/safe_clear/plans", data=body, headers=headers).status_code == 422
+
+
+def test_a_form_body_gets_json_when_it_asks_for_it(client, dag):
+    response = client.post(
+        "/safe_clear/plans",
+        data={"dag_id": "etl", "run_id": "run_1"},
+        headers={**bearer("admin"), "Accept": "application/json"},
+    )
+    assert response.status_code == 201
+    assert response.get_json()["counts"] == {
+        "task_instances": 3,
+        "dag_runs": 1,
+        "by_state": {"success": 1, "failed": 1, "upstream_failed": 1},
+    }
+
+
+def test_bounds_are_inclusive_and_a_date_alone_runs_to_its_end(client, dag):
+    def runs(**body):
+        return plans(client, {"dag_id": "etl", "task_regex": "load", **body}).get_json()["counts"]["dag_runs"]
+
+    assert runs(date_from="2026-01-02", date_to="2026-01-02") == 1
+    assert runs(date_from="2026-01-02 00:00", date_to="2026-01-03 00:00") == 2
+    assert runs(date_from="2026-01-02 00:01", date_to="2026-01-02 23:59", include_future=True) == 1
+    # 2 January in Tokyo begins at 15:00 UTC of the first.
+    assert runs(date_from="2026-01-02", date_to="2026-01-02", timezone="Asia/Tokyo") == 1
+    assert runs(date_from="2026-01-01T23:00:00-01:00", date_to="2026-01-02") == 1
