@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from airflow.api_fastapi.common.dagbag import resolve_run_on_latest_version
+from airflow.api_fastapi.common import dagbag as api_dagbag
 from airflow.models import taskinstance as airflow_taskinstance
 from airflow.models.dag import DagModel
 from airflow.models.dag_version import DagVersion
@@ -93,8 +93,12 @@ def _version_rows(ids: Iterable[UUID], session: Session) -> Iterable[Any]:
 
 
 def runs_on_latest(asked: bool | None, dag_id: str, session: Session) -> bool:
-    """Decide ``run_on_latest_version`` as Airflow does: the request, the DAG, the configuration."""
-    return bool(resolve_run_on_latest_version(asked, dag_id, session))
+    """Decide ``run_on_latest_version`` as Airflow does: the request, the DAG, the configuration.
+
+    Airflow 3.2 knows the request only (``resolve_run_on_latest_version`` came with 3.3).
+    """
+    resolve = getattr(api_dagbag, "resolve_run_on_latest_version", None)
+    return bool(resolve(asked, dag_id, session) if resolve else asked)
 
 
 def has_bundle_versioning(version: Version) -> bool:

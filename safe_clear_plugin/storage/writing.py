@@ -130,7 +130,11 @@ def apply_moves(
             rows.c.map_index == move.map_index,
         )
         if (move.task_id, move.map_index) in cleared:
-            session.execute(update(rows).where(key).values(after_state=move.after_state))
+            after: dict[str, Any] = {"after_state": move.after_state}
+            if cleared[move.task_id, move.map_index] == "restarting" and move.after_state == "removed":
+                # A running one keeps its DAG version, and being finished now it is not given its run's.
+                after["after_dag_version_id"] = move.dag_version_id
+            session.execute(update(rows).where(key).values(**after))
             continue
         session.execute(delete(rows).where(key))
         session.execute(insert(rows).values(**_moved_row(plan_id, run_id, move, latest, pins=pins)))

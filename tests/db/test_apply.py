@@ -5,19 +5,23 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
-from airflow.sdk import DAG
 from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
 
 from safe_clear_plugin.airflow_api.audit import Actor
-from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
-from tests.support.factories import make_run, set_states, store_dag, task_instances
+from tests.support.factories import make_run, set_states, store_dag
 from tests.support.snapshots import diff_snapshots, snapshot
 
 ME = Actor("1", "Me")
-OWN_TABLES = ("safe_clear_plan", "safe_clear_plan_run", "safe_clear_plan_task", "safe_clear_plan_task_instance")
+OWN_TABLES = (
+    "safe_clear_plan",
+    "safe_clear_plan_run",
+    "safe_clear_plan_task",
+    "safe_clear_plan_task_instance",
+)
 
 
 def now():
@@ -27,11 +31,17 @@ def now():
 @pytest.fixture
 def etl(session):
     with DAG("etl", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
-        EmptyOperator(task_id="extract") >> EmptyOperator(task_id="transform") >> EmptyOperator(task_id="load")
+        (
+            EmptyOperator(task_id="extract")
+            >> EmptyOperator(task_id="transform")
+            >> EmptyOperator(task_id="load")
+        )
     store_dag(dag, session=session)
     for _ in range(3):
         run = make_run(dag, session=session)
-        set_states(run, {"extract": "success", "transform": "failed", "load": "upstream_failed"}, session=session)
+        set_states(
+            run, {"extract": "success", "transform": "failed", "load": "upstream_failed"}, session=session
+        )
     return dag
 
 

@@ -129,8 +129,8 @@ def test_a_post_by_cookie_needs_the_token_of_its_user(client, session, dags):
 
 def test_the_tables_are_missing(client, session, dags, monkeypatch):
     from safe_clear_plugin.storage import reading
-    from safe_clear_plugin.web import guard
     from safe_clear_plugin.storage.models import metadata
+    from safe_clear_plugin.web import guard
 
     guard._tables_seen.clear()
     bind = session.get_bind()

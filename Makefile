@@ -1,0 +1,79 @@
+# The two commands: `make demo` and `make test`. A fresh machine needs Python 3.10 or later with pip, and make.
+
+PORT ?= 8080
+PYTEST_ARGS ?=
+
+# A uv of our own when the machine has none.
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+VENV := .venv/.made-from-lock
+VENV32 := .venv-airflow32/.made-from-lock
+PYTEST := .venv/bin/pytest
+PYTEST32 := .venv-airflow32/bin/pytest
+SUITE := scripts/suite
+
+.DEFAULT_GOAL := help
+.PHONY: help env env32 system test lint demo clean \
+	test-unit test-sqlite test-postgresql test-airflow32 test-views test-browser test-package
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+env: $(VENV) ## Make .venv, with Airflow 3.3
+
+env32: $(VENV32) ## Make .venv-airflow32, with Airflow 3.2
+
+$(VENV): pyproject.toml uv.lock | $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --locked
+	@touch $@
+
+$(VENV32): pyproject.toml uv.lock | $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv-airflow32 $(UV) sync --locked --no-group airflow33 --group airflow32
+	@touch $@
+
+.uv/bin/uv:
+	python3 -m pip install --quiet --target .uv uv
+	@echo '*' > .uv/.gitignore
+
+system: ## Install PostgreSQL and Chromium from Debian's packages where missing
+	@scripts/system-packages
+
+test: ## Run every test suite, on Airflow 3.3 and 3.2
+	@MAKE="$(MAKE)" scripts/all-suites test-unit test-sqlite test-postgresql test-airflow32 test-views test-browser test-package
+
+test-unit: $(VENV) ## The pure core: no Airflow, no database
+	@$(SUITE) $(PYTEST) tests/unit $(PYTEST_ARGS)
+
+test-sqlite: $(VENV) ## On a SQLite metadata database
+	@SAFE_CLEAR_TEST_BACKEND=sqlite $(SUITE) $(PYTEST) tests/db $(PYTEST_ARGS)
+
+test-postgresql: $(VENV) system ## On a PostgreSQL metadata database
+	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/db $(PYTEST_ARGS)
+
+test-airflow32: $(VENV32) system ## Both again on Airflow 3.2, and the views
+	@SAFE_CLEAR_TEST_BACKEND=sqlite $(SUITE) $(PYTEST32) tests/db $(PYTEST_ARGS)
+	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST32) tests/db $(PYTEST_ARGS)
+	@SAFE_CLEAR_TEST_AUTH=fab $(SUITE) $(PYTEST32) tests/views $(PYTEST_ARGS)
+
+test-views: $(VENV) ## The pages in Airflow's Flask app, under both auth managers
+	@SAFE_CLEAR_TEST_AUTH=fab $(SUITE) $(PYTEST) tests/views $(PYTEST_ARGS)
+	@SAFE_CLEAR_TEST_AUTH=simple $(SUITE) $(PYTEST) tests/views $(PYTEST_ARGS)
+
+test-browser: $(VENV) system ## Chromium against a running Airflow
+	@$(SUITE) $(PYTEST) tests/browser $(PYTEST_ARGS)
+
+test-package: $(VENV) ## The built wheel and sdist in environments of their own
+	@$(SUITE) $(PYTEST) tests/package $(PYTEST_ARGS)
+
+lint: $(VENV) ## Formatting, lint, types and the import contract
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+demo: $(VENV) ## Start Airflow with demo DAGs and history; PORT=8080
+	@.venv/bin/python demo/main.py --port $(PORT)
+
+clean: ## Remove what the other targets made, the demo's data too
+	rm -rf .venv .venv-airflow32 .uv .demo build dist test-results .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

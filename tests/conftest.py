@@ -1,0 +1,90 @@
+"""The metadata database that a test session works on.
+
+This file is imported before any test module, and so before Airflow.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import environment
+from tests.support.backends import METADATA, NAMES, Backend, open_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.orm import Session
+
+    from tests.support.metadata import MetadataDatabase
+
+HOME = Path(tempfile.mkdtemp(prefix="safe-clear-tests-"))
+BACKEND = open_backend(environment.choose(environment.BACKEND_VARIABLE, NAMES, "sqlite"), HOME)
+AUTH = environment.choose(environment.AUTH_VARIABLE, environment.AUTH_MANAGERS, "simple")
+
+environment.configure_this_process(environment.airflow_environment(HOME, BACKEND.url(METADATA), AUTH))
+
+
+def pytest_report_header() -> str:
+    """Say which database and auth manager this session is about."""
+    return f"safe clear: backend={BACKEND.name} auth={AUTH}"
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind, however the session ended."""
+    BACKEND.stop()
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def backend() -> Backend:
+    """Return the started backend; it creates and drops databases."""
+    BACKEND.start()
+    return BACKEND
+
+
+@pytest.fixture(scope="session")
+def airflow_db(backend: Backend) -> None:
+    """Create the metadata database as ``airflow db migrate`` does, once."""
+    backend.create_database(METADATA)
+
+    from airflow import settings
+    from airflow.utils.db import initdb
+
+    initdb()
+    settings.Session.remove()
+
+
+@pytest.fixture(scope="session")
+def migrated_metadata_db(airflow_db: None) -> MetadataDatabase:
+    """Return the database with the rows in it that every test starts from."""
+    from airflow import settings
+
+    from tests.support.metadata import MetadataDatabase
+
+    return MetadataDatabase(settings.engine)
+
+
+@pytest.fixture
+def metadata_db(migrated_metadata_db: MetadataDatabase) -> Iterator[MetadataDatabase]:
+    """Give the test a metadata database that holds only what the migrations put there."""
+    from airflow import settings
+
+    settings.Session.remove()
+    migrated_metadata_db.wipe()
+    yield migrated_metadata_db
+    settings.Session.remove()
+
+
+@pytest.fixture
+def session(metadata_db: MetadataDatabase) -> Iterator[Session]:
+    """Give the test a session of its own, apart from Airflow's scoped one."""
+    from airflow import settings
+
+    with settings.NonScopedSession() as session:
+        yield session
+        session.rollback()
