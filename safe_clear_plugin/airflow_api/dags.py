@@ -35,7 +35,11 @@ class Version:
         """The task ids in the DAG's topological order, as its grid shows them."""
         if self.dag is None:
             return ()
-        return tuple(_in_order(self.dag.task_group))
+        try:
+            return tuple(_in_order(self.dag.task_group))
+        except ValueError:
+            # A path that leaves a task group and comes back is no cycle of tasks, but one of groups.
+            return tuple(self.dag.task_dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what a plan keeps of the version, to see later whether it changed."""

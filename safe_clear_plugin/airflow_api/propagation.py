@@ -7,7 +7,6 @@ from typing import Any
 
 from airflow.models.expandinput import NotFullyPopulated
 from airflow.models.taskinstance import find_relevant_relatives
-from airflow.serialization.definitions.mappedoperator import is_mapped
 from sqlalchemy.orm import Session
 
 Marker = tuple[str, int | None]
@@ -26,6 +25,24 @@ def with_relatives(dag: Any, matched: Iterable[str], *, upstream: bool, downstre
         _add(why, _subset(dag, list(why), upstream=upstream, downstream=downstream))
     _add(why, _subset(dag, list(why), upstream=False, downstream=False))
     return why
+
+
+def with_relatives_of_index(
+    dag: Any, task_id: str, map_index: int, *, upstream: bool, downstream: bool
+) -> dict[Marker, str]:
+    """Return marker → why for one map index of a task in several runs, and what comes along.
+
+    Airflow cannot tell over several runs which map indexes belong together, and takes all of a relative's. A
+    setup that comes along with its own relatives is taken for all map indexes as well.
+    """
+    spread = {"upstream": upstream, "downstream": downstream}
+    whole = with_relatives(dag, [task_id], **spread)
+    found = _subset(dag, [task_id], **spread) if upstream or downstream else ()
+    returns = any(relative == task_id for relative, _ in found)
+    return {
+        (relative, map_index if relative == task_id and not returns else None): why
+        for relative, why in whole.items()
+    }
 
 
 def with_mapped_relatives(
@@ -67,9 +84,12 @@ def _drop_single_indexes_of(whole: dict[str, str], chosen: dict[Marker, str]) ->
 
 
 def _unexpanded_relatives(dag: Any, task_id: str, *, upstream: bool) -> Iterator[Marker]:
-    for relative in dag.get_task(task_id).get_flat_relatives(upstream=upstream):
-        in_mapping = is_mapped(relative) or relative.get_closest_mapped_task_group() is not None
-        yield relative.task_id, -1 if in_mapping else None
+    """Yield relatives: in the same mapping the task instance that is to be expanded, of the others all."""
+    task = dag.get_task(task_id)
+    mappings = {group.group_id for group in task.iter_mapped_task_groups()}
+    for relative in task.get_flat_relatives(upstream=upstream):
+        shared = any(group.group_id in mappings for group in relative.iter_mapped_task_groups())
+        yield relative.task_id, -1 if shared else None
 
 
 def _add(why: dict[str, str], found: Iterable[tuple[str, str]]) -> None:

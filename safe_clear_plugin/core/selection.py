@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timezone
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -109,7 +109,10 @@ def parse_moment(text: str, zone: ZoneInfo, *, end: bool) -> datetime:
     A date alone is its first moment or, with ``end``, its last one. Where a clock change makes a time
     ambiguous, the reading that widens the range is taken: the earlier one, or with ``end`` the later one.
 
+    Returned in UTC.
+
     :raises ValueError: when ``text`` is no ISO 8601 date or time
+    :raises OverflowError: when it lies at the rim of the calendar and has no equivalent in UTC
     """
     text = text.strip()
     try:
@@ -120,4 +123,5 @@ def parse_moment(text: str, zone: ZoneInfo, *, end: bool) -> datetime:
         moment = datetime.combine(day, time.max if end else time.min)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone, fold=1 if end else 0)
-    return moment
+    # In UTC, since Python holds an ambiguous time of a zone equal to no time of another.
+    return moment.astimezone(timezone.utc)

@@ -67,6 +67,9 @@ def apply_plan(plan: PlanSummary, fingerprint: str, reason: str, actor: Actor, n
     except NotAsPlanned as result:
         log.error("Plan %s was rolled back: %s", plan.id, "; ".join(map(str, result.found)))
         _stop(plan_id, _mismatch_problem(result))
+    except Exception as error:
+        _stop(plan_id, _error_problem(error))
+        raise
     else:
         with new_session() as session:
             applying.transition(plan_id, "applying", "applied", session, finished_at=_now())
@@ -244,6 +247,15 @@ def _drift_problem(drifted: Drifted) -> dict[str, Any]:
         "remedy": "What was cleared before stands. Preview the same selection again for the rest.",
         "moved": [row.to_json() for row in drifted.moved],
         "total": drifted.total,
+    }
+
+
+def _error_problem(error: Exception) -> dict[str, Any]:
+    return {
+        "kind": "error",
+        "reason": f"An error stopped the clear: {type(error).__name__}.",
+        "remedy": "The transaction in hand was rolled back, what was cleared before stands. "
+        "The log of the api-server says more; preview the same selection again for the rest.",
     }
 
 

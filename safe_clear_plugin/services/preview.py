@@ -182,12 +182,7 @@ def _markers(
         return propagation.with_mapped_relatives(
             version.dag, matched[0], selection.map_index, selection.run_id[0], session=session, **spread
         )
-    # Over several runs Airflow cannot tell which map indexes belong together, and takes all of a relative's.
-    whole = propagation.with_relatives(version.dag, matched, **spread)
-    return {
-        (task_id, selection.map_index if task_id == matched[0] else None): why
-        for task_id, why in whole.items()
-    }
+    return propagation.with_relatives_of_index(version.dag, matched[0], selection.map_index, **spread)
 
 
 def _add_moves(plan_id: UUID, latest: dags.Version, session: Session) -> None:

@@ -165,14 +165,11 @@ class SelectionForm(Form):
         name = self.timezone.data or "UTC"
         zone = ZoneInfo(name if name in available_timezones() else "UTC")
         try:
-            moment = parse_moment(field.data, zone, end=end)
-            # Dates at the rim of the calendar have no equivalent in UTC.
-            moment.astimezone(ZoneInfo("UTC"))
+            return parse_moment(field.data, zone, end=end)
         except (ValueError, OverflowError):
             raise ValidationError(
                 "Write a date such as 2026-11-01, with a time such as 2026-11-01 06:30 if you need one."
             ) from None
-        return moment
 
     def selection(self) -> Selection:
         """Return the selection of a form that has been validated."""

@@ -1,64 +1,368 @@
-"""Preview and apply on a real metadata DB."""
+"""Applying a plan on a real metadata DB: all as shown, or nothing."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 
 import pytest
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG
+from airflow.models.dagrun import DagRun
+from airflow.models.log import Log
+from airflow.models.taskinstance import TaskInstance
+from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
+from safe_clear_plugin.airflow_api import clearing
 from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.services import apply as apply_module
+from safe_clear_plugin.services import results
 from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
-from tests.support.factories import make_run, set_states, store_dag
+from tests.support.factories import make_run, set_states, task_instances
+from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 
 ME = Actor("1", "Me")
-OWN_TABLES = (
-    "safe_clear_plan",
-    "safe_clear_plan_run",
-    "safe_clear_plan_task",
-    "safe_clear_plan_task_instance",
-)
+OTHER = Actor("2", "Somebody else")
+OWN = {f"safe_clear_plan{rest}" for rest in ("", "_run", "_task", "_task_instance")}
 
 
 def now():
     return datetime.now(timezone.utc)
 
 
-@pytest.fixture
-def etl(session):
-    with DAG("etl", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
-        (
-            EmptyOperator(task_id="extract")
-            >> EmptyOperator(task_id="transform")
-            >> EmptyOperator(task_id="load")
-        )
-    store_dag(dag, session=session)
-    for _ in range(3):
-        run = make_run(dag, session=session)
-        set_states(
-            run, {"extract": "success", "transform": "failed", "load": "upstream_failed"}, session=session
-        )
-    return dag
-
-
 def days(first, last, **more):
-    return Selection(
-        "etl",
-        date_from=datetime(2026, 1, first, tzinfo=timezone.utc),
-        date_to=datetime(2026, 1, last, tzinfo=timezone.utc),
-        **more,
+    more = {"date_from": START.replace(day=first), "date_to": START.replace(day=last), **more}
+    return Selection("etl", **more)
+
+
+def plan_of(selection):
+    return make_plan(selection, ME, now())
+
+
+def confirm(plan, actor=ME):
+    return apply_plan(plan, plan.fingerprint, "because", actor, now())
+
+
+@pytest.fixture
+def dag(session):
+    return store_etl(session, runs=4)
+
+
+@pytest.fixture
+def one_run_a_batch(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "3")
+
+
+def states(session):
+    session.rollback()
+    rows = session.execute(
+        select(TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state).order_by(
+            TaskInstance.run_id, TaskInstance.task_id
+        )
     )
+    return {(row.run_id, row.task_id): row.state for row in rows}
 
 
-def test_what_was_shown_is_cleared_and_nothing_else(etl, session):
+def test_a_preview_writes_only_its_own_tables(dag, session):
     before = snapshot(session)
-    plan = make_plan(days(1, 2, task_regex="^trans", include_downstream=True), ME, now())
+    plan = plan_of(days(1, 2, task_regex="^trans", include_downstream=True))
     assert (plan.task_instances, plan.dag_runs) == (4, 2)
-    assert diff_snapshots(before, snapshot(session)).keys() <= set(OWN_TABLES)
-    after = apply_plan(plan, plan.fingerprint, "because", ME, now())
-    assert after.status == "applied", after.problem
-    session.expire_all()
+    assert set(diff_snapshots(before, snapshot(session))) <= OWN
+
+
+def test_exactly_what_was_shown_is_cleared(dag, session):
+    before = snapshot(session)
+    plan = plan_of(days(2, 3, task_regex="^trans", include_downstream=True))
+    after = confirm(plan)
+    assert (after.status, after.problem) == ("applied", None)
+    changed = diff_snapshots(before, snapshot(session))
+    assert set(changed) <= OWN | {"task_instance", "task_instance_history", "dag_run", "log"}
+    keys = {(run, task) for run in ("run_2", "run_3") for task in ("transform", "load")}
+    assert {(row["run_id"], row["task_id"]) for row in changed["task_instance"]["removed"]} == keys
+    assert {(row["run_id"], row["task_id"]) for row in changed["task_instance"]["added"]} == keys
+    assert {row["run_id"] for row in changed["dag_run"]["added"]} == {"run_2", "run_3"}
+    history = changed["task_instance_history"]
+    assert history["removed"] == []
+    assert {(row["run_id"], row["task_id"]) for row in history["added"]} == keys
+
+
+def test_every_cleared_task_instance_is_in_the_audit_log(dag, session):
+    plan = plan_of(days(1, 1))
+    confirm(plan)
+    rows = session.scalars(select(Log).where(Log.event == "safe_clear")).all()
+    assert {(row.run_id, row.task_id, row.owner, row.owner_display_name) for row in rows} == {
+        ("run_1", task, "1", "Me") for task in ("extract", "transform", "load")
+    }
+    assert all(plan.id in row.extra and "because" in row.extra for row in rows)
+
+
+def test_runs_are_cleared_in_batches_of_whole_runs(dag, session, one_run_a_batch, monkeypatch):
+    batches = []
+    real = apply_module._clear_batch
+
+    def counted(plan, batch, *rest):
+        batches.append([run.run_id for run in batch])
+        real(plan, batch, *rest)
+
+    monkeypatch.setattr(apply_module, "_clear_batch", counted)
+    assert confirm(plan_of(days(1, 4))).status == "applied"
+    assert batches == [["run_1"], ["run_2"], ["run_3"], ["run_4"]]
+    assert set(states(session).values()) == {None}
+
+
+def test_a_move_half_way_stops_there(dag, session, one_run_a_batch, monkeypatch):
+    plan = plan_of(days(1, 3))
+    real = apply_module._clear_batch
+
+    def disturbed(plan, batch, *rest):
+        if batch[0].run_id == "run_2":
+            session.execute(
+                update(TaskInstance)
+                .where(TaskInstance.run_id == "run_2", TaskInstance.task_id == "load")
+                .values(state="success")
+            )
+            session.commit()
+        real(plan, batch, *rest)
+
+    monkeypatch.setattr(apply_module, "_clear_batch", disturbed)
+    after = confirm(plan)
+    assert after.status == "stopped"
+    assert after.problem["kind"] == "drift"
+    assert [(row["run_id"], row["task_id"]) for row in after.problem["moved"]] == [("run_2", "load")]
+    found = states(session)
+    assert {found["run_1", task] for task in ("extract", "transform", "load")} == {None}
+    assert found["run_2", "load"] == "success"
+    assert found["run_2", "transform"] == "failed"
+    assert found["run_3", "transform"] == "failed"
+
+
+def test_a_result_that_is_not_the_plan_is_rolled_back(dag, session, monkeypatch):
+    plan = plan_of(days(1, 1, task_regex="^load$"))
+    real = clearing.clear_task_instances
+
+    def meddling(tis, session, **options):
+        real(tis, session, **options)
+        session.execute(
+            update(TaskInstance)
+            .where(TaskInstance.run_id == "run_1", TaskInstance.task_id == "extract")
+            .values(state="skipped")
+        )
+
+    monkeypatch.setattr(clearing, "clear_task_instances", meddling)
+    before = snapshot(session)
+    after = confirm(plan)
+    assert after.status == "stopped"
+    assert after.problem["mismatches"] == [
+        "extract in run_1: state was to become success, but became skipped"
+    ]
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("max_tries", 99, "load in run_1: max_tries was to become 0, but became 99"),
+        ("try_number", 7, "load in run_1: try_number was to become 0, but became 7"),
+        ("state", "queued", "load in run_1: state was to become None, but became queued"),
+    ],
+)
+def test_each_promised_column_is_verified(dag, session, monkeypatch, column, value, said):
+    plan = plan_of(days(1, 1, task_regex="^load$"))
+    real = clearing.clear_task_instances
+
+    def otherwise(tis, session, **options):
+        real(tis, session, **options)
+        setattr(tis[0], column, value)
+
+    monkeypatch.setattr(clearing, "clear_task_instances", otherwise)
+    before = snapshot(session)
+    assert said in confirm(plan).problem["mismatches"]
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
+@pytest.mark.parametrize("column", ["state", "clear_number"])
+def test_each_promised_column_of_the_run_is_verified(dag, session, monkeypatch, column):
+    plan = plan_of(days(1, 1, task_regex="^load$"))
+    real = clearing.clear_task_instances
+
+    def otherwise(tis, session, **options):
+        real(tis, session, **options)
+        values = {"state": "running"} if column == "state" else {"clear_number": 5}
+        session.flush()
+        session.execute(update(DagRun).where(DagRun.run_id == "run_1").values(**values))
+
+    monkeypatch.setattr(clearing, "clear_task_instances", otherwise)
+    before = snapshot(session)
+    [said] = confirm(plan).problem["mismatches"]
+    assert said.startswith(f"dag run run_1: {column} was to become")
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
+def test_a_locked_database_is_tried_again(dag, session, monkeypatch):
+    plan = plan_of(days(1, 1))
+    real, failures = clearing.lock_runs, [1, 2]
+
+    def locked(*args):
+        if failures:
+            failures.pop()
+            raise OperationalError("select", {}, Exception("database is locked"))
+        real(*args)
+
+    monkeypatch.setattr(clearing, "lock_runs", locked)
+    assert confirm(plan).status == "applied"
+    assert failures == []
+
+
+def test_an_error_leaves_runs_whole_and_the_plan_stopped(dag, session, one_run_a_batch, monkeypatch):
+    plan = plan_of(days(1, 3))
+    real, calls = clearing.clear_task_instances, []
+
+    def breaking(tis, session, **options):
+        real(tis, session, **options)
+        calls.append(tis[0].run_id)
+        if len(calls) == 2:
+            raise RuntimeError("the plug was pulled")
+
+    monkeypatch.setattr(clearing, "clear_task_instances", breaking)
+    with pytest.raises(RuntimeError, match="the plug"):
+        confirm(plan)
+    found = states(session)
+    assert found["run_1", "transform"] is None
+    assert found["run_2", "transform"] == "failed"
+    assert found["run_3", "transform"] == "failed"
+    from uuid import UUID
+
+    from safe_clear_plugin.storage import reading
+
+    stopped = reading.get(UUID(plan.id), session)
+    assert (stopped.status, stopped.problem["kind"]) == ("stopped", "error")
+    assert reading.applied_totals(UUID(plan.id), session) == (3, 1)
+
+
+def test_a_clear_whose_process_died_is_found_out(dag, session, monkeypatch):
+    plan = plan_of(days(1, 1))
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*args, **kwargs):
+        raise Killed
+
+    monkeypatch.setattr(clearing, "clear_task_instances", killed)
+    before = snapshot(session)
+    with pytest.raises(Killed):
+        confirm(plan)
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+    from uuid import UUID
+
+    from safe_clear_plugin.storage import reading
+
+    session.rollback()
+    dead = reading.get(UUID(plan.id), session)
+    assert dead.status == "applying"
+    assert results.settle(dead, now()).status == "applying"
+    assert results.settle(dead, now() + timedelta(minutes=11)).status == "stopped"
+    with pytest.raises(Refused) as refused:
+        confirm(plan)
+    assert refused.value.status == 409
+
+
+def test_of_many_who_confirm_one_wins(dag, session, backend):
+    plan = plan_of(days(1, 4))
+
+    def attempt(number):
+        try:
+            return confirm(plan, Actor(str(number), f"User {number}")).status
+        except Refused as refused:
+            return refused.status
+
+    callers = 8 if backend.name == "postgresql" else 4
+    with ThreadPoolExecutor(callers) as pool:
+        outcomes = list(pool.map(attempt, range(callers)))
+    assert sorted(map(str, outcomes)) == ["409"] * (callers - 1) + ["applied"]
+    session.rollback()
+    assert set(session.scalars(select(DagRun.clear_number))) == {1}
+
+
+def test_of_two_plans_over_the_same_runs_one_wins(dag, session):
+    mine, theirs = plan_of(days(1, 3)), make_plan(days(3, 4), OTHER, now())
+    assert confirm(theirs, OTHER).status == "applied"
+    before = snapshot(session)
+    with pytest.raises(Refused) as refused:
+        confirm(mine)
+    assert refused.value.status == 409
+    moved = {(row["what"], row["run_id"]) for row in refused.value.details["drift"]}
+    assert moved == {("dag_run", "run_3"), ("task_instance", "run_3")}
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
+def test_a_run_deleted_or_cleared_since_makes_the_plan_stale(dag, session):
+    plan = plan_of(days(1, 2))
+    session.delete(session.scalars(select(DagRun).where(DagRun.run_id == "run_1")).one())
+    session.commit()
+    with pytest.raises(Refused) as refused:
+        confirm(plan)
+    assert {(row["run_id"], row["now"]) for row in refused.value.details["drift"]} == {("run_1", "gone")}
+
+
+def test_what_is_left_out_may_go_on(dag, session):
+    run = make_run(dag, session=session, run_id="live", logical_date=START.replace(day=9), state="running")
+    set_states(run, {"extract": "running", "transform": None, "load": None}, session=session)
+    plan = plan_of(days(9, 9))
+    assert plan.task_instances == 2
+    set_states(run, {"extract": "success"}, session=session)
+    assert confirm(plan).status == "applied"
+    assert states(session)["live", "extract"] == "success"
+
+
+def test_what_is_to_be_cleared_and_starts_is_not_cleared(dag, session):
+    run = make_run(dag, session=session, run_id="live", logical_date=START.replace(day=9), state="running")
+    set_states(run, {"extract": "success", "transform": "queued", "load": None}, session=session)
+    plan = plan_of(days(9, 9))
+    set_states(run, {"transform": "running"}, session=session)
+    before = snapshot(session)
+    with pytest.raises(Refused):
+        confirm(plan)
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
+def test_everything_running_leaves_nothing_to_clear(dag, session):
+    run = make_run(dag, session=session, run_id="live", logical_date=START.replace(day=9), state="running")
+    set_states(run, {"extract": "running"}, session=session)
+    before = snapshot(session)
+    with pytest.raises(Invalid) as invalid:
+        plan_of(days(9, 9, task_regex="^extract$"))
+    assert invalid.value.problems[0].field == "running"
+    assert diff_snapshots(before, snapshot(session)) == {}
+
+
+def test_runs_without_a_logical_date(dag, session):
+    run = make_run(
+        dag,
+        session=session,
+        run_id="undated",
+        logical_date=None,
+        run_after=START.replace(day=2, hour=5),
+        state="failed",
+    )
+    set_states(run, {"transform": "failed"}, session=session)
+
+    def runs(**more):
+        return plan_of(days(1, 3, task_regex="^transform$", **more)).dag_runs
+
+    assert runs() == 3
+    assert runs(date_field="run_after") == 4
+    assert plan_of(Selection("etl", run_id=("undated",))).dag_runs == 1
+    with pytest.raises(Invalid) as invalid:
+        plan_of(Selection("etl", run_id=("undated",), include_past=True))
+    assert invalid.value.problems[0].field == "date_field"
+    assert (
+        plan_of(Selection("etl", run_id=("undated",), include_past=True, date_field="run_after")).dag_runs
+        == 3
+    )
+    applied = confirm(plan_of(Selection("etl", run_id=("undated",))))
+    assert applied.status == "applied"
+    assert {ti.state for ti in task_instances(run, session=session)} == {None}

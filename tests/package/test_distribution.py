@@ -1,0 +1,160 @@
+"""What is built carries all that the pages need, and loads beside Airflow in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+UV = shutil.which("uv") or str(ROOT / ".uv/bin/uv")
+
+LOAD_THE_PAGE = """
+import re, sys
+import safe_clear_plugin
+from airflow.utils.db import initdb
+from airflow.api_fastapi.app import init_auth_manager
+from airflow.providers.fab.www.app import create_app
+from fastapi import FastAPI
+
+initdb()
+init_auth_manager(FastAPI())
+app = create_app(enable_plugins=True)
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="admin", role="admin"))
+client = app.test_client()
+client.set_cookie("_token", token)
+page = client.get("/safe_clear/")
+assert page.status_code == 200, page.text
+assert "What should run again?" in page.text
+links = re.findall(r'(?:src|href)="(/safe_clear/static/[^"]+)"', page.text)
+assert len(links) >= 3, links
+for link in links:
+    assert client.get(link).status_code == 200, link
+print("loaded from", safe_clear_plugin.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Build the sdist, and the wheel from it."""
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run([UV, "build", "--quiet", "--out-dir", str(out), str(ROOT)], check=True)
+    return out
+
+
+def names_of(path):
+    if path.suffix == ".whl":
+        return set(zipfile.ZipFile(path).namelist())
+    with tarfile.open(path) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()}
+
+
+def tracked(folder):
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_the_wheel_carries_everything(built):
+    [wheel] = built.glob("*.whl")
+    names = names_of(wheel)
+    assert tracked("safe_clear_plugin") <= names
+    for folder in ("templates", "static"):
+        assert {f"safe_clear_plugin/{name}" for name in tracked(folder)} <= names
+    assert not [name for name in names if name.startswith(("templates/", "static/", "tests/", "demo/"))]
+
+
+def test_the_sdist_carries_everything(built):
+    [sdist] = built.glob("*.tar.gz")
+    names = names_of(sdist)
+    for folder in ("safe_clear_plugin", "templates", "static"):
+        assert tracked(folder) <= names
+    assert {"README.md", "CHANGELOG.md", "pyproject.toml"} <= names
+
+
+def python_of(venv):
+    return venv / "bin/python"
+
+
+def load_the_page(python, home):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+    environment |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__AUTH_MANAGER": (
+            "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
+        ),
+    }
+    return subprocess.run(
+        [str(python), "-c", LOAD_THE_PAGE],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_the_wheel_works_in_a_fresh_environment(built, tmp_path):
+    [wheel] = built.glob("*.whl")
+    venv = tmp_path / "venv"
+    requirements = tmp_path / "requirements.txt"
+    # The versions of the lock, so that what this shows does not change with the day.
+    subprocess.run(
+        [
+            *(UV, "export", "--quiet", "--frozen", "--no-dev", "--group", "airflow33", "--no-emit-project"),
+            *("--no-hashes", "--output-file", str(requirements), "--project", str(ROOT)),
+        ],
+        check=True,
+    )
+    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, str(venv)], check=True)
+    install = [UV, "pip", "install", "--quiet", "--python", str(python_of(venv))]
+    subprocess.run([*install, "--requirements", str(requirements)], check=True)
+    subprocess.run([*install, "--no-deps", str(wheel)], check=True)
+    home = tmp_path / "home"
+    home.mkdir()
+    done = load_the_page(python_of(venv), home)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert str(venv) in done.stdout
+    check = subprocess.run(
+        [UV, "pip", "check", "--python", str(python_of(venv))], capture_output=True, check=False
+    )
+    assert check.returncode == 0, check.stderr
+
+
+def test_an_editable_install_works(tmp_path):
+    """The environment that runs the tests is one."""
+    done = load_the_page(sys.executable, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert str(ROOT / "safe_clear_plugin") in done.stdout
+
+
+def test_the_plugin_brings_nothing_heavy_to_airflows_start(tmp_path):
+    """Registering imports neither Flask nor the view, nor SQLAlchemy models of ours."""
+    code = (
+        "import sys, airflow.plugins_manager; before = set(sys.modules);"
+        "import safe_clear_plugin.plugin as p, safe_clear_plugin.provider_info as i; i.get_provider_info();"
+        "new = set(sys.modules) - before; print(sorted(new))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip().splitlines()[-1] == str(
+        ["safe_clear_plugin", "safe_clear_plugin.plugin", "safe_clear_plugin.provider_info"]
+    )

@@ -1,0 +1,101 @@
+"""Comparing a result with its plan, and what a plan causes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from safe_clear_plugin.core.diff import mismatches
+from safe_clear_plugin.core.findings import Facts, find
+from safe_clear_plugin.core.plan import FingerprintBuilder
+
+KEY, OTHER = ("run", "task", -1), ("run", "other", 2)
+BEFORE = {
+    KEY: {"id": 1, "state": "failed", "max_tries": 0},
+    OTHER: {"id": 2, "state": "success", "max_tries": 0},
+}
+PLANNED = {KEY: {"state": None, "max_tries": 1, "new_id": True}}
+AFTER = {KEY: {"id": 9, "state": None, "max_tries": 1}, OTHER: BEFORE[OTHER]}
+
+
+def said(found, planned=PLANNED, before=BEFORE):
+    return [str(mismatch) for mismatch in mismatches(planned, found, before)]
+
+
+def test_a_result_as_planned_has_no_mismatch():
+    assert said(AFTER) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({**AFTER, KEY: {**AFTER[KEY], "id": 1}}, ["task in run: id was to become a new one, but became 1"]),
+        (
+            {**AFTER, KEY: {**AFTER[KEY], "state": "x"}},
+            ["task in run: state was to become None, but became x"],
+        ),
+        ({**AFTER, OTHER: {**AFTER[OTHER], "id": 3}}, ["other [2] in run: id was to become 2, but became 3"]),
+        ({KEY: AFTER[KEY]}, ["other [2] in run: row was to become there, but became missing"]),
+        ({OTHER: AFTER[OTHER]}, ["task in run: row was to become there, but became missing"]),
+        (
+            {**AFTER, ("run", "new", -1): {"id": 5, "state": None, "max_tries": 0}},
+            ["new in run: row was to become absent, but became created"],
+        ),
+    ],
+)
+def test_every_difference_is_named(found, expected):
+    assert said(found) == expected
+
+
+NOTHING = Facts(
+    dag_id="etl", dag_is_paused=False, runs_to_queue=0, terminated=0, left_out=0, pending=0, latest_version=3
+)
+
+
+def test_nothing_to_say():
+    assert list(find(NOTHING)) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "code", "count"),
+    [
+        ({"terminated": 2}, "running_terminated", 2),
+        ({"left_out": 1}, "running_left_out", 1),
+        ({"pending": 4}, "pending_cleared", 4),
+        ({"dag_is_paused": True, "runs_to_queue": 5}, "dag_paused", 5),
+        ({"created": 2, "removed": 1}, "moves_to_latest", 3),
+        ({"unexpanded": 1}, "unexpanded_relatives", 1),
+    ],
+)
+def test_each_finding_has_its_cause(facts, code, count):
+    [finding] = find(replace(NOTHING, **facts))
+    assert (finding.code, finding.count) == (code, count)
+    assert finding.title
+    assert finding.detail
+
+
+def test_a_move_names_what_it_does():
+    [finding] = find(replace(NOTHING, created=2, removed=1))
+    assert finding.title == "3 more task instances change with the DAG version: 2 created, 1 marked removed"
+    assert "version 3" in finding.detail
+
+
+def fingerprint(*groups):
+    builder = FingerprintBuilder()
+    for group in groups:
+        builder.add(group)
+    return builder.hexdigest()
+
+
+def test_a_fingerprint_depends_on_every_value_and_the_order():
+    rows = [("run", "task", -1, None), ("run", "other", 2, "failed")]
+    assert fingerprint(rows) == fingerprint(iter(rows))
+    others = [
+        fingerprint(rows[::-1]),
+        fingerprint(rows[:1]),
+        fingerprint([("run", "task", -1, ""), rows[1]]),
+        fingerprint([("runtask", "", -1, None), rows[1]]),
+        fingerprint([("run", "task", 1, None), rows[1]]),
+    ]
+    assert len({fingerprint(rows), *others}) == 6

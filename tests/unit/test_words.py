@@ -1,0 +1,77 @@
+"""What a plan says of itself."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.words import headline, sentence
+
+FIRST = datetime(2026, 11, 1, tzinfo=timezone.utc)
+LAST = datetime(2026, 11, 3, 23, 59, 59, 999999, tzinfo=timezone.utc)
+
+
+def test_headline():
+    selection = Selection("sales_etl")
+    assert headline(selection, 1, 1) == "Clear 1 task instance in 1 run of sales_etl"
+    assert (
+        headline(selection, 12_400, 78, done=True) == "Cleared 12,400 task instances in 78 runs of sales_etl"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"task_regex": "^load", "date_from": FIRST, "date_to": LAST, "include_downstream": True},
+            "Tasks whose id matches ^load, in runs with logical_date from Sun 2026-11-01 00:00 UTC to "
+            "Tue 2026-11-03 23:59 UTC. With everything downstream of them, and their setups and teardowns. "
+            "Running ones are left out.",
+        ),
+        (
+            {"run_id": ("a",), "running": "terminate"},
+            "Every task, in run a. Running ones are terminated and start again.",
+        ),
+        (
+            {"run_id": ("a", "b", "c", "d"), "state": ("failed", "none")},
+            "Every task in state failed or no status, in 4 runs. Running ones are left out.",
+        ),
+        (
+            {"date_from": FIRST, "date_to": LAST, "include_past": True},
+            "Every task, in runs with logical_date up to Tue 2026-11-03 23:59 UTC, and all past runs. "
+            "Running ones are left out.",
+        ),
+        (
+            {"date_from": FIRST, "include_past": True, "include_future": True},
+            "Every task, in runs, and all past and future runs. Running ones are left out.",
+        ),
+        (
+            {
+                "date_from": FIRST,
+                "run_type": ("manual",),
+                "run_state": ("failed",),
+                "date_field": "run_after",
+            },
+            "Every task, in manual runs in state failed with run_after from Sun 2026-11-01 00:00 UTC on. "
+            "Running ones are left out.",
+        ),
+        (
+            {"task_regex": "^a$", "map_index": 3, "run_id": ("r",), "exclude_task_id": ("b",)},
+            "Tasks whose id matches ^a$ [3], in run r. With their setups and teardowns. Without task b. "
+            "Running ones are left out.",
+        ),
+        (
+            {"run_id": ("r",), "reset_dag_runs": False},
+            "Every task, in run r. Running ones are left out. "
+            "Dag runs keep their state, so finished runs start nothing.",
+        ),
+    ],
+)
+def test_sentence(fields, said):
+    assert sentence(Selection("sales_etl", **fields), on_latest=False) == said
+
+
+def test_sentence_names_the_move_to_the_latest_version():
+    assert "Runs move to the latest DAG version." in sentence(Selection("d", run_id=("r",)), on_latest=True)
