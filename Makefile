@@ -37,8 +37,11 @@ $(VENV32): pyproject.toml uv.lock | $(UV)
 system: ## Install PostgreSQL and Chromium from Debian's packages where missing
 	@scripts/system-packages
 
-test: ## Run every test suite, on Airflow 3.3 and 3.2
-	@MAKE="$(MAKE)" scripts/all-suites test-unit test-sqlite test-postgresql test-airflow32 test-views test-browser test-package
+# The longest first, two at a time.
+SUITES := test-browser test-airflow32 test-postgresql test-sqlite test-views test-package test-unit
+
+test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2
+	@MAKE="$(MAKE)" scripts/all-suites $(SUITES)
 
 test-unit: $(VENV) ## The pure core: no Airflow, no database
 	@$(SUITE) $(PYTEST) tests/unit $(PYTEST_ARGS)
@@ -49,9 +52,8 @@ test-sqlite: $(VENV) ## On a SQLite metadata database
 test-postgresql: $(VENV) system ## On a PostgreSQL metadata database
 	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/db $(PYTEST_ARGS)
 
-test-airflow32: $(VENV32) system ## Both again on Airflow 3.2, and the views
+test-airflow32: $(VENV32) ## The same on Airflow 3.2: SQLite and the pages
 	@SAFE_CLEAR_TEST_BACKEND=sqlite $(SUITE) $(PYTEST32) tests/db $(PYTEST_ARGS)
-	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST32) tests/db $(PYTEST_ARGS)
 	@SAFE_CLEAR_TEST_AUTH=fab $(SUITE) $(PYTEST32) tests/views $(PYTEST_ARGS)
 
 test-views: $(VENV) ## The pages in Airflow's Flask app, under both auth managers
