@@ -40,7 +40,7 @@ def create_users() -> bool:
         if security_manager.get_all_users():
             return False
         security_manager.sync_roles()
-        _create_finance_role(security_manager)
+        _create_roles(security_manager)
         for user in USERS:
             security_manager.add_user(
                 username=user.username,
@@ -53,8 +53,8 @@ def create_users() -> bool:
         return True
 
 
-def _create_finance_role(security_manager: FabAirflowSecurityManagerOverride) -> None:
-    """Make a role like Viewer, but blind to DAGs that do not name it in their ``access_control``.
+def _create_roles(security_manager: FabAirflowSecurityManagerOverride) -> None:
+    """Let Viewer see plugins, and make a role like it that sees only the DAGs which name it.
 
     Clearing needs the right to edit dag runs and task instances in general, and a given DAG in particular.
     """
@@ -66,6 +66,11 @@ def _create_finance_role(security_manager: FabAirflowSecurityManagerOverride) ->
         for action in (fab.ACTION_CAN_CREATE, fab.ACTION_CAN_EDIT)
         for resource in (fab.RESOURCE_DAG_RUN, fab.RESOURCE_TASK_INSTANCE)
     ]
+    # Airflow's UI shows the tabs of plugins to those who may read Plugins, which FAB's Viewer may not.
+    see_tabs = [(fab.ACTION_CAN_READ, fab.RESOURCE_PLUGIN)]
     role = security_manager.add_role(FINANCE_ROLE)
-    for action, resource in viewer + operate:
-        security_manager.add_permission_to_role(role, security_manager.create_permission(action, resource))
+    grants = [(role, viewer + operate + see_tabs), (security_manager.find_role("Viewer"), see_tabs)]
+    for grantee, permissions in grants:
+        for action, resource in permissions:
+            permission = security_manager.create_permission(action, resource)
+            security_manager.add_permission_to_role(grantee, permission)

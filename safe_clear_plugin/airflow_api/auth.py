@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.airflow_api.settings import base_url
 
 TOKEN_COOKIE = COOKIE_NAME_JWT_TOKEN
@@ -69,11 +70,24 @@ def clearable_dag_ids(user: BaseUser, session: Session) -> list[str]:
     """
     editable = get_auth_manager().get_authorized_dag_ids(user=user, method="PUT", session=session)
     in_use = session.scalars(select(DagModel.dag_id).where(~DagModel.is_stale).order_by(DagModel.dag_id))
-    return [dag_id for dag_id in in_use if dag_id in editable and may_clear(dag_id, user)]
+    candidates = [dag_id for dag_id in in_use if dag_id in editable]
+    teams = DagModel.get_dag_id_to_team_name_mapping(candidates, session=session) if candidates else {}
+    manager = get_auth_manager()
+    return [
+        dag_id
+        for dag_id in candidates
+        if manager.is_authorized_dag(
+            method="PUT",
+            access_entity=DagAccessEntity.TASK_INSTANCE,
+            details=DagDetails(id=dag_id, team_name=teams.get(dag_id)),
+            user=user,
+        )
+    ]
 
 
 def _details(dag_id: str) -> DagDetails:
-    return DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+    with new_session() as session:
+        return DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id, session=session))
 
 
 def login_url(back_to: str) -> str:

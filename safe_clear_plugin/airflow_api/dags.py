@@ -41,9 +41,17 @@ class Version:
             # A path that leaves a task group and comes back is no cycle of tasks, but one of groups.
             return tuple(self.dag.task_dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what a plan keeps of the version, to see later whether it changed."""
-        return {"id": str(self.id), "number": self.number, "hash": self.dag_hash}
+    def to_json(self, bundle_version: str | None) -> dict[str, Any]:
+        """Return what a plan keeps of the version, to see later whether it changed.
+
+        ``bundle_version`` is the one that runs get which move to this version.
+        """
+        return {
+            "id": str(self.id),
+            "number": self.number,
+            "hash": self.dag_hash,
+            "bundle_version": bundle_version,
+        }
 
 
 def _in_order(group: Any) -> Iterator[str]:

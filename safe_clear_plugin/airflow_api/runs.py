@@ -282,6 +282,14 @@ def _after_version(
     )
 
 
+def task_ids_with_rows(dag_id: str, task_ids: Iterable[str], session: Session) -> set[str]:
+    """Return those of the tasks that have a task instance, be they in the DAG or not."""
+    query = select(task_instance.c.task_id).where(
+        task_instance.c.dag_id == dag_id, task_instance.c.task_id.in_(list(task_ids))
+    )
+    return set(session.scalars(query.distinct()))
+
+
 def bundle_version_of(dag_id: str, session: Session) -> str | None:
     """Return the bundle version that the DAG was last parsed from."""
     return session.scalar(select(DagModel.bundle_version).where(DagModel.dag_id == dag_id))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from airflow.models.dagrun import DagRun
-from airflow.models.taskinstance import TaskInstance
-from airflow.settings import task_instance_mutation_hook
-from sqlalchemy import select
+from airflow.exceptions import NotMapped
+from airflow.models.expandinput import NotFullyPopulated
+from airflow.serialization.definitions.mappedoperator import get_mapped_ti_count
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import set_committed_value
 
+from safe_clear_plugin.airflow_api.base import dag_run, task_instance
 from safe_clear_plugin.airflow_api.dags import Version
 
 
@@ -34,83 +33,89 @@ class Move:
 
 
 def predict(
-    run_pk: int,
-    latest: Version,
-    cleared: Mapping[tuple[str, int], str | None],
-    session: Session,
-) -> Iterator[Move]:
-    """Yield what ``DagRun.verify_integrity`` will change in a run, without writing anything.
-
-    ``cleared`` maps the planned task instances of the run to the state that the clear gives them. Airflow's
-    own steps of ``verify_integrity`` run on objects of a session that is rolled back and never flushed.
-    """
-    try:
-        with session.no_autoflush:
-            yield from _predict(run_pk, latest, cleared, session)
-    finally:
-        session.rollback()
-        session.expunge_all()
-
-
-def _predict(
     run_pk: int, latest: Version, cleared: Mapping[tuple[str, int], str | None], session: Session
 ) -> Iterator[Move]:
-    run = session.scalars(select(DagRun).where(DagRun.id == run_pk)).one()
-    task_instances = list(
-        session.scalars(
-            select(TaskInstance).where(TaskInstance.dag_id == run.dag_id, TaskInstance.run_id == run.run_id)
+    """Yield what ``DagRun.verify_integrity`` will change in a finished run that is queued again.
+
+    ``cleared`` maps the planned task instances of the run to the state that the clear gives them. The rules
+    are mirrored, not called: Airflow's own log removals and count them in metrics, as a preview must not.
+    """
+    run = session.execute(select(dag_run).where(dag_run.c.id == run_pk)).one()
+    rows = session.execute(
+        select(task_instance).where(
+            task_instance.c.dag_id == run.dag_id, task_instance.c.run_id == run.run_id
         )
-    )
-    state_now = {ti.id: ti.state for ti in task_instances}
-    for ti in task_instances:
-        if (ti.task_id, ti.map_index) in cleared:
-            set_committed_value(ti, "state", cleared[ti.task_id, ti.map_index])
-    before = {ti.id: ti.state for ti in task_instances}
-    # As in clear_task_instances: the run is queued again before verify_integrity looks at it.
-    set_committed_value(run, "_state", "queued")
-    run.dag = latest.dag
-    known = run._check_for_removed_or_restored_tasks(latest.dag, task_instance_mutation_hook, session=session)
-    for ti in task_instances:
-        if ti.state != before[ti.id]:
-            yield _changed(ti, state_now[ti.id])
-    yield from _created(run, latest, known, session)
+    ).all()
+    for row in rows:
+        key = (row.task_id, row.map_index)
+        before = cleared.get(key, row.state)
+        after = _state_after(latest.dag, run.run_id, key, before, session)
+        if after != before:
+            yield _changed(row, after)
+    known = {row.task_id for row in rows}
+    for task_id, task in latest.dag.task_dict.items():
+        if task_id not in known and _is_due(run, task):
+            for map_index in _new_map_indexes(task, run.run_id, session):
+                yield Move(
+                    task_id,
+                    map_index,
+                    "create",
+                    None,
+                    None,
+                    None,
+                    None,
+                    after_state=None,
+                    after_max_tries=task.retries,
+                )
 
 
-def _changed(ti: Any, state_now: str | None) -> Move:
+def _state_after(
+    dag: Any, run_id: str, key: tuple[str, int], state: str | None, session: Session
+) -> str | None:
+    """Mirror one round of ``DagRun._check_for_removed_or_restored_tasks``."""
+    task_id, map_index = key
+    if not dag.has_task(task_id):
+        return "removed"
+    kept = None if state == "removed" else state
+    task = dag.get_task(task_id)
+    try:
+        count = task.get_parse_time_mapped_ti_count()
+    except NotMapped:
+        return kept
+    except NotFullyPopulated:
+        try:
+            count = get_mapped_ti_count(task, run_id, session=session)
+        except NotFullyPopulated:
+            return "removed" if map_index >= 0 else kept
+        return "removed" if map_index >= count else kept
+    return kept if 0 <= map_index < count else "removed"
+
+
+def _changed(row: Row[Any], after: str | None) -> Move:
     return Move(
-        task_id=ti.task_id,
-        map_index=ti.map_index,
-        effect="remove" if ti.state == "removed" else "restore",
-        id=ti.id,
-        state=state_now,
-        try_number=ti.try_number,
-        dag_version_id=ti.dag_version_id,
-        after_state=ti.state,
-        after_max_tries=ti.max_tries,
+        task_id=row.task_id,
+        map_index=row.map_index,
+        effect="remove" if after == "removed" else "restore",
+        id=row.id,
+        state=row.state,
+        try_number=row.try_number,
+        dag_version_id=row.dag_version_id,
+        after_state=after,
+        after_max_tries=row.max_tries,
     )
 
 
-def _created(run: Any, latest: Version, known: set[str], session: Session) -> Iterator[Move]:
-    """Mirror the second half of ``verify_integrity``: tasks of the DAG that the run has no row of."""
-    creator = run._get_task_creator(defaultdict(int), task_instance_mutation_hook, True, latest.id)
-    tasks = (task for task in latest.dag.task_dict.values() if _is_due(run, task, known))
-    for row in run._create_tasks(tasks, creator, session=session):
-        yield Move(
-            task_id=row["task_id"],
-            map_index=row["map_index"],
-            effect="create",
-            id=None,
-            state=None,
-            try_number=None,
-            dag_version_id=None,
-            after_state=row.get("state"),
-            after_max_tries=row["max_tries"],
-        )
+def _new_map_indexes(task: Any, run_id: str, session: Session) -> range:
+    """Mirror ``DagRun._create_tasks``: at least one task instance, -1 while the mapping is not known."""
+    try:
+        count = get_mapped_ti_count(task, run_id, session=session)
+    except (NotMapped, NotFullyPopulated):
+        count = 0
+    return range(count) if count else range(-1, 0)
 
 
-def _is_due(run: Any, task: Any, known: set[str]) -> bool:
-    if task.task_id in known:
-        return False
+def _is_due(run: Row[Any], task: Any) -> bool:
+    """Mirror the ``task_filter`` of ``verify_integrity``: a task has its own first and last date."""
     if run.run_type == "backfill" or run.logical_date is None:
         return True
     starts = task.start_date is None or task.start_date <= run.logical_date

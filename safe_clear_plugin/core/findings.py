@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from safe_clear_plugin.core.words import count
+
 Level = Literal["info", "warn", "acknowledge", "refuse"]
 
 
@@ -30,6 +32,7 @@ class Facts:
 
     dag_id: str
     dag_is_paused: bool
+    dag_is_stale: bool
     runs_to_queue: int
     terminated: int
     left_out: int
@@ -46,10 +49,6 @@ class Facts:
 Rule = Callable[[Facts], Finding | None]
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def running_terminated(facts: Facts) -> Finding | None:
     """Running task instances that the clear kills."""
     if not facts.terminated:
@@ -57,7 +56,7 @@ def running_terminated(facts: Facts) -> Finding | None:
     return Finding(
         "running_terminated",
         "warn",
-        f"{_count(facts.terminated, 'running task instance')} will be terminated",
+        f"{count(facts.terminated, 'running task instance')} will be terminated",
         "Airflow kills their processes and starts them again as a new try. "
         "To let them finish, choose “Leave out” under “What runs now”.",
         facts.terminated,
@@ -71,7 +70,7 @@ def running_left_out(facts: Facts) -> Finding | None:
     return Finding(
         "running_left_out",
         "warn",
-        f"{_count(facts.left_out, 'running task instance')} left out",
+        f"{count(facts.left_out, 'running task instance')} left out",
         "They match the selection but are running, so they go on untouched. "
         "Clear them once they are done, or choose “Terminate” under “What runs now”.",
         facts.left_out,
@@ -85,7 +84,7 @@ def pending_cleared(facts: Facts) -> Finding | None:
     return Finding(
         "pending_cleared",
         "warn",
-        f"{_count(facts.pending, 'task instance')} queued, deferred or awaiting input",
+        f"{count(facts.pending, 'task instance')} queued, deferred or awaiting input",
         "An executor may be about to start a queued one, and a deferred one may wait for a job outside "
         "Airflow, which a clear does not cancel.",
         facts.pending,
@@ -101,6 +100,20 @@ def dag_paused(facts: Facts) -> Finding | None:
         "warn",
         f"{facts.dag_id} is paused, so nothing will start",
         "The clear is done at once, but the scheduler starts no task of a paused DAG. Unpause it for that.",
+        facts.runs_to_queue,
+    )
+
+
+def dag_stale(facts: Facts) -> Finding | None:
+    """A DAG whose file is gone: the scheduler passes it over, as it does a paused one."""
+    if not facts.dag_is_stale:
+        return None
+    return Finding(
+        "dag_stale",
+        "warn",
+        f"{facts.dag_id} is no longer in the DAG files, so nothing will start",
+        "The scheduler passes over a DAG that the DAG processor has not seen for a while. "
+        "Look at the DAG's import errors, or bring its file back.",
         facts.runs_to_queue,
     )
 
@@ -123,7 +136,7 @@ def moves_to_latest(facts: Facts) -> Finding | None:
     return Finding(
         "moves_to_latest",
         "warn",
-        f"{_count(total, 'more task instance')} change with the DAG version: {', '.join(parts)}",
+        f"{count(total, 'more task instance')} change with the DAG version: {', '.join(parts)}",
         f"Runs that move to the latest DAG version{version} get that version's tasks. "
         "The rows are in the table below.",
         total,
@@ -137,7 +150,7 @@ def unexpanded_relatives(facts: Facts) -> Finding | None:
     return Finding(
         "unexpanded_relatives",
         "info",
-        f"{_count(facts.unexpanded, 'related task')} not expanded yet",
+        f"{count(facts.unexpanded, 'related task')} not expanded yet",
         "Their mapping is not known in this run, so the one task instance that stands for all of them "
         "(map index -1) is taken.",
         facts.unexpanded,
@@ -149,6 +162,7 @@ RULES: tuple[Rule, ...] = (
     running_left_out,
     pending_cleared,
     dag_paused,
+    dag_stale,
     moves_to_latest,
     unexpanded_relatives,
 )

@@ -62,8 +62,8 @@ class PlannedRun:
     logical_date: datetime | None
     run_after: datetime
     run_type: str
-    state: str
-    after_state: str
+    state: str | None
+    after_state: str | None
     task_instances: int
     dag_version_id: str | None = None
     after_dag_version_id: str | None = None

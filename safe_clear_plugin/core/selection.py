@@ -45,8 +45,6 @@ RUN_TYPES = (
     "operator_triggered",
     "asset_materialization",
 )
-ONLY_FAILED = ("failed", "upstream_failed")
-ONLY_RUNNING = ("running",)
 
 
 @dataclass(frozen=True, slots=True)

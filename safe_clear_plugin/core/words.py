@@ -6,6 +6,8 @@ from datetime import datetime, timezone
 
 from safe_clear_plugin.core.selection import Selection
 
+# Not strftime's, which follow the server's locale.
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MANY = 3
 """Names that a sentence lists before it only counts them."""
 
@@ -36,7 +38,8 @@ def sentence(selection: Selection, *, on_latest: bool) -> str:
         else "Running ones are left out."
     )
     if on_latest:
-        parts.append("Runs move to the latest DAG version.")
+        what = "Runs" if selection.reset_dag_runs else "Task instances"
+        parts.append(f"{what} move to the latest DAG version.")
     if not selection.reset_dag_runs:
         parts.append("Dag runs keep their state, so finished runs start nothing.")
     return " ".join(parts)
@@ -68,31 +71,34 @@ def _spread(selection: Selection) -> str:
 def _runs(selection: Selection) -> str:
     kinds = _either(selection.run_type).replace("_", " ") + " " if selection.run_type else ""
     states = f" in state {_either(selection.run_state)}" if selection.run_state else ""
-    text = f"in {kinds}runs{states}"
-    if selection.run_id:
-        text = f"in {_names(selection.run_id, 'run')}" + (
-            f" ({kinds}runs{states} only)" if kinds or states else ""
-        )
-    return text + _when(selection)
+    if not selection.run_id:
+        return _runs_by_date(selection, kinds, states)
+    text = f"in {_names(selection.run_id, 'run')}"
+    if selection.has_dates:
+        text += _between(selection, selection.date_from, selection.date_to)
+    if selection.include_past or selection.include_future:
+        sides = {(True, True): "before and after", (True, False): "before", (False, True): "after"}
+        side = sides[selection.include_past, selection.include_future]
+        text += f" and every run {side} {'it' if len(selection.run_id) == 1 else 'them'}"
+        text += f" by {selection.date_field}"
+    return text + (f" ({kinds}runs{states} only)" if kinds or states else "")
 
 
-def _when(selection: Selection) -> str:
+def _runs_by_date(selection: Selection, kinds: str, states: str) -> str:
+    """Say what past and future make of the dates: each drops one of them."""
     start = None if selection.include_past else selection.date_from
     end = None if selection.include_future else selection.date_to
-    text = ""
-    if selection.has_dates and (start or end):
-        field = selection.date_field
-        if start and end:
-            text = f" with {field} from {moment(start)} to {moment(end)}"
-        else:
-            text = f" with {field} from {moment(start)} on" if start else f" with {field} up to {moment(end)}"
-    if selection.include_past and selection.include_future:
-        return text + ", and all past and future runs"
-    if selection.include_past:
-        return text + ", and all past runs"
-    if selection.include_future:
-        return text + ", and all future runs"
-    return text
+    if start or end:
+        return f"in {kinds}runs{states}{_between(selection, start, end)}"
+    dated = " with a logical date" if selection.date_field == "logical_date" else ""
+    return f"in every {kinds}run{states}{dated}, past and future"
+
+
+def _between(selection: Selection, start: datetime | None, end: datetime | None) -> str:
+    field = selection.date_field
+    if start and end:
+        return f" with {field} from {moment(start)} to {moment(end)}"
+    return f" with {field} from {moment(start)} on" if start else f" with {field} up to {moment(end)}"
 
 
 def moment(value: datetime | None) -> str:
@@ -101,10 +107,8 @@ def moment(value: datetime | None) -> str:
         return "–"
     utc = value.astimezone(timezone.utc)
     last_of_day = utc.second == 59 and utc.microsecond == 999999
-    return (
-        utc.strftime("%a %Y-%m-%d %H:%M" if last_of_day or not utc.second else "%a %Y-%m-%d %H:%M:%S")
-        + " UTC"
-    )
+    clock = utc.time().isoformat("minutes" if last_of_day or not utc.second else "seconds")
+    return f"{WEEKDAYS[utc.weekday()]} {utc.date().isoformat()} {clock} UTC"
 
 
 def _either(values: tuple[str, ...]) -> str:

@@ -60,8 +60,9 @@ def apply_plan(plan: PlanSummary, fingerprint: str, reason: str, actor: Actor, n
         )
     _claim(plan, reason, actor, now)
     try:
-        for batch in _batches(_runs(plan_id), settings.batch_size()):
-            _retrying(_clear_batch, plan, batch, reason, actor)
+        batches = list(_batches(_runs(plan_id), settings.batch_size()))
+        for number, batch in enumerate(batches, 1):
+            _retrying(_clear_batch, plan, batch, actor, reason, number == len(batches))
     except Drifted as drifted:
         _stop(plan_id, _drift_problem(drifted))
     except NotAsPlanned as result:
@@ -70,9 +71,6 @@ def apply_plan(plan: PlanSummary, fingerprint: str, reason: str, actor: Actor, n
     except Exception as error:
         _stop(plan_id, _error_problem(error))
         raise
-    else:
-        with new_session() as session:
-            applying.transition(plan_id, "applying", "applied", session, finished_at=_now())
     return _get(plan_id)
 
 
@@ -182,15 +180,22 @@ def _batches(all_runs: Iterable[RunToClear], size: int) -> Iterator[list[RunToCl
         yield batch
 
 
-def _clear_batch(plan: PlanSummary, batch: list[RunToClear], reason: str, actor: Actor) -> None:
-    """Lock, compare, clear, read back, verify and record the runs of one transaction."""
+def _clear_batch(plan: PlanSummary, batch: list[RunToClear], actor: Actor, reason: str, last: bool) -> None:
+    """Lock, compare, clear, read back, verify and record the runs of one transaction.
+
+    The last one also makes the plan an applied one, so that no crash comes between. A batch that is tried
+    again because the answer to its commit was lost finds its runs marked, and is done.
+    """
     plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
     run_pks = sorted(run.dag_run_id for run in batch)
     with new_session() as session:
         # A write of our own comes first: on SQLite it takes the write lock before anything is read.
-        if not applying.transition(plan_id, "applying", "applying", session):
+        if not applying.mark_runs_applied(plan_id, run_ids, _now(), session):
+            return
+        finished = {"finished_at": _now()} if last else {}
+        status = "applied" if last else "applying"
+        if not applying.transition(plan_id, "applying", status, session, **finished):
             raise _not_ready(plan_id, session)
-        applying.mark_runs_applied(plan_id, run_ids, _now(), session)
         clearing.lock_runs(plan.dag_id, run_pks, run_ids, session)
         moved, total = _find_drift(plan, session, run_ids)
         if moved:

@@ -40,10 +40,12 @@ def make_plan(selection: Selection, actor: Actor, now: datetime) -> PlanSummary:
         on_latest = dags.runs_on_latest(selection.run_on_latest_version, selection.dag_id, session)
         plan_id = uuid4()
         writing.insert_plan(_head(plan_id, selection, on_latest, actor, now), session)
-        writing.insert_runs(plan_id, scope, on_latest, _move_target(latest, session, selection), session)
+        target = _move_target(latest, session, selection)
+        writing.insert_runs(plan_id, scope, on_latest, target, session)
         versions = _used_versions(plan_id, latest, session)
         if not versions:
             raise Invalid(_no_runs(selection))
+        _require_known_tasks(selection, versions, session)
         tasks = list(_taken_tasks(selection, pattern, versions, session))
         writing.insert_tasks(plan_id, tasks, session)
         writing.insert_task_instances(plan_id, selection, latest.id, session)
@@ -56,7 +58,10 @@ def make_plan(selection: Selection, actor: Actor, now: datetime) -> PlanSummary:
             raise Invalid(_nothing_to_clear(selection, changes))
         unexpanded = sum(row["map_index"] == -1 != selection.map_index for row in tasks)
         facts = _facts(plan_id, selection, latest, changes, unexpanded=unexpanded, session=session)
-        used = [version.to_json() for version in versions.values()]
+        used = [
+            version.to_json(target.bundle_version if version.id == latest.id else None)
+            for version in versions.values()
+        ]
         head = (plan_id, selection.to_json(), on_latest, used, actor.id)
         writing.finish(
             plan_id,
@@ -188,8 +193,7 @@ def _markers(
 def _add_moves(plan_id: UUID, latest: dags.Version, session: Session) -> None:
     for run_id, run_pk in writing.moving_runs(plan_id, session):
         cleared = writing.cleared_states(plan_id, run_id, session)
-        with new_session() as scratch:
-            moves = list(version_move.predict(run_pk, latest, cleared, scratch))
+        moves = list(version_move.predict(run_pk, latest, cleared, session))
         writing.apply_moves(
             plan_id,
             run_id,
@@ -221,6 +225,7 @@ def _facts(
     return Facts(
         dag_id=selection.dag_id,
         dag_is_paused=bool(model and model.is_paused),
+        dag_is_stale=bool(model and model.is_stale),
         runs_to_queue=sum(
             change.count
             for change in reading.run_state_changes(plan_id, session)
@@ -237,6 +242,33 @@ def _facts(
     )
 
 
+def _require_known_tasks(
+    selection: Selection, versions: Mapping[UUID, dags.Version], session: Session
+) -> None:
+    """Refuse to exclude a task that there is not: a misspelt one would be cleared.
+
+    A task that the DAG no longer has may still have task instances.
+    """
+    in_dag = {task_id for version in versions.values() for task_id in version.task_ids}
+    doubtful = [task_id for task_id in selection.exclude_task_id if task_id not in in_dag]
+    known = runs.task_ids_with_rows(selection.dag_id, doubtful, session) if doubtful else set()
+    if unknown := [task_id for task_id in doubtful if task_id not in known]:
+        more = f" and {len(unknown) - SHOWN_TASKS:,} more" if len(unknown) > SHOWN_TASKS else ""
+        raise Invalid(
+            Problem(
+                f"{selection.dag_id} has no task {', '.join(unknown[:SHOWN_TASKS])}{more} to exclude.",
+                f"Its tasks are {_listed_tasks(versions)}.",
+                "exclude_task_id",
+            )
+        )
+
+
+def _listed_tasks(versions: Mapping[UUID, dags.Version]) -> str:
+    task_ids = list(dict.fromkeys(task for version in versions.values() for task in version.task_ids))
+    more = f" and {len(task_ids) - SHOWN_TASKS:,} more" if len(task_ids) > SHOWN_TASKS else ""
+    return ", ".join(task_ids[:SHOWN_TASKS]) + more
+
+
 def _no_runs(selection: Selection) -> Problem:
     return Problem(
         f"No dag run of {selection.dag_id} is selected.",
@@ -247,12 +279,9 @@ def _no_runs(selection: Selection) -> Problem:
 
 
 def _no_match(selection: Selection, versions: Mapping[UUID, dags.Version]) -> Problem:
-    task_ids = list(dict.fromkeys(task for version in versions.values() for task in version.task_ids))
-    listed = ", ".join(task_ids[:SHOWN_TASKS])
-    more = f" and {len(task_ids) - SHOWN_TASKS:,} more" if len(task_ids) > SHOWN_TASKS else ""
     return Problem(
         f"No task of {selection.dag_id} matches {selection.task_regex}.",
-        f"Its tasks are {listed}{more}.",
+        f"Its tasks are {_listed_tasks(versions)}.",
         "task_regex",
     )
 

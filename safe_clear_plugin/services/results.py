@@ -46,7 +46,7 @@ def settle(plan: PlanSummary, now: datetime) -> PlanSummary:
     plan_id = UUID(plan.id)
     with new_session() as session:
         last = applying.last_step_at(plan_id, session)
-        if last is None or now - last < SILENT_FOR:
+        if last is None or now - last < SILENT_FOR or applying.is_being_cleared(plan_id, session):
             return plan
         problem = {
             "kind": "interrupted",

@@ -11,6 +11,8 @@ from safe_clear_plugin.airflow_api.runs import Scope, anchor_runs
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
 
+SHOWN_RUNS = 10
+
 
 def resolve_scope(selection: Selection, session: Session) -> Scope:
     """Turn run ids, dates, past and future into one range or one list of runs.
@@ -51,15 +53,20 @@ def _within(date: Any, selection: Selection) -> bool:
 
 def _unknown_runs(selection: Selection, missing: list[str]) -> Problem:
     return Problem(
-        f"{selection.dag_id} has no dag run {', '.join(missing)}.",
+        f"{selection.dag_id} has no dag run {_shortened(missing)}.",
         "Copy the run id from the DAG's list of runs; a run belongs to one DAG.",
         "run_id",
     )
 
 
+def _shortened(run_ids: list[str]) -> str:
+    more = f" and {len(run_ids) - SHOWN_RUNS:,} more" if len(run_ids) > SHOWN_RUNS else ""
+    return ", ".join(run_ids[:SHOWN_RUNS]) + more
+
+
 def _undated_anchor(undated: list[str]) -> Problem:
     return Problem(
-        f"{', '.join(undated)} has no logical date, so there is no past or future to extend to.",
+        f"{_shortened(undated)} has no logical date, so there is no past or future to extend to.",
         "Compare with run_after instead, or leave out past and future.",
         "date_field",
     )

@@ -77,13 +77,20 @@ def last_step_at(plan_id: UUID, session: Session) -> datetime | None:
     return newest or session.scalar(select(plan.c.applied_at).where(plan.c.id == plan_id))
 
 
-def mark_runs_applied(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> None:
-    """Record that runs were cleared, in the transaction that clears them."""
-    session.execute(
+def is_being_cleared(plan_id: UUID, session: Session) -> bool:
+    """Whether a transaction holds the plan's row, which every clearing one does (PostgreSQL only)."""
+    free = select(plan.c.id).where(plan.c.id == plan_id).with_for_update(skip_locked=True)
+    return session.execute(free).one_or_none() is None
+
+
+def mark_runs_applied(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> bool:
+    """Record that runs are cleared, in the transaction that clears them. Says whether they were not yet."""
+    result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
         update(plan_run)
-        .where(plan_run.c.plan_id == plan_id, plan_run.c.run_id.in_(run_ids))
+        .where(plan_run.c.plan_id == plan_id, plan_run.c.run_id.in_(run_ids), plan_run.c.applied_at.is_(None))
         .values(applied_at=at)
     )
+    return bool(result.rowcount)
 
 
 def planned_rows(

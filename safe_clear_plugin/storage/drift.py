@@ -77,6 +77,8 @@ def _moved_versions(
         )
         for row in changed
     ]
+    known = reading.dag_versions(plan_id, session)
+    moved += _moved_bundle(plan_id, dag_id, known, run_ids, session)
     return moved + [
         Moved(
             "dag_version",
@@ -87,8 +89,30 @@ def _moved_versions(
             "changed or gone",
             f"{dag_id} changed",
         )
-        for item in changed_versions(reading.dag_versions(plan_id, session), session)
+        for item in changed_versions(known, session)
     ]
+
+
+def _moved_bundle(
+    plan_id: UUID,
+    dag_id: str,
+    known: list[dict[str, Any]],
+    run_ids: Sequence[str] | None,
+    session: Session,
+) -> list[Moved]:
+    """Return the bundle version that runs were to move to, if the DAG was parsed from another one since."""
+    planned = {item["bundle_version"] for item in known if item["bundle_version"]}
+    now = airflow_runs.bundle_version_of(dag_id, session) if planned else None
+    moving = (
+        select(func.count())
+        .select_from(plan_run)
+        .where(*_of_plan(plan_run, plan_id, run_ids), plan_run.c.moves_to_latest)
+    )
+    if planned <= {now} or not session.scalar(moving):
+        return []
+    before = ", ".join(sorted(planned))
+    how = f"{dag_id} was parsed from another bundle version"
+    return [Moved("dag_version", None, None, None, f"bundle {before}", f"bundle {now}", how)]
 
 
 def _of_plan(table: Any, plan_id: UUID, run_ids: Sequence[str] | None) -> list[ColumnElement[bool]]:

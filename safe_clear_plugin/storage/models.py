@@ -1,4 +1,4 @@
-"""The tables of Safe Clear. A plan's rows are written once, when it is made; a clear changes none of them."""
+"""The tables of Safe Clear. What a plan says is written once; a clear adds only how far it has come."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ plan_run = Table(
     Column("logical_date", UtcDateTime),
     Column("run_after", UtcDateTime, nullable=False),
     Column("run_type", String(50), nullable=False),
-    Column("state", String(50), nullable=False),
+    Column("state", String(50)),
     Column("clear_number", Integer(), nullable=False),
     Column("dag_version_id", Uuid()),
     Column("bundle_version", StringID()),
@@ -65,7 +65,7 @@ plan_run = Table(
     Column("uses_dag_version_id", Uuid(), nullable=False),
     # Whether the run moves to the latest DAG version: asked for, or it has none of its own.
     Column("moves_to_latest", Boolean(), nullable=False),
-    Column("after_state", String(50), nullable=False),
+    Column("after_state", String(50)),
     Column("after_dag_version_id", Uuid()),
     Column("after_bundle_version", StringID()),
     Column("task_instances", Integer(), nullable=False, server_default="0"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -128,6 +129,8 @@ def runs(
 
 
 RUN_ORDER = (plan_run.c.run_after, plan_run.c.dag_run_id)
+RUN_DATE = func.coalesce(plan_run.c.logical_date, plan_run.c.run_after)
+"""The date that a dag run goes by; not in the order of ``run_after`` where runs were triggered by hand."""
 
 
 def _cleared_runs(plan_id: UUID) -> tuple[ColumnElement[bool], ...]:
@@ -135,11 +138,24 @@ def _cleared_runs(plan_id: UUID) -> tuple[ColumnElement[bool], ...]:
 
 
 def first_and_last_run(plan_id: UUID, session: Session) -> tuple[PlannedRun | None, PlannedRun | None]:
-    """Return the earliest and the latest run of the plan."""
-    query = select(plan_run).where(*_cleared_runs(plan_id))
-    first = session.execute(query.order_by(*RUN_ORDER).limit(1)).one_or_none()
-    last = session.execute(query.order_by(*(column.desc() for column in RUN_ORDER)).limit(1)).one_or_none()
+    """Return the runs of the plan with the earliest and the latest date that a run goes by."""
+    query = select(plan_run).where(*_cleared_runs(plan_id)).limit(1)
+    first = session.execute(query.order_by(RUN_DATE, plan_run.c.dag_run_id)).one_or_none()
+    last = session.execute(query.order_by(RUN_DATE.desc(), plan_run.c.dag_run_id.desc())).one_or_none()
     return (_run(first) if first else None, _run(last) if last else None)
+
+
+def days_with_runs(plan_id: UUID, days: Iterable[date], session: Session) -> set[date]:
+    """Return those of the days, in UTC, that have a run of the plan."""
+
+    def has_run(day: date) -> bool:
+        start = datetime.combine(day, time.min, timezone.utc)
+        found = select(plan_run.c.run_id).where(
+            *_cleared_runs(plan_id), start <= RUN_DATE, start + timedelta(days=1) > RUN_DATE
+        )
+        return session.execute(found.limit(1)).one_or_none() is not None
+
+    return {day for day in days if has_run(day)}
 
 
 def _run(row: Row[Any]) -> PlannedRun:

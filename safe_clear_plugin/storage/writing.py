@@ -1,4 +1,7 @@
-"""Writing a plan: every row by ``INSERT … SELECT``, nothing of it held in Python."""
+"""Writing a plan: dag runs and task instances by ``INSERT … SELECT``, so that none is held in Python.
+
+Moves to another DAG version are the exception: they are worked out run by run.
+"""
 
 from __future__ import annotations
 
@@ -197,7 +200,7 @@ def delete_expired(before: datetime, session: Session) -> None:
             select(plan.c.id)
             .where(plan.c.status.in_(("ready", "stale")), plan.c.expires_at < before)
             .order_by(plan.c.expires_at)
-            .limit(20)
+            .limit(5)
         )
     )
     for table in (plan_task_instance, plan_task, plan_run):

@@ -6,8 +6,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
+from zoneinfo import available_timezones as read_available_timezones
 
 from werkzeug.datastructures import MultiDict
 from wtforms import (
@@ -41,7 +43,14 @@ _SelectChoice: Any = getattr(choices, "SelectChoice", lambda value, label: (valu
 LITERAL_PLACEHOLDER = re.compile(r"^\{[A-Z_]+\}$")
 """Airflow leaves ``{MAP_INDEX}`` as it is in the link of a task instance that is not mapped."""
 
+MOST_LINES = 10_000
 FALSE_WORDS = ("", "0", "false", "no", "off")
+
+
+@cache
+def available_timezones() -> frozenset[str]:
+    """Return the names of all time zones; reading them takes a while."""
+    return frozenset(read_available_timezones())
 
 
 def _plain(_: Form, field: Field) -> None:
@@ -49,6 +58,12 @@ def _plain(_: Form, field: Field) -> None:
     values = field.data if isinstance(field.data, list) else [field.data or ""]
     if any(unicodedata.category(char) in ("Cc", "Cs") for value in values for char in value):
         raise ValidationError("Remove the control characters.")
+
+
+def _not_too_many(_: Form, field: Field) -> None:
+    """Hold a list within what a database takes in one statement."""
+    if len(field.data or ()) > MOST_LINES:
+        raise ValidationError(f"Give at most {MOST_LINES:,}; use dates and filters for more.")
 
 
 def _strip(value: str | None) -> str:
@@ -106,7 +121,9 @@ class SelectionForm(Form):
     dag_id = StringField("DAG", [InputRequired("Choose a DAG."), _plain], filters=[_strip])
     task_regex = StringField("Task regex", [_plain], filters=[_strip])
     run_id = LinesField(
-        "Run ids", [_plain], description="One run id a line. Empty means every run in the range."
+        "Run ids",
+        [_plain, _not_too_many],
+        description="One run id a line. Empty means every run in the range.",
     )
     date_field = SelectField("Compare with", choices=_named(DATE_FIELDS), default="logical_date")
     date_from = StringField("From", [_plain], filters=[_strip])
@@ -120,7 +137,9 @@ class SelectionForm(Form):
     include_downstream = FlagField("Downstream")
     include_past = FlagField("Past runs")
     include_future = FlagField("Future runs")
-    exclude_task_id = LinesField("Tasks to exclude", [_plain], description="One task id a line.")
+    exclude_task_id = LinesField(
+        "Tasks to exclude", [_plain, _not_too_many], description="One task id a line."
+    )
     running = RadioField(
         "What runs now",
         choices=[_SelectChoice("leave_out", "Leave out"), _SelectChoice("terminate", "Terminate")],
@@ -240,33 +259,45 @@ def _as_text(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def query_of(selection: Selection) -> dict[str, Any]:
-    """Return the query parameters that fill the form with this selection again."""
+def filled(selection: Selection) -> SelectionForm:
+    """Return the form as it was, or may have been, filled in for this selection."""
+    data: MultiDict[str, str] = MultiDict()
+    for name, value in _as_form_data(selection).items():
+        data.setlist(name, value if isinstance(value, list) else [value])
+    return SelectionForm(data)
+
+
+def _as_form_data(selection: Selection) -> dict[str, Any]:
     values = selection.to_json()
     values["run_on_latest_version"] = {None: "", True: "true", False: "false"}[
         selection.run_on_latest_version
     ]
     zone = ZoneInfo(selection.timezone)
     for name, moment in (("date_from", selection.date_from), ("date_to", selection.date_to)):
-        values[name] = _typed(moment, zone) if moment else ""
+        values[name] = _typed(moment, zone, end=name == "date_to") if moment else ""
     flags = {True: "true", False: "false"}
     return {
-        name: flags[value] if isinstance(value, bool) else value
+        name: flags[value] if isinstance(value, bool) else value if isinstance(value, list) else str(value)
         for name, value in values.items()
         if value not in ("", None, [])
     }
 
 
-def _typed(moment: datetime, zone: ZoneInfo) -> str:
-    """Write a moment as it may have been typed: a date alone where that means the same."""
-    local = moment.astimezone(zone)
-    text = (
-        local.strftime("%Y-%m-%d %H:%M:%S")
-        if local.second or local.microsecond
-        else local.strftime("%Y-%m-%d %H:%M")
-    )
-    shorter = local.strftime("%Y-%m-%d")
-    for end in (False, True):
-        if parse_moment(shorter, zone, end=end) == moment:
-            return shorter
-    return text
+def _typed(moment: datetime, zone: ZoneInfo, *, end: bool) -> str:
+    """Write a moment so that it reads back as the same: as it may have been typed, else in UTC."""
+    try:
+        local = moment.astimezone(zone)
+    except OverflowError:
+        return moment.isoformat()
+    day, clock = local.date().isoformat(), local.time().isoformat().removesuffix(":00")
+    for typed in (day, f"{day} {clock}"):
+        if _reads_as(typed, zone, moment, end=end):
+            return typed
+    return moment.isoformat()
+
+
+def _reads_as(text: str, zone: ZoneInfo, moment: datetime, *, end: bool) -> bool:
+    try:
+        return parse_moment(text, zone, end=end) == moment
+    except (ValueError, OverflowError):
+        return False

@@ -147,7 +147,8 @@ def _server_error(_: InternalServerError) -> tuple[Any, int]:
 
 
 def _database_error(error: DBAPIError) -> tuple[Any, int]:
-    log.error("The metadata DB refused a statement", exc_info=error)
+    # Not the statement: its parameters may be thousands of ids.
+    log.error("The metadata DB refused a statement: %s", error.orig)
     return _refused(
         Refused(
             503,

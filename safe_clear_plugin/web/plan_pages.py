@@ -20,8 +20,8 @@ from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.selection import NO_STATE
 from safe_clear_plugin.services import results
 from safe_clear_plugin.storage import reading
-from safe_clear_plugin.web import pages
-from safe_clear_plugin.web.forms import SelectionForm, query_of
+from safe_clear_plugin.web import pages, rendering
+from safe_clear_plugin.web.forms import SelectionForm
 from safe_clear_plugin.web.identity import caller
 
 ROWS = 100
@@ -84,7 +84,7 @@ def plan_page(plan: PlanSummary, args: Mapping[str, str], *, may_clear: bool, se
     context = {
         "plan": plan,
         "sentence": words.sentence(plan.selection, on_latest=plan.run_on_latest_version),
-        "change_url": pages.url("select", **query_of(plan.selection)),
+        "change_url": pages.url("select", plan=plan.id),
     }
     if plan.status == "ready":
         return _ready(plan, args, now, session, {**context, "may_clear": may_clear})
@@ -114,6 +114,7 @@ def _ready(
         run_changes=reading.run_state_changes(plan_id, session),
         first_run=first,
         last_run=last,
+        ruler=_ruler(plan_id, first, last, now, session),
         runs=_grouped(plan_id, rows, session),
         page=page,
         filters=asdict(wanted),
@@ -123,6 +124,15 @@ def _ready(
         minutes_left=max(0, int((plan.expires_at - now).total_seconds() // 60)),
         **context,
     )
+
+
+def _ruler(
+    plan_id: UUID, first: PlannedRun | None, last: PlannedRun | None, now: datetime, session: Session
+) -> list[rendering.Day]:
+    if first is None or last is None:
+        return []
+    shown = rendering.ruler_days(first, last, now)
+    return rendering.day_ruler(shown, reading.days_with_runs(plan_id, shown, session), now)
 
 
 def _grouped(plan_id: UUID, rows: list[PlannedTaskInstance], session: Session) -> list[RunGroup]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
@@ -252,23 +252,25 @@ def run_moment(run: PlannedRun) -> datetime:
     return run.logical_date or run.run_after
 
 
-def day_ruler(first: PlannedRun, last: PlannedRun, now: datetime) -> list[Day]:
-    """Return the days before ``now`` with those of the planned runs marked, so that a wrong date is seen.
-
-    A range that lies outside the last days is shown by its own first and last days, with gaps.
-    """
+def ruler_days(first: PlannedRun, last: PlannedRun, now: datetime) -> list[date]:
+    """Return the days that the ruler shows: the last ones or, for older runs, those around both ends."""
     start, end = sorted((_utc(run_moment(first)).date(), _utc(run_moment(last)).date()))
     today = _utc(now).date()
     shown = {today - timedelta(days=n) for n in range(RULER_DAYS)}
     if start not in shown or end not in shown:
-        context = (today - timedelta(days=1), today)
-        inside = sorted({start + timedelta(days=n) for n in range(min((end - start).days + 1, 5))})
-        tail = sorted({end - timedelta(days=n) for n in range(min((end - start).days + 1, 5))})
-        shown = {*context, *inside, *tail}
+        inside = {start + timedelta(days=n) for n in range(min((end - start).days + 1, 5))}
+        tail = {end - timedelta(days=n) for n in range(min((end - start).days + 1, 5))}
+        shown = {today - timedelta(days=1), today, *inside, *tail}
+    return sorted(shown)
+
+
+def day_ruler(shown: Sequence[date], planned: Collection[date], now: datetime) -> list[Day]:
+    """Return the shown days with those that have a planned run marked, so that a wrong date is seen."""
+    today = _utc(now).date()
     days: list[Day] = []
-    for day in sorted(shown):
+    for day in shown:
         gap = bool(days) and day - days[-1].day > timedelta(days=1)
-        days.append(Day(day, start <= day <= end, day == today, gap, gap or not days or day.day == 1))
+        days.append(Day(day, day in planned, day == today, gap, gap or not days or day.day == 1))
     return days
 
 
@@ -276,7 +278,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "ago": ago,
     "all_states": all_states,
     "before_count": before_count,
-    "day_ruler": day_ruler,
     "effect_count": effect_count,
     "effect_label": effect_label,
     "is_state": is_state,

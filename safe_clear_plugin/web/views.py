@@ -20,7 +20,7 @@ from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.storage import reading
 from safe_clear_plugin.web import guard, pages, payloads, plan_pages
-from safe_clear_plugin.web.forms import SelectionForm, from_json, task_regex_of
+from safe_clear_plugin.web.forms import SelectionForm, filled, from_json, task_regex_of
 from safe_clear_plugin.web.identity import CSRF_FIELD, caller
 
 MAX_FORM_BYTES = 4 * 1024 * 1024
@@ -38,19 +38,21 @@ class SafeClearView(BaseView):
         del endpoint, static_folder
         static: Path = pages.folder("static")
         blueprint = super().create_blueprint(appbuilder, endpoint=pages.ENDPOINT, static_folder=str(static))
-        guard.protect(blueprint)
+        # The limits come first: the guard reads the form for its token.
         blueprint.before_request(_allow_long_forms)
+        guard.protect(blueprint)
         return cast(Blueprint, blueprint)
 
     @expose("/")
     def select(self) -> str:
-        """The empty form, or one that the query fills in."""
+        """The empty form, or one that the query or an earlier plan fills in."""
+        if "plan" in request.args:
+            return plan_pages.select_page(filled(_clearable_plan(request.args["plan"]).selection))
         given: MultiDict[str, str] = MultiDict(request.args)
         if (task_id := given.pop("task_id", "")) and not given.get("task_regex"):
             given["task_regex"] = "" if task_id.startswith("{") else task_regex_of(task_id)
         form = SelectionForm(given)
-        if form.dag_id.data:
-            _require_may_clear(form.dag_id.data)
+        _require_may_clear_dag_of(form)
         return plan_pages.select_page(form)
 
     @expose("/<path:address>")
@@ -62,8 +64,7 @@ class SafeClearView(BaseView):
     def create_plan(self) -> Any:
         """Resolve the selection and store the plan; the page goes on to it, a program gets it."""
         form, errors = _read_form()
-        if form.dag_id.data:
-            _require_may_clear(form.dag_id.data)
+        _require_may_clear_dag_of(form)
         rest: list[Problem] = []
         if not errors and form.check():
             try:
@@ -117,8 +118,7 @@ class SafeClearView(BaseView):
     @expose("/plans/<plan_id>/apply", methods=["POST"])
     def apply(self, plan_id: str) -> Any:
         """Clear what was shown."""
-        plan = _readable_plan(plan_id)
-        _require_may_clear(plan.dag_id)
+        plan = _clearable_plan(plan_id)
         fingerprint, reason = _read_confirmation()
         try:
             plan = apply_plan(plan, fingerprint, reason, auth.actor(caller().user), _now())
@@ -152,7 +152,7 @@ def _read_form() -> tuple[SelectionForm, dict[str, list[str]]]:
     errors: dict[str, list[str]] = {}
     given: MultiDict[str, str] = request.form
     if request.is_json:
-        given, errors = from_json(request.get_json(silent=True))
+        given, errors = from_json(_json_body())
     form = SelectionForm(given)
     for name in given:
         if name not in form and name != CSRF_FIELD:
@@ -160,8 +160,15 @@ def _read_form() -> tuple[SelectionForm, dict[str, list[str]]]:
     return form, errors
 
 
+def _json_body() -> Any:
+    try:
+        return request.get_json(silent=True)
+    except RecursionError:
+        return None
+
+
 def _read_confirmation() -> tuple[str, str]:
-    body: Any = request.get_json(silent=True) if request.is_json else request.form
+    body: Any = _json_body() if request.is_json else request.form
     if not hasattr(body, "get"):
         raise Refused(400, Problem("The body is not a JSON object.", 'Send {"fingerprint": …}.'))
     fingerprint, reason = body.get("fingerprint"), body.get("reason") or ""
@@ -205,8 +212,21 @@ def _readable_plan(plan_id: str) -> PlanSummary:
     return plan
 
 
+def _clearable_plan(plan_id: str) -> PlanSummary:
+    plan = _readable_plan(plan_id)
+    _require_may_clear(plan.dag_id)
+    return plan
+
+
 def _no_plan() -> Refused:
     return Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
+
+
+def _require_may_clear_dag_of(form: SelectionForm) -> None:
+    """Ask for the form's DAG, unless it is missing or no database could hold its name."""
+    if form.dag_id.validate(form):
+        _require_may_clear(form.dag_id.data or "")
+    form.dag_id.errors = []
 
 
 def _require_may_clear(dag_id: str) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
+from sqlalchemy import create_engine
 
 from tests.support.postgres import PostgresqlServer
 from tests.support.server import REPOSITORY, AirflowServer
@@ -14,9 +16,15 @@ from tests.support.server import REPOSITORY, AirflowServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from playwright.sync_api import Browser, BrowserContext, Page
+    from sqlalchemy import Connection
+
 DAGS = Path(__file__).parent / "dags"
-# DAG ids and how many dag runs the scheduler's catch-up makes of each.
-RUNS = {"e2e_team_a": 4, "e2e_team_b": 1}
+DAG_IDS = ("e2e_orders", "e2e_changing", "e2e_team_b")
+EMPTY = "template0"
+HISTORY = "history"
+# What is waited for comes within a second on a quiet machine; a busy one takes its time.
+expect.set_options(timeout=20_000)
 KEPT_LOGS = REPOSITORY / "test-results" / "airflow"
 
 
@@ -57,15 +65,18 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
 def make_airflow_server(
     request: pytest.FixtureRequest, postgresql_server: PostgresqlServer
 ) -> Iterator[Callable[..., AirflowServer]]:
-    """Return a function that prepares one more Airflow (``prefix="/af"``, …); the caller starts it.
+    """Return a function that lays out one more Airflow (``prefix="/af"``, ``auth="simple"``, …).
 
-    Each has a database of its own. All are stopped at the end of the session; logs are kept if a test failed.
+    Each has a database of its own, empty or a copy of ``template``; the caller prepares and starts it. All
+    are stopped at the end of the session; logs are kept if a test failed.
     """
     servers: list[AirflowServer] = []
 
-    def make(**options: Any) -> AirflowServer:
-        url = postgresql_server.create_database(f"airflow_{len(servers)}")
-        servers.append(AirflowServer(url, options.pop("dags", DAGS), **options))
+    def make(
+        *, database: str = "", template: str = EMPTY, dags: Path = DAGS, **options: Any
+    ) -> AirflowServer:
+        url = postgresql_server.create_database(database or f"airflow_{len(servers)}", template)
+        servers.append(AirflowServer(url, dags, **options))
         return servers[-1]
 
     try:
@@ -78,10 +89,74 @@ def make_airflow_server(
 
 
 @pytest.fixture(scope="session")
-def airflow_server(make_airflow_server: Callable[..., AirflowServer]) -> AirflowServer:
-    """Start Airflow and wait until its scheduler has run the history of the DAGs to success."""
-    server = make_airflow_server()
-    server.start(dag_ids=tuple(RUNS))
-    for dag_id, count in RUNS.items():
-        server.wait_for_runs(dag_id, count)
+def history(make_airflow_server: Callable[..., AirflowServer]) -> AirflowServer:
+    """Make the database that every server starts from a copy of: users, DAGs and their past."""
+    server = make_airflow_server(database=HISTORY)
+    server.prepare("tests.browser.prepare", "end_to_end")
     return server
+
+
+@pytest.fixture(scope="session")
+def airflow_server(
+    make_airflow_server: Callable[..., AirflowServer], history: AirflowServer
+) -> AirflowServer:
+    """Start all of Airflow: what is cleared here runs again."""
+    # A DAG in another folder is another version of the DAG.
+    server = make_airflow_server(template=HISTORY, dags_folder=history.dags_folder)
+    server.start(dag_ids=DAG_IDS)
+    return server
+
+
+@pytest.fixture(scope="session")
+def prefixed_server(
+    make_airflow_server: Callable[..., AirflowServer], history: AirflowServer
+) -> AirflowServer:
+    """Start the api-server alone, below a path: what is cleared here stays as the clear leaves it."""
+    server = make_airflow_server(template=HISTORY, prefix="/af")
+    server.start(components=(), dag_ids=DAG_IDS)
+    return server
+
+
+@pytest.fixture(scope="session")
+def simple_server(make_airflow_server: Callable[..., AirflowServer], history: AirflowServer) -> AirflowServer:
+    """Start the api-server alone, with SimpleAuthManager."""
+    server = make_airflow_server(template=HISTORY, auth="simple")
+    server.start(components=(), dag_ids=DAG_IDS)
+    return server
+
+
+@pytest.fixture(scope="session")
+def logged_in(browser: Browser) -> Callable[[AirflowServer, str], Any]:
+    """Return a function that gives the cookies of a user who came through the login page, once per user."""
+    states: dict[tuple[str, str], Any] = {}
+
+    def log_in(server: AirflowServer, user: str) -> Any:
+        key = (server.url, user)
+        if key not in states:
+            with browser.new_context() as context:
+                server.login(context.new_page(), user)
+                states[key] = context.storage_state()
+        return states[key]
+
+    return log_in
+
+
+@pytest.fixture
+def open_page(
+    new_context: Callable[..., BrowserContext], logged_in: Callable[[AirflowServer, str], Any]
+) -> Callable[..., Page]:
+    """Return a function that opens a blank page of a user; more options are those of the browser context."""
+
+    def open_page(server: AirflowServer, user: str = "admin", **options: Any) -> Page:
+        return new_context(storage_state=logged_in(server, user), **options).new_page()
+
+    return open_page
+
+
+@pytest.fixture
+def database(airflow_server: AirflowServer) -> Iterator[Connection]:
+    """Connect to the database of ``airflow_server``; each statement sees what is committed by then."""
+    engine = create_engine(airflow_server.sqlalchemy_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()

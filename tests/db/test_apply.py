@@ -366,3 +366,97 @@ def test_runs_without_a_logical_date(dag, session):
     applied = confirm(plan_of(Selection("etl", run_id=("undated",))))
     assert applied.status == "applied"
     assert {ti.state for ti in task_instances(run, session=session)} == {None}
+
+
+def test_a_commit_whose_answer_is_lost_is_no_drift(dag, session, one_run_a_batch, monkeypatch):
+    plan = plan_of(days(1, 3))
+    real, lost = apply_module._clear_batch, []
+
+    def answer_lost(plan, batch, *rest):
+        real(plan, batch, *rest)
+        if batch[0].run_id in ("run_1", "run_3") and batch[0].run_id not in lost:
+            lost.append(batch[0].run_id)
+            raise OperationalError("commit", {}, Exception("server closed the connection"))
+
+    monkeypatch.setattr(apply_module, "_clear_batch", answer_lost)
+    assert confirm(plan).status == "applied"
+    assert lost == ["run_1", "run_3"]
+    session.rollback()
+    assert sorted(session.scalars(select(DagRun.clear_number))) == [0, 1, 1, 1]
+
+
+def test_the_last_runs_and_the_end_of_the_plan_are_one_transaction(dag, session, monkeypatch):
+    """Whatever dies right after the last commit, the plan is known to be done."""
+    from uuid import UUID
+
+    from safe_clear_plugin.storage import reading
+
+    plan = plan_of(days(1, 3))
+    monkeypatch.setattr(apply_module, "_get", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        confirm(plan)
+    done = reading.get(UUID(plan.id), session)
+    assert done.status == "applied"
+    assert done.finished_at is not None
+
+
+def test_another_bundle_version_makes_a_moving_plan_stale(session):
+    from airflow.models.dag import DagModel
+
+    dag = store_etl(session, runs=1)
+    session.execute(update(DagModel).values(bundle_version="c1"))
+    session.commit()
+    del dag
+    plan = plan_of(days(1, 1, run_on_latest_version=True))
+    session.execute(update(DagModel).values(bundle_version="c2"))
+    session.commit()
+    before = snapshot(session)
+    with pytest.raises(Refused) as refused:
+        confirm(plan)
+    assert [(row["before"], row["now"]) for row in refused.value.details["drift"]] == [
+        ("bundle c1", "bundle c2")
+    ]
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
+def test_a_task_to_exclude_that_there_is_not_is_refused(dag, session):
+    with pytest.raises(Invalid) as invalid:
+        plan_of(days(1, 1, exclude_task_id=("lod", "load")))
+    [problem] = invalid.value.problems
+    assert problem.field == "exclude_task_id"
+    assert "no task lod to exclude" in problem.reason
+    assert "extract, transform, load" in problem.remedy
+    assert plan_of(days(1, 1, exclude_task_id=("load",))).task_instances == 2
+
+
+def test_the_first_and_last_run_are_those_by_date(dag, session):
+    from datetime import date
+    from uuid import UUID
+
+    from safe_clear_plugin.storage import reading
+
+    run = make_run(
+        dag,
+        session=session,
+        run_id="by_hand",
+        logical_date=START.replace(day=2, hour=7),
+        run_after=START.replace(day=20),
+        state="failed",
+    )
+    set_states(run, {"transform": "failed"}, session=session)
+    plan = plan_of(Selection("etl", run_id=("run_3", "by_hand", "run_4")))
+    first, last = reading.first_and_last_run(UUID(plan.id), session)
+    assert (first.run_id, last.run_id) == ("by_hand", "run_4")
+    days_of_january = [date(2026, 1, day) for day in range(1, 21)]
+    assert reading.days_with_runs(UUID(plan.id), days_of_january, session) == {
+        date(2026, 1, d) for d in (2, 3, 4)
+    }
+
+
+def test_a_dag_that_is_stale_is_found(dag, session):
+    from airflow.models.dag import DagModel
+
+    assert plan_of(days(1, 1)).findings == ()
+    session.execute(update(DagModel).values(is_stale=True))
+    session.commit()
+    assert [finding.code for finding in plan_of(days(1, 1)).findings] == ["dag_stale"]

@@ -499,4 +499,3 @@ def test_constants_name_every_state_and_type_of_airflow():
     assert set(core_selection.FINISHED_RUN_STATES) == set(State.finished_dr_states)
     assert set(results.DONE_STATES) == set(State.finished)
     assert set(core_selection.RUNNING_STATES) == {TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}
-    assert set(core_selection.ONLY_FAILED) == {TaskInstanceState.FAILED, TaskInstanceState.UPSTREAM_FAILED}

@@ -36,7 +36,7 @@ from sqlalchemy import select, update
 
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.core.problems import Invalid
-from safe_clear_plugin.core.selection import ONLY_FAILED, ONLY_RUNNING, RUNNING_STATES, Selection
+from safe_clear_plugin.core.selection import RUNNING_STATES, Selection
 from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.storage import reading
 from tests.db.strategies import Ask, Group, History, Node, Run, Shape, asks, day, histories
@@ -137,7 +137,7 @@ def selection_of(ask: Ask, dag_id: str, running: str) -> Selection:
         date_to=None if ask.last is None else day(ask.last),
         run_type=ask.run_type,
         run_state=ask.run_state,
-        state={None: (), "failed": ONLY_FAILED, "running": ONLY_RUNNING}[ask.only],
+        state={None: (), "failed": ("failed", "upstream_failed"), "running": ("running",)}[ask.only],
         map_index=ask.map_index,
         include_upstream=ask.upstream,
         include_downstream=ask.downstream,

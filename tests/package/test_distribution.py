@@ -142,7 +142,7 @@ def test_an_editable_install_works(tmp_path):
 
 
 def test_the_plugin_brings_nothing_heavy_to_airflows_start(tmp_path):
-    """Every component loads the provider's metadata and the plugin: of ours, these two modules and no more."""
+    """Every component loads the metadata and the plugin: of ours, these modules and no more."""
     code = (
         "import sys, airflow.plugins_manager; before = set(sys.modules);"
         "import safe_clear_plugin.plugin, safe_clear_plugin.provider_info as i; i.get_provider_info();"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -24,34 +25,48 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 BEHIND_THE_API = ("scheduler", "dag-processor", "triggerer")
-HEALTH_OF = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+PREPARE = "tests.support.prepare_server"
 START_TIMEOUT = 240
+USERS = ("admin", "operator", "viewer", "nobody")
 POLL_INTERVAL = 0.5
 
 
 class AirflowServer:
-    """Airflow on a free port, with FabAuthManager and the users of ``tests.support.auth``.
+    """Airflow on a free port, with the users of ``tests.support.auth``; a password is the user's name.
 
     ``prefix`` (such as ``/af``) is the path below which Airflow is served, as behind a reverse proxy.
-    ``dags`` is copied, so that a test may change a DAG file in ``dags_folder``.
+    ``dags`` is copied, so that a test may change a DAG file in ``dags_folder``, unless the folder is given.
     """
 
-    def __init__(self, sqlalchemy_url: str, dags: Path, prefix: str = "", **settings: str) -> None:
-        """Prepare the place; nothing is started yet. ``settings`` are more environment variables."""
+    def __init__(
+        self,
+        sqlalchemy_url: str,
+        dags: Path,
+        *,
+        dags_folder: Path | None = None,
+        prefix: str = "",
+        auth: str = "fab",
+        **settings: str,
+    ) -> None:
+        """Lay out its files; nothing is started yet. ``settings`` are more environment variables."""
         self.sqlalchemy_url = sqlalchemy_url
+        self.prefix = prefix
         self.home = Path(tempfile.mkdtemp(prefix="safe-clear-server-"))
-        self.dags_folder = self.home / "dags"
+        self.dags_folder = dags_folder or self.home / "dags"
         self.logs = self.home / "server-logs"
         self.port = free_port()
         self.url = f"http://localhost:{self.port}{prefix}"
         self.environment = {
             **environment.without_airflow_settings(dict(os.environ)),
-            **environment.airflow_environment(self.home, sqlalchemy_url, "fab"),
+            **environment.airflow_environment(self.home, sqlalchemy_url, auth),
             **self._server_settings(),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags_folder),
             **settings,
         }
-        shutil.copytree(dags, self.dags_folder)
+        if not dags_folder:
+            shutil.copytree(dags, self.dags_folder, ignore=shutil.ignore_patterns("__pycache__"))
         self.logs.mkdir()
+        (self.home / "passwords.json").write_text(json.dumps({user: user for user in USERS}))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._tokens: dict[str, str] = {}
 
@@ -68,22 +83,22 @@ class AirflowServer:
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "2",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
-            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
+            # Parsing again and again would take the tests' share of the machine; `parse` asks for it.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
             "AIRFLOW__FAB__AUTH_RATE_LIMITED": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         }
 
-    def start(self, dag_ids: tuple[str, ...] = ()) -> None:
-        """Migrate, create the users and start; returns when all is healthy and the DAGs are parsed."""
-        self.run("-m", "tests.support.prepare_server")
-        self._start_component("api-server")
-        # A task fails when it cannot reach the api-server within a few seconds.
-        self.wait_until(lambda: self._health() is not None, "the api-server answers", START_TIMEOUT)
-        for component in BEHIND_THE_API:
+    def prepare(self, module: str = PREPARE, *arguments: str) -> None:
+        """Make the metadata database by running ``module``; for a database that is not made yet."""
+        self.run("-m", module, *arguments)
+
+    def start(self, components: tuple[str, ...] = BEHIND_THE_API, dag_ids: tuple[str, ...] = ()) -> None:
+        """Start the api-server and ``components``; returns when all is healthy and the DAGs are there."""
+        for component in ("api-server", *components):
             self._start_component(component)
-        self.wait_until(self._is_healthy, "every component is healthy", START_TIMEOUT)
+        self.wait_until(lambda: self._is_healthy(components), "every component is healthy", START_TIMEOUT)
         self.wait_until(lambda: all(map(self._has_dag, dag_ids)), f"{dag_ids} are parsed", START_TIMEOUT)
 
     def stop(self) -> None:
@@ -145,6 +160,11 @@ class AirflowServer:
                 raise TimeoutError(f"not within {timeout} s: {meaning}\n{self._log_tail('scheduler')}")
             time.sleep(POLL_INTERVAL)
 
+    def parse(self, dag_id: str) -> None:
+        """Have the dag processor parse the file of ``dag_id`` at once, after a test rewrote it."""
+        token = self.api("GET", f"/api/v2/dags/{dag_id}").raise_for_status().json()["file_token"]
+        self.api("PUT", f"/api/v2/parseDagFile/{token}").raise_for_status()
+
     def wait_for_runs(self, dag_id: str, count: int, timeout: float = 240) -> None:
         """Wait until ``dag_id`` has ``count`` dag runs, all successful; a failed one ends the wait."""
 
@@ -176,9 +196,10 @@ class AirflowServer:
         except (httpx.HTTPError, ValueError):
             return None
 
-    def _is_healthy(self) -> bool:
+    def _is_healthy(self, components: tuple[str, ...]) -> bool:
         health = self._health() or {}
-        return all(health.get(name, {}).get("status") == "healthy" for name in HEALTH_OF)
+        parts = ("metadatabase", *(name.replace("-", "_") for name in components))
+        return all(health.get(part, {}).get("status") == "healthy" for part in parts)
 
     def _has_dag(self, dag_id: str) -> bool:
         return self.api("GET", f"/api/v2/dags/{dag_id}").status_code == httpx.codes.OK

@@ -49,7 +49,14 @@ def test_every_difference_is_named(found, expected):
 
 
 NOTHING = Facts(
-    dag_id="etl", dag_is_paused=False, runs_to_queue=0, terminated=0, left_out=0, pending=0, latest_version=3
+    dag_id="etl",
+    dag_is_paused=False,
+    dag_is_stale=False,
+    runs_to_queue=0,
+    terminated=0,
+    left_out=0,
+    pending=0,
+    latest_version=3,
 )
 
 
@@ -64,6 +71,7 @@ def test_nothing_to_say():
         ({"left_out": 1}, "running_left_out", 1),
         ({"pending": 4}, "pending_cleared", 4),
         ({"dag_is_paused": True, "runs_to_queue": 5}, "dag_paused", 5),
+        ({"dag_is_stale": True, "runs_to_queue": 5}, "dag_stale", 5),
         ({"created": 2, "removed": 1}, "moves_to_latest", 3),
         ({"unexpanded": 1}, "unexpanded_relatives", 1),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
@@ -40,12 +41,12 @@ def test_headline():
         ),
         (
             {"date_from": FIRST, "date_to": LAST, "include_past": True},
-            "Every task, in runs with logical_date up to Tue 2026-11-03 23:59 UTC, and all past runs. "
+            "Every task, in runs with logical_date up to Tue 2026-11-03 23:59 UTC. "
             "Running ones are left out.",
         ),
         (
             {"date_from": FIRST, "include_past": True, "include_future": True},
-            "Every task, in runs, and all past and future runs. Running ones are left out.",
+            "Every task, in every run with a logical date, past and future. Running ones are left out.",
         ),
         (
             {
@@ -63,6 +64,20 @@ def test_headline():
             "Running ones are left out.",
         ),
         (
+            {"date_from": FIRST, "include_past": True, "date_field": "run_after"},
+            "Every task, in every run, past and future. Running ones are left out.",
+        ),
+        (
+            {"run_id": ("a",), "date_from": FIRST, "include_future": True},
+            "Every task, in run a with logical_date from Sun 2026-11-01 00:00 UTC on and every run after it "
+            "by logical_date. Running ones are left out.",
+        ),
+        (
+            {"run_id": ("a", "b"), "include_past": True, "run_state": ("failed",)},
+            "Every task, in runs a, b and every run before them by logical_date (runs in state failed only). "
+            "Running ones are left out.",
+        ),
+        (
             {"run_id": ("r",), "reset_dag_runs": False},
             "Every task, in run r. Running ones are left out. "
             "Dag runs keep their state, so finished runs start nothing.",
@@ -74,4 +89,8 @@ def test_sentence(fields, said):
 
 
 def test_sentence_names_the_move_to_the_latest_version():
-    assert "Runs move to the latest DAG version." in sentence(Selection("d", run_id=("r",)), on_latest=True)
+    selection = Selection("d", run_id=("r",))
+    assert "Runs move to the latest DAG version." in sentence(selection, on_latest=True)
+    kept = sentence(replace(selection, reset_dag_runs=False), on_latest=True)
+    assert "Runs move" not in kept
+    assert "Task instances move to the latest DAG version." in kept

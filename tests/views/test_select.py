@@ -162,3 +162,54 @@ def test_bounds_are_inclusive_and_a_date_alone_runs_to_its_end(client, dag):
     # 2 January in Tokyo begins at 15:00 UTC of the first.
     assert runs(date_from="2026-01-02", date_to="2026-01-02", timezone="Asia/Tokyo") == 1
     assert runs(date_from="2026-01-01T23:00:00-01:00", date_to="2026-01-02") == 1
+
+
+def test_names_that_no_database_holds_are_errors_not_crashes(client, dag):
+    for name in ("\ud800", "a\u0000b", "x" * 100_000):
+        response = plans(client, {"dag_id": name, "date_from": "2026-01-01"})
+        assert response.status_code in (404, 422), name
+        assert (
+            client.get(PAGE, query_string={"dag_id": "a\u0000b"}, headers=bearer("admin")).status_code == 200
+        )
+
+
+def test_a_body_nested_without_end(client, dag):
+    headers = {**bearer("admin"), "Content-Type": "application/json"}
+    assert client.post("/safe_clear/plans", data="[" * 200_000, headers=headers).status_code == 422
+
+
+def test_a_body_without_end(admin, dag):
+    form = {"dag_id": "etl", "run_id": "x" * (5 * 1024 * 1024)}
+    assert admin.post("/safe_clear/plans", data=form).status_code == 413
+
+
+def test_a_list_without_end(client, dag):
+    response = plans(client, {"dag_id": "etl", "run_id": [f"run_{n}" for n in range(10_001)]})
+    assert response.status_code == 422
+    assert "at most 10,000" in response.get_json()["errors"]["run_id"][0]
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        {"date_from": "0001-01-01"},
+        {"date_from": "0999-05-05", "date_to": "2026-01-02"},
+        {"date_from": "2026-01-01", "date_to": "9999-12-31T23:59+00:00", "timezone": "Asia/Tokyo"},
+        {"date_from": "2025-10-26T02:30+01:00", "timezone": "Europe/Berlin"},
+        {"date_from": "2025-12-31 10:00:00.5", "date_to": "2026-01-02 00:00"},
+    ],
+)
+def test_a_plan_fills_in_the_form_that_makes_it_again(client, dag, dates):
+    import re
+
+    made = plans(
+        client, {"dag_id": "etl", "exclude_task_id": ["load"], "reset_dag_runs": False, **dates}
+    ).get_json()
+    login(client, "admin")
+    assert client.get(f"/safe_clear/plans/{made['id']}").status_code == 200
+    page = client.get(f"{PAGE}?plan={made['id']}").text
+    fields = dict(re.findall(r'<input[^>]*name="(date_from|date_to|timezone)"[^>]*value="([^"]*)"', page))
+    again = plans(
+        client, {"dag_id": "etl", "exclude_task_id": ["load"], "reset_dag_runs": False, **fields}
+    ).get_json()
+    assert again["selection"] == made["selection"]
