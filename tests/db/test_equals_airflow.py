@@ -46,6 +46,8 @@ ME = Actor("1", "Me")
 EVERYTHING = 10_000
 Keys = frozenset[tuple[str, str, int]]
 NUMBERS = itertools.count(1)
+# What is selected is worked out by the same code on both backends; PostgreSQL shows that its SQL agrees.
+EXAMPLES = 50 if os.environ.get("SAFE_CLEAR_TEST_BACKEND") == "postgresql" else 200
 
 # Airflow 3.2 has no such rule, and its SerializedDAG.clear brings no setups and teardowns: its CLI does.
 AIRFLOW_33 = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
@@ -421,7 +423,7 @@ def cases(draw: st.DrawFn) -> tuple[History, list[Ask]]:
 
 
 @settings(
-    max_examples=200,
+    max_examples=EXAMPLES,
     deadline=None,
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[
