@@ -37,7 +37,7 @@ $(VENV32): pyproject.toml uv.lock | $(UV)
 system: ## Install PostgreSQL and Chromium from Debian's packages where missing
 	@scripts/system-packages
 
-# The longest first, two at a time.
+# The longest first: the browser by itself, the others two at a time.
 SUITES := test-browser test-airflow32 test-postgresql test-sqlite test-views test-package test-unit
 
 test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2

@@ -24,7 +24,7 @@ DAG_IDS = ("e2e_orders", "e2e_changing", "e2e_team_b")
 EMPTY = "template0"
 HISTORY = "history"
 # What is waited for comes within a second on a quiet machine; a busy one takes its time.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 KEPT_LOGS = REPOSITORY / "test-results" / "airflow"
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from tests.browser.frames import confirm, open_tab, preview
 
-RERUN_TIMEOUT = 120_000
+RERUN_TIMEOUT = 400_000
 PLANNED_RUNS = ("scheduled__2026-03-02T00:00:00+00:00", "scheduled__2026-03-03T00:00:00+00:00")
 PLANNED_TASKS = ("load.customers", "load.orders")
 PLANNED = {(run_id, task_id, -1) for run_id in PLANNED_RUNS for task_id in PLANNED_TASKS}

@@ -88,6 +88,10 @@ class AirflowServer:
             "AIRFLOW__FAB__AUTH_RATE_LIMITED": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            # On a busy machine a task must not fail for the slowness of the server.
+            "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": "3600",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "1200",
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         }
 
     def prepare(self, module: str = PREPARE, *arguments: str) -> None:
@@ -149,7 +153,7 @@ class AirflowServer:
         page.locator("input[name=password]").press("Enter")
         page.wait_for_url(lambda url: "/auth/login" not in url)
 
-    def wait_until(self, condition: Callable[[], bool], meaning: str, timeout: float = 60) -> None:
+    def wait_until(self, condition: Callable[[], bool], meaning: str, timeout: float = 180) -> None:
         """Wait until ``condition`` holds; a component that died ends the wait with its log."""
         deadline = time.monotonic() + timeout
         while not condition():
