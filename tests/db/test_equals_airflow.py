@@ -151,12 +151,23 @@ def selection_of(ask: Ask, dag_id: str, running: str) -> Selection:
     )
 
 
+def without_unknown_exclusions(ask: Ask, world: World) -> Ask:
+    """Leave out excluded tasks without a task instance, which Airflow passes over and Safe Clear refuses."""
+    of_dag = select(TaskInstance.task_id).where(TaskInstance.dag_id == world.dag_id)
+    known = set(world.session.scalars(of_dag.distinct()))
+    kept = tuple(task_id for task_id in ask.exclude if task_id in known)
+    assert kept != ask.exclude, "every excluded task is there, and still it was refused"
+    return replace(ask, exclude=kept)
+
+
 def planned(ask: Ask, world: World, running: str = "terminate") -> Keys:
     """Return what Safe Clear would hand to Airflow's clear."""
     try:
         plan = make_plan(selection_of(ask, world.dag_id, running), ME, datetime.now(timezone.utc))
     except Invalid as refusal:
         say(f"  Safe Clear refuses: {'; '.join(str(problem) for problem in refusal.problems)}")
+        if [problem.field for problem in refusal.problems] == ["exclude_task_id"]:
+            return planned(without_unknown_exclusions(ask, world), world, running)
         return frozenset()
     rows = reading.task_instances(UUID(plan.id), reading.RowFilter(), world.session, limit=EVERYTHING)
     cleared = [row for row in rows if row.effect in ("clear", "terminate")]
