@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from uuid import UUID
 
 import pytest
 from airflow.models.dagrun import DagRun
@@ -233,7 +234,6 @@ def test_an_error_leaves_runs_whole_and_the_plan_stopped(dag, session, one_run_a
     assert found["run_1", "transform"] is None
     assert found["run_2", "transform"] == "failed"
     assert found["run_3", "transform"] == "failed"
-    from uuid import UUID
 
     from safe_clear_plugin.storage import reading
 
@@ -256,7 +256,6 @@ def test_a_clear_whose_process_died_is_found_out(dag, session, monkeypatch):
     with pytest.raises(Killed):
         confirm(plan)
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
-    from uuid import UUID
 
     from safe_clear_plugin.storage import reading
 
@@ -387,7 +386,6 @@ def test_a_commit_whose_answer_is_lost_is_no_drift(dag, session, one_run_a_batch
 
 def test_the_last_runs_and_the_end_of_the_plan_are_one_transaction(dag, session, monkeypatch):
     """Whatever dies right after the last commit, the plan is known to be done."""
-    from uuid import UUID
 
     from safe_clear_plugin.storage import reading
 
@@ -431,7 +429,6 @@ def test_a_task_to_exclude_that_there_is_not_is_refused(dag, session):
 
 def test_the_first_and_last_run_are_those_by_date(dag, session):
     from datetime import date
-    from uuid import UUID
 
     from safe_clear_plugin.storage import reading
 
@@ -460,3 +457,25 @@ def test_a_dag_that_is_stale_is_found(dag, session):
     session.execute(update(DagModel).values(is_stale=True))
     session.commit()
     assert [finding.code for finding in plan_of(days(1, 1)).findings] == ["dag_stale"]
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "how"),
+    [
+        (TaskInstance, {"id": UUID(int=7)}, "cleared or retried since"),
+        (TaskInstance, {"try_number": 5}, "its state changed"),
+        (TaskInstance, {"dag_version_id": None}, "it moved to another DAG version"),
+        (DagRun, {"_state": "success"}, "its state changed"),
+        (DagRun, {"clear_number": 1}, "cleared since"),
+    ],
+)
+def test_each_part_of_what_was_shown_counts(dag, session, model, values, how):
+    plan = plan_of(days(1, 2, task_regex="^load$"))
+    where = [model.run_id == "run_2"] + ([model.task_id == "load"] if model is TaskInstance else [])
+    session.execute(update(model).where(*where).values(**values))
+    session.commit()
+    before = snapshot(session)
+    with pytest.raises(Refused) as refused:
+        confirm(plan)
+    assert [(row["run_id"], row["how"]) for row in refused.value.details["drift"]] == [("run_2", how)]
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
