@@ -13,7 +13,7 @@ SUITE := scripts/suite
 
 .DEFAULT_GOAL := help
 .PHONY: help env env32 system test lint demo clean \
-	test-unit test-sqlite test-postgresql test-airflow32 test-views test-browser test-package
+	test-unit test-sqlite test-postgresql test-airflow32 test-views test-browser test-fire test-package
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -37,20 +37,20 @@ $(VENV32): pyproject.toml uv.lock | $(UV)
 system: ## Install PostgreSQL and Chromium from Debian's packages where missing
 	@scripts/system-packages
 
-# The longest first: the browser by itself, the others two at a time.
-SUITES := test-browser test-airflow32 test-postgresql test-sqlite test-views test-package test-unit
+# The longest first, since two run at a time.
+SUITES := test-browser test-sqlite test-postgresql test-airflow32 test-fire test-views test-package test-unit
 
-test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2
+test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2; SAFE_CLEAR_TEST_FULL=1 tries more cases
 	@MAKE="$(MAKE)" scripts/all-suites $(SUITES)
 
 test-unit: $(VENV) ## The pure core: no Airflow, no database
 	@$(SUITE) $(PYTEST) tests/unit $(PYTEST_ARGS)
 
 test-sqlite: $(VENV) ## On a SQLite metadata database
-	@SAFE_CLEAR_TEST_BACKEND=sqlite $(SUITE) $(PYTEST) tests/db $(PYTEST_ARGS)
+	@SAFE_CLEAR_TEST_BACKEND=sqlite $(SUITE) $(PYTEST) tests/db tests/crash $(PYTEST_ARGS)
 
 test-postgresql: $(VENV) system ## On a PostgreSQL metadata database
-	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/db $(PYTEST_ARGS)
+	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/db tests/crash $(PYTEST_ARGS)
 
 test-airflow32: $(VENV32) ## The same on Airflow 3.2: SQLite and the pages
 	@SAFE_CLEAR_TEST_BACKEND=sqlite $(SUITE) $(PYTEST32) tests/db $(PYTEST_ARGS)
@@ -62,6 +62,9 @@ test-views: $(VENV) ## The pages in Airflow's Flask app, under both auth manager
 
 test-browser: $(VENV) system ## Chromium against a running Airflow
 	@$(SUITE) $(PYTEST) tests/browser $(PYTEST_ARGS)
+
+test-fire: $(VENV) system ## Clears and undos while a scheduler is at work
+	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/fire $(PYTEST_ARGS)
 
 test-package: $(VENV) ## The built wheel and sdist in environments of their own
 	@$(SUITE) $(PYTEST) tests/package $(PYTEST_ARGS)

@@ -34,7 +34,17 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": "0.1.0",
                         "type": "integer",
                         "example": None,
-                        "default": "500",
+                        "default": "200",
+                    },
+                    "history_retention_days": {
+                        "description": (
+                            "Days that the receipt of a clear, and what is needed to undo it, are kept. "
+                            "0 keeps them for ever."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": None,
+                        "default": "90",
                     },
                 },
             }

@@ -103,8 +103,12 @@
     if (!document.hidden) {
       try {
         const progress = await ask();
+        if (!progress.by_state) {
+          location.replace(location.pathname); // somebody goes on with the clear, or undoes it
+          return;
+        }
         pause = draw(progress) ? shortest : Math.min(pause * 1.3, longest);
-        if (progress.done) {
+        if (progress.finished) {
           finish();
           return;
         }

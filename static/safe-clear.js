@@ -1,6 +1,24 @@
 "use strict";
-// On every page: where the focus starts, forms that are sent once, links into Airflow's own UI.
+// On every page: where the focus starts, forms that are sent once, who goes on with a plan, links into Airflow.
 (() => {
+  // A form that begins or resumes a plan leaves its id for the next page of this tab, and that page alone: only
+  // where somebody has just confirmed does a page send the batches that follow by itself.
+  const DRIVES = "safe-clear:drives";
+  const memory = (use) => {
+    try {
+      return use(sessionStorage);
+    } catch {
+      window.safeClear.forgets = true; // storage is switched off: each batch has to be asked for
+      return null;
+    }
+  };
+  window.safeClear = {};
+  window.safeClear.drives = memory((storage) => {
+    const plan = storage.getItem(DRIVES);
+    storage.removeItem(DRIVES);
+    return plan;
+  });
+
   const focusStart = () => {
     if (location.hash) return;
     const start = document.querySelector("[data-focus]");
@@ -22,8 +40,12 @@
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (!form.matches("[data-once]")) return;
-    if (form.hasAttribute("data-sent")) event.preventDefault();
-    else setBusy(form, true);
+    if (form.hasAttribute("data-sent")) {
+      event.preventDefault();
+      return;
+    }
+    if (form.dataset.drives) memory((storage) => storage.setItem(DRIVES, form.dataset.drives));
+    setBusy(form, true);
   });
 
   // A page that comes back from the back-forward cache may be sent again.

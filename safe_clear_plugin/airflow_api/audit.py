@@ -11,7 +11,8 @@ from airflow.models.log import Log
 from sqlalchemy import Select, insert
 from sqlalchemy.orm import Session
 
-EVENT = "safe_clear"
+CLEAR_EVENT = "safe_clear"
+UNDO_EVENT = "safe_clear_undo"
 BATCH = 1000
 
 
@@ -24,9 +25,16 @@ class Actor:
 
 
 def record(
-    planned: Select[Any], *, dag_id: str, plan_id: str, reason: str, actor: Actor, session: Session
+    event: str,
+    planned: Select[Any],
+    *,
+    dag_id: str,
+    plan_id: str,
+    reason: str,
+    actor: Actor,
+    session: Session,
 ) -> None:
-    """Write an audit row per task instance that ``planned`` selects, in the clearing transaction.
+    """Write an audit row per task instance that ``planned`` selects, in the transaction that changes them.
 
     ``planned`` yields run_id, logical_date, task_id, map_index, try_number, state and effect. Airflow's
     decorator for its own endpoint commits before the endpoint runs, and so logs a refused clear too.
@@ -39,7 +47,7 @@ def record(
             [
                 {
                     "dttm": now,
-                    "event": EVENT,
+                    "event": event,
                     "dag_id": dag_id,
                     "run_id": row.run_id,
                     "task_id": row.task_id,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Literal
 from urllib.parse import urlencode
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -18,6 +20,8 @@ from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.airflow_api.settings import base_url
 
+ResourceMethod = Literal["GET", "PUT"]
+
 TOKEN_COOKIE = COOKIE_NAME_JWT_TOKEN
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
     "login_url",
     "may_clear",
     "may_read",
+    "readable_dag_ids",
     "user_from_token",
 ]
 
@@ -70,14 +75,25 @@ def clearable_dag_ids(user: BaseUser, session: Session) -> list[str]:
     """
     editable = get_auth_manager().get_authorized_dag_ids(user=user, method="PUT", session=session)
     in_use = session.scalars(select(DagModel.dag_id).where(~DagModel.is_stale).order_by(DagModel.dag_id))
-    candidates = [dag_id for dag_id in in_use if dag_id in editable]
-    teams = DagModel.get_dag_id_to_team_name_mapping(candidates, session=session) if candidates else {}
+    return _with_task_instances("PUT", [dag_id for dag_id in in_use if dag_id in editable], user, session)
+
+
+def readable_dag_ids(dag_ids: Sequence[str], user: BaseUser, session: Session) -> list[str]:
+    """Return those of the DAGs, deleted ones too, whose task instances the user may see, in their order."""
+    return _with_task_instances("GET", dag_ids, user, session)
+
+
+def _with_task_instances(
+    method: ResourceMethod, dag_ids: Sequence[str], user: BaseUser, session: Session
+) -> list[str]:
+    """Ask for each DAG whether the user may do this with its task instances; the teams are read at once."""
+    teams = DagModel.get_dag_id_to_team_name_mapping(list(dag_ids), session=session) if dag_ids else {}
     manager = get_auth_manager()
     return [
         dag_id
-        for dag_id in candidates
+        for dag_id in dag_ids
         if manager.is_authorized_dag(
-            method="PUT",
+            method=method,
             access_entity=DagAccessEntity.TASK_INSTANCE,
             details=DagDetails(id=dag_id, team_name=teams.get(dag_id)),
             user=user,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from airflow import settings
 from airflow.models.base import StringID, _get_schema, naming_convention
+from airflow.models.dag_version import DagVersion
 from airflow.models.dagrun import DagRun
+from airflow.models.deadline import Deadline
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.models.taskreschedule import TaskReschedule
 from airflow.utils.db_manager import BaseDBManager
 from airflow.utils.sqlalchemy import UtcDateTime
 from sqlalchemy import Engine, MetaData, Table
@@ -15,14 +19,22 @@ __all__ = [
     "StringID",
     "UtcDateTime",
     "dag_run",
+    "dag_version",
+    "deadline",
     "engine",
     "engine_url",
     "new_metadata",
     "task_instance",
+    "task_instance_history",
+    "task_reschedule",
 ]
 
 task_instance: Table = TaskInstance.__table__
 dag_run: Table = DagRun.__table__
+dag_version: Table = DagVersion.__table__
+task_instance_history: Table = TaskInstanceHistory.__table__
+task_reschedule: Table = TaskReschedule.__table__
+deadline: Table = Deadline.__table__
 
 
 def engine() -> Engine:

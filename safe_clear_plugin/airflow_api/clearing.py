@@ -1,4 +1,4 @@
-"""Locking, clearing and reading back dag runs, on a session of the caller's."""
+"""Clearing and reading back dag runs, on a session of the caller's."""
 
 from __future__ import annotations
 
@@ -14,28 +14,6 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
 
 TaskInstanceKey = tuple[str, str, int]
-
-
-def lock_runs(dag_id: str, run_pks: Sequence[int], run_ids: Sequence[str], session: Session) -> None:
-    """Lock dag runs by id, then all their task instances by key.
-
-    The scheduler takes the run first as well, so neither waits for the other in a circle;
-    ``clear_task_instances`` on its own locks the other way round. On PostgreSQL the run's lock is
-    ``FOR NO KEY UPDATE``, which lets foreign keys to the run be checked meanwhile.
-    """
-    session.execute(
-        select(dag_run.c.id)
-        .where(dag_run.c.id.in_(run_pks))
-        .order_by(dag_run.c.id)
-        .with_for_update(key_share=True)
-    ).all()
-    ti = task_instance
-    session.execute(
-        select(ti.c.id)
-        .where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids))
-        .order_by(ti.c.dag_id, ti.c.run_id, ti.c.task_id, ti.c.map_index)
-        .with_for_update()
-    ).all()
 
 
 def clear(planned_ids: Select[Any], *, reset_dag_runs: bool, on_latest: bool, session: Session) -> int:

@@ -282,6 +282,11 @@ def _after_version(
     )
 
 
+def is_unfinished(state: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a task instance's state is unfinished, no state included."""
+    return or_(state.is_(None), state.in_([str(value.value) for value in State.unfinished if value]))
+
+
 def task_ids_with_rows(dag_id: str, task_ids: Iterable[str], session: Session) -> set[str]:
     """Return those of the tasks that have a task instance, be they in the DAG or not."""
     query = select(task_instance.c.task_id).where(

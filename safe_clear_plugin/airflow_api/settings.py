@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import airflow
 from airflow.configuration import conf
 
 SECTION = "safe_clear"
+AIRFLOW_VERSION: str = airflow.__version__
 
 
 def plan_ttl_minutes() -> int:
@@ -15,6 +17,11 @@ def plan_ttl_minutes() -> int:
 def batch_size() -> int:
     """Task instances in one clearing transaction, at most; a larger dag run is one transaction."""
     return max(1, int(conf.getint(SECTION, "batch_size")))
+
+
+def history_retention_days() -> int:
+    """Days that receipts and before-images are kept; 0 keeps them for ever."""
+    return max(0, int(conf.getint(SECTION, "history_retention_days")))
 
 
 def base_url() -> str:

@@ -38,6 +38,8 @@ class Facts:
     left_out: int
     pending: int
     """Task instances in the plan that wait in an executor, on a trigger or for a person."""
+    not_undoable: int = 0
+    """Task instances in the plan whose state before the clear no undo can bring back."""
     created: int = 0
     restored: int = 0
     removed: int = 0
@@ -88,6 +90,20 @@ def pending_cleared(facts: Facts) -> Finding | None:
         "An executor may be about to start a queued one, and a deferred one may wait for a job outside "
         "Airflow, which a clear does not cancel.",
         facts.pending,
+    )
+
+
+def not_undoable(facts: Facts) -> Finding | None:
+    """Task instances that an undo will not put back, because something outside the metadata DB is at work."""
+    if not facts.not_undoable:
+        return None
+    return Finding(
+        "not_undoable",
+        "info",
+        f"{count(facts.not_undoable, 'task instance')} cannot be put back by an undo",
+        "What is queued, running, restarting, deferred or awaiting input is with an executor, a trigger or a "
+        "person, who do not come back. Their dag runs then keep going too.",
+        facts.not_undoable,
     )
 
 
@@ -161,6 +177,7 @@ RULES: tuple[Rule, ...] = (
     running_terminated,
     running_left_out,
     pending_cleared,
+    not_undoable,
     dag_paused,
     dag_stale,
     moves_to_latest,

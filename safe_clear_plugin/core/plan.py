@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from safe_clear_plugin.core.findings import Finding
 from safe_clear_plugin.core.selection import Selection
 
-PlanStatus = Literal["ready", "applying", "applied", "stopped", "stale"]
-"""``ready`` may be confirmed; ``stopped`` cleared some runs and not others; ``stale`` cleared nothing."""
+PlanStatus = Literal["ready", "applying", "applied", "stopped", "stale", "undone"]
+"""``ready`` may be confirmed; ``applying`` has runs to clear yet; ``stopped`` cleared some, and may go on;
+``stale`` cleared nothing; ``undone`` has been put back, as far as that was possible."""
+
+SILENT_FOR = timedelta(seconds=15)
+"""A clear that committed nothing for so long is taken to have been left by whoever drove it."""
 
 Effect = Literal["clear", "terminate", "leave_out", "create", "restore", "remove"]
 """What the clear does to a task instance.
@@ -48,6 +52,33 @@ class PlanSummary:
     applied_at: datetime | None = None
     finished_at: datetime | None = None
     problem: dict[str, Any] | None = None
+    last_step_at: datetime | None = None
+    batches: int = 0
+    cleared: int = 0
+    """Task instances cleared so far, in ``cleared_runs`` dag runs."""
+    cleared_runs: int = 0
+    put_back: int = 0
+    """Task instances put back by an undo; ``stayed`` are those of undone runs that could not be."""
+    stayed: int = 0
+    undo_asked_runs: int = 0
+    """Dag runs that somebody asked to undo; ``undone_runs`` of them are done."""
+    undone_runs: int = 0
+    airflow_version: str | None = None
+
+    @property
+    def undoing(self) -> bool:
+        """Whether an undo was asked for and is not through."""
+        return self.undo_asked_runs > self.undone_runs
+
+    @property
+    def undone(self) -> bool:
+        """Whether any of it has been undone."""
+        return self.undone_runs > 0
+
+    def interrupted(self, now: datetime) -> bool:
+        """Whether the clear was under way and then left: a closed tab, a lost connection, a killed server."""
+        silent = self.last_step_at is None or now - self.last_step_at >= SILENT_FOR
+        return self.status == "applying" and silent
 
     def expired(self, now: datetime) -> bool:
         """Whether the plan can no longer be confirmed at ``now``."""

@@ -1,31 +1,29 @@
-"""From a confirmed plan to cleared task instances: all as shown, or nothing."""
+"""From a confirmed plan to cleared task instances: batches of whole dag runs, as shown or not at all."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from safe_clear_plugin.airflow_api import audit, clearing, dags, runs, settings
+from safe_clear_plugin.airflow_api import audit, clearing, dags, locking, runs, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.diff import Mismatch, Moved, mismatches
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
-from safe_clear_plugin.storage import applying, drift, reading
+from safe_clear_plugin.services import housekeeping
+from safe_clear_plugin.services.retrying import retrying
+from safe_clear_plugin.storage import applying, drift, images, reading
 from safe_clear_plugin.storage.applying import RunToClear
 
 log = logging.getLogger(__name__)
-
-ATTEMPTS = 3
-"""How often a transaction is tried that lost a deadlock or found the database locked."""
 
 
 class Drifted(Exception):
@@ -45,58 +43,89 @@ class NotAsPlanned(Exception):
         self.found = found
 
 
-def apply_plan(plan: PlanSummary, fingerprint: str, reason: str, actor: Actor, now: datetime) -> PlanSummary:
-    """Clear what the plan says, in transactions of whole dag runs, and return the plan as it then is.
+def apply_plan(
+    plan: PlanSummary, fingerprint: str, reason: str, actor: Actor, now: datetime, *, resume: bool = False
+) -> PlanSummary:
+    """Clear the next batch of the plan, and return the plan as it then is.
 
-    The whole plan is compared with the database before the first transaction, and each part again under its
-    locks. A drift or a mismatch rolls its transaction back and stops there.
+    The first call takes the plan for this actor and compares all of it with the database; each batch is
+    compared again under its locks. While the plan comes back as ``applying``, there is more to clear. A drift
+    or a mismatch rolls its batch back and stops there. Sent again, whatever was lost on the way, a call
+    clears nothing twice. To go on with a plan that was stopped, or that somebody else applies, takes
+    ``resume``.
 
     :raises Refused: 409 when the plan was not what was shown, was applied, or drifted; 410 when it expired
     """
-    plan_id = UUID(plan.id)
     if fingerprint != plan.fingerprint:
         raise Refused(
             409, Problem("This is not the plan that was shown.", "Open the plan and look at it again.")
         )
-    _claim(plan, reason, actor, now)
-    try:
-        batches = list(_batches(_runs(plan_id), settings.batch_size()))
-        for number, batch in enumerate(batches, 1):
-            _retrying(_clear_batch, plan, batch, actor, reason, number == len(batches))
-    except Drifted as drifted:
-        _stop(plan_id, _drift_problem(drifted))
-    except NotAsPlanned as result:
-        log.error("Plan %s was rolled back: %s", plan.id, "; ".join(map(str, result.found)))
-        _stop(plan_id, _mismatch_problem(result))
-    except Exception as error:
-        _stop(plan_id, _error_problem(error))
-        raise
-    return _get(plan_id)
+    plan = _take(plan, reason, actor, now, resume=resume)
+    if plan.status == "applying":
+        _guarded(lambda: retrying(_clear_next_batch, plan, actor, reason or plan.reason), UUID(plan.id))
+    return _get(UUID(plan.id))
 
 
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
+def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
+    """Stop a clear after the batch in hand; any other plan is returned as it is."""
+    problem = {
+        "kind": "stopped",
+        "by": actor.name,
+        "reason": f"Stopped by {actor.name}.",
+        "remedy": "Each dag run was cleared whole or not at all. Resume, undo, or leave it so.",
+    }
+    retrying(_stop, UUID(plan.id), problem, now)
+    return _get(UUID(plan.id))
 
 
 def _get(plan_id: UUID) -> PlanSummary:
     with new_session() as session:
         plan = reading.get(plan_id, session)
-    assert plan is not None
+    if plan is None:
+        raise Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
     return plan
 
 
-def _retrying(step: Any, *args: Any) -> None:
-    retrying = Retrying(
-        retry=retry_if_exception_type(OperationalError),
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random(0.05, 0.5),
-        reraise=True,
-    )
-    retrying(step, *args)
+def _take(plan: PlanSummary, reason: str, actor: Actor, now: datetime, *, resume: bool) -> PlanSummary:
+    """Return the plan ready for its next batch, or as it is when it is done already."""
+    plan_id = UUID(plan.id)
+    if plan.status == "ready":
+        retrying(_claim, plan, reason, actor, now)
+        plan = _get(plan_id)
+    elif resume and plan.status in ("stopped", "applying"):
+        _require_resumable(plan, now)
+        # From here on it is this person who applies it; the receipt keeps both names.
+        retrying(_go_on, plan, actor, now)
+        plan = _get(plan_id)
+    if plan.status in ("applying", "applied") and plan.applied_by == actor.id:
+        return plan
+    raise _not_ready(plan)
+
+
+def _go_on(plan: PlanSummary, actor: Actor, now: datetime) -> None:
+    with new_session() as session:
+        applying.go_on(UUID(plan.id), plan.status, actor, now, session)
+
+
+def _require_resumable(plan: PlanSummary, now: datetime) -> None:
+    """Refuse to go on with a plan that is being removed, or across an upgrade.
+
+    What is kept for the undo has the columns of one version of Airflow.
+    """
+    if housekeeping.is_over(plan, now):
+        raise Refused(409, Problem("The plan is too old to go on with.", "Preview the rest as a new plan."))
+    if plan.airflow_version != settings.AIRFLOW_VERSION:
+        raise Refused(
+            409,
+            Problem(
+                f"It was begun under Airflow {plan.airflow_version}, and this is {settings.AIRFLOW_VERSION}.",
+                "Preview the rest as a new plan.",
+            ),
+        )
 
 
 def _claim(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
-    """Take the plan for this caller alone, if it still holds; what moved makes it stale instead."""
+    """Take the plan for this actor alone, if it still holds; what moved makes it stale instead."""
     plan_id = UUID(plan.id)
     with new_session() as session:
         taken = applying.transition(
@@ -109,9 +138,14 @@ def _claim(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
             applied_by=actor.id,
             applied_by_name=actor.name,
             applied_at=now,
+            last_step_at=now,
+            airflow_version=settings.AIRFLOW_VERSION,
         )
+        found = reading.get(plan_id, session)
         if not taken:
-            raise _not_ready(plan_id, session)
+            if found is None or found.status == "ready" or found.applied_by != actor.id:
+                raise _not_ready(found)
+            return
         moved, total = _find_drift(plan, session)
         if moved:
             problem = {"kind": "drift", "moved": [row.to_json() for row in moved], "total": total}
@@ -127,27 +161,29 @@ def _claim(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
         )
 
 
-def _not_ready(plan_id: UUID, session: Session) -> Refused:
-    plan = reading.get(plan_id, session)
+def _not_ready(plan: PlanSummary | None) -> Refused:
     if plan is None:
         return Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
     if plan.status == "ready":
         return Refused(
             410, Problem("The plan has expired; nothing was cleared.", "Preview the selection again.")
         )
+    moved = plan.problem or {}
+    details = {"drift": moved.get("moved", []), "drift_total": moved.get("total", 0)}
     if plan.status == "stale":
-        return Refused(
-            409,
-            Problem("What the plan covers has moved; nothing was cleared.", "Preview the selection again."),
-            {
-                "drift": (plan.problem or {}).get("moved", []),
-                "drift_total": (plan.problem or {}).get("total", 0),
-            },
-        )
+        reason = "What the plan covers has moved; nothing was cleared."
+        return Refused(409, Problem(reason, "Preview the selection again."), details)
     who = plan.applied_by_name or plan.applied_by
-    return Refused(
-        409, Problem(f"The plan has already been applied, by {who}.", "Its page shows what was cleared.")
-    )
+    details = {"status": plan.status, "done": plan.cleared, "total": plan.task_instances}
+    if plan.status == "applying":
+        problem = Problem(f"{who} is applying the plan.", "Its page shows how far it is, and can resume it.")
+    elif plan.undo_asked_runs:
+        problem = Problem("The plan has been undone, so it cannot go on.", "Preview the selection again.")
+    elif plan.status == "stopped":
+        problem = Problem("The plan was stopped part of the way.", "Resume it on its page, or undo it.")
+    else:
+        problem = Problem(f"The plan has already been applied, by {who}.", "Its page shows what was cleared.")
+    return Refused(409, problem, details)
 
 
 def _find_drift(
@@ -163,60 +199,81 @@ def _find_drift(
     )
 
 
-def _runs(plan_id: UUID) -> list[RunToClear]:
-    with new_session() as session:
-        return list(applying.runs_to_clear(plan_id, session))
+def _guarded(step: Callable[[], None], plan_id: UUID) -> None:
+    """Run a step; whatever keeps it from its end stops the plan, with the reason on its page."""
+    now = datetime.now(timezone.utc)
+    try:
+        step()
+    except Drifted as drifted:
+        _stop(plan_id, _drift_problem(drifted), now)
+    except NotAsPlanned as result:
+        log.error("Plan %s was rolled back: %s", plan_id.hex, "; ".join(map(str, result.found)))
+        _stop(plan_id, _mismatch_problem(result), now)
+    except OperationalError as error:
+        log.warning("Plan %s stopped: %s", plan_id.hex, error)
+        _stop(plan_id, _busy_problem(), now)
+    except Exception as error:
+        _stop(plan_id, _error_problem(error), now)
+        raise
 
 
-def _batches(all_runs: Iterable[RunToClear], size: int) -> Iterator[list[RunToClear]]:
-    """Group runs up to ``size`` task instances; a larger run is a batch of its own, never split."""
-    batch: list[RunToClear] = []
-    for run in all_runs:
-        if batch and sum(member.task_instances for member in batch) + run.task_instances > size:
-            yield batch
-            batch = []
-        batch.append(run)
-    if batch:
-        yield batch
-
-
-def _clear_batch(plan: PlanSummary, batch: list[RunToClear], actor: Actor, reason: str, last: bool) -> None:
-    """Lock, compare, clear, read back, verify and record the runs of one transaction.
-
-    The last one also makes the plan an applied one, so that no crash comes between. A batch that is tried
-    again because the answer to its commit was lost finds its runs marked, and is done.
-    """
-    plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
-    run_pks = sorted(run.dag_run_id for run in batch)
+def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> None:
+    """Clear the next runs in one transaction, if the plan is still being applied."""
+    plan_id, now = UUID(plan.id), datetime.now(timezone.utc)
     with new_session() as session:
         # A write of our own comes first: on SQLite it takes the write lock before anything is read.
-        if not applying.mark_runs_applied(plan_id, run_ids, _now(), session):
+        number = applying.begin_batch(plan_id, now, session)
+        if number is None:
             return
-        finished = {"finished_at": _now()} if last else {}
-        status = "applied" if last else "applying"
-        if not applying.transition(plan_id, "applying", status, session, **finished):
-            raise _not_ready(plan_id, session)
-        clearing.lock_runs(plan.dag_id, run_pks, run_ids, session)
-        moved, total = _find_drift(plan, session, run_ids)
-        if moved:
-            raise Drifted(moved, total)
-        before = clearing.read_task_instances(plan.dag_id, run_ids, session)
-        clearing.clear(
-            reading.cleared_ids(plan_id, run_ids),
-            reset_dag_runs=plan.selection.reset_dag_runs,
-            on_latest=plan.run_on_latest_version,
-            session=session,
-        )
-        if found := _verify(plan, batch, before, session):
-            raise NotAsPlanned(found)
-        audit.record(
-            applying.audit_select(plan_id, run_ids),
-            dag_id=plan.dag_id,
-            plan_id=plan.id,
-            reason=reason,
-            actor=actor,
-            session=session,
-        )
+        batch, last = applying.next_runs(plan_id, settings.batch_size(), session)
+        if batch:
+            _clear_batch(plan, batch, actor, reason, number=number, session=session)
+        applying.finish_batch(plan_id, number, batch, datetime.now(timezone.utc), last=last, session=session)
+
+
+def _clear_batch(
+    plan: PlanSummary, batch: list[RunToClear], actor: Actor, reason: str, *, number: int, session: Session
+) -> None:
+    """Lock, compare, keep, clear, read back, verify and record the runs of one transaction."""
+    plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
+    locking.lock_dag_runs(sorted(run.dag_run_id for run in batch), session)
+    if applying.has_scheduled(plan_id, run_ids, session):
+        locking.lock_out_scheduler(session)
+    locking.lock_task_instances(plan.dag_id, run_ids, session)
+    moved, total = _find_drift(plan, session, run_ids)
+    if moved:
+        raise Drifted(moved, total)
+    before = clearing.read_task_instances(plan.dag_id, run_ids, session)
+    images.capture(plan_id, plan.dag_id, run_ids, session)
+    clearing.clear(
+        reading.cleared_ids(plan_id, run_ids),
+        reset_dag_runs=plan.selection.reset_dag_runs,
+        on_latest=plan.run_on_latest_version,
+        session=session,
+    )
+    if found := _verify(plan, batch, before, session):
+        raise NotAsPlanned(found)
+    images.note_new_ids(plan_id, plan.dag_id, run_ids, session)
+    audit.record(
+        audit.CLEAR_EVENT,
+        applying.audit_select(plan_id, run_ids),
+        dag_id=plan.dag_id,
+        plan_id=plan.id,
+        reason=reason,
+        actor=actor,
+        session=session,
+    )
+    applying.record_batch(
+        plan_id,
+        number,
+        "clear",
+        actor=actor,
+        reason=reason,
+        at=datetime.now(timezone.utc),
+        dates=[run.date for run in batch],
+        task_instances=sum(run.task_instances for run in batch),
+        session=session,
+    )
 
 
 def _verify(
@@ -240,18 +297,26 @@ def _verify(
     return wrong
 
 
-def _stop(plan_id: UUID, problem: dict[str, Any]) -> None:
+def _stop(plan_id: UUID, problem: dict[str, Any], now: datetime) -> None:
     with new_session() as session:
-        applying.transition(plan_id, "applying", "stopped", session, problem=problem, finished_at=_now())
+        applying.transition(plan_id, "applying", "stopped", session, problem=problem, finished_at=now)
 
 
 def _drift_problem(drifted: Drifted) -> dict[str, Any]:
     return {
         "kind": "drift",
         "reason": f"{count(drifted.total, 'thing')} moved while the plan was being applied.",
-        "remedy": "What was cleared before stands. Preview the same selection again for the rest.",
+        "remedy": "What was cleared before stands. Go on without the runs that moved, or undo.",
         "moved": [row.to_json() for row in drifted.moved],
         "total": drifted.total,
+    }
+
+
+def _busy_problem() -> dict[str, Any]:
+    return {
+        "kind": "busy",
+        "reason": "The metadata DB was too busy, or refused the batch.",
+        "remedy": "The batch in hand was rolled back, what was cleared before stands. Resume.",
     }
 
 
@@ -260,7 +325,7 @@ def _error_problem(error: Exception) -> dict[str, Any]:
         "kind": "error",
         "reason": f"An error stopped the clear: {type(error).__name__}.",
         "remedy": "The transaction in hand was rolled back, what was cleared before stands. "
-        "The log of the api-server says more; preview the same selection again for the rest.",
+        "The log of the api-server says more; resume, or preview the same selection again for the rest.",
     }
 
 

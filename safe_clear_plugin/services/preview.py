@@ -15,9 +15,11 @@ from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import policy, words
 from safe_clear_plugin.core.findings import Facts, find
-from safe_clear_plugin.core.plan import PlanSummary, StateChange
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlanSummary, StateChange
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.undo import RESTORABLE_STATES
+from safe_clear_plugin.services import housekeeping
 from safe_clear_plugin.services.scope import resolve_scope
 from safe_clear_plugin.storage import reading, writing
 
@@ -32,8 +34,7 @@ def make_plan(selection: Selection, actor: Actor, now: datetime) -> PlanSummary:
     if problems := list(policy.check(selection)):
         raise Invalid(*problems)
     pattern = compile_regex(selection.task_regex)
-    with new_session() as session:
-        writing.delete_expired(now - timedelta(days=1), session)
+    housekeeping.clean_up(now)
     with new_session() as session:
         latest = _latest_version(selection.dag_id, session)
         scope = resolve_scope(selection, session)
@@ -234,6 +235,11 @@ def _facts(
         terminated=total("terminate"),
         left_out=total("leave_out"),
         pending=total("clear", states=("queued", "deferred", "awaiting_input")),
+        not_undoable=sum(
+            change.count
+            for change in changes
+            if change.effect in CLEARED_EFFECTS and change.before and change.before not in RESTORABLE_STATES
+        ),
         created=total("create"),
         restored=total("restore"),
         removed=total("remove"),

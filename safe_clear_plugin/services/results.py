@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.storage import applying, reading
-
-SILENT_FOR = timedelta(minutes=10)
-"""A clear that got nothing done for so long is taken to have died with its server process."""
+from safe_clear_plugin.storage import applying, reading, receipts
+from safe_clear_plugin.storage.receipts import OtherClear
 
 DONE_STATES = ("success", "failed", "upstream_failed", "skipped", "removed")
 
@@ -39,20 +37,16 @@ def progress(plan: PlanSummary, now: datetime, session: Session) -> Progress:
     )
 
 
-def settle(plan: PlanSummary, now: datetime) -> PlanSummary:
-    """Return the plan, marked as stopped if the process that was clearing it has died."""
+def goes_on(plan: PlanSummary, now: datetime) -> bool:
+    """Whether somebody is clearing the plan: its last batch is recent, or one is in hand."""
     if plan.status != "applying":
-        return plan
-    plan_id = UUID(plan.id)
+        return False
+    if not plan.interrupted(now):
+        return True
     with new_session() as session:
-        last = applying.last_step_at(plan_id, session)
-        if last is None or now - last < SILENT_FOR or applying.is_being_cleared(plan_id, session):
-            return plan
-        problem = {
-            "kind": "interrupted",
-            "reason": "The server process that cleared this plan ended before it was done.",
-            "remedy": "Each dag run was cleared whole or not at all. Preview again for the rest.",
-        }
-        applying.transition(plan_id, "applying", "stopped", session, problem=problem, finished_at=now)
-    with new_session() as session:
-        return reading.get(plan_id, session) or plan
+        return applying.is_held(UUID(plan.id), session)
+
+
+def cleared_by(plan: PlanSummary, session: Session) -> list[OtherClear]:
+    """Return the plans that cleared task instances of this one since it was made, the latest first."""
+    return receipts.other_clears(UUID(plan.id), plan.dag_id, plan.created_at, session)

@@ -1,18 +1,19 @@
-"""The steps of a plan from ready to applied, each a compare-and-set on its row."""
+"""The steps of a plan from ready to applied: each begins with a compare-and-set on its row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Select, and_, func, select, update
+from sqlalchemy import CursorResult, Row, Select, and_, insert, null, select, update
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
-from safe_clear_plugin.storage.models import plan, plan_run, plan_task_instance
+from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR
+from safe_clear_plugin.storage.models import plan, plan_batch, plan_run, plan_task_instance
 from safe_clear_plugin.storage.reading import RUN_ORDER
 
 
@@ -22,6 +23,8 @@ class RunToClear:
 
     run_id: str
     dag_run_id: int
+    date: datetime
+    """The date that the run goes by."""
     task_instances: int
     clear_number: int
     after: Mapping[str, Any]
@@ -50,47 +53,154 @@ def transition(
     return result.rowcount == 1
 
 
-def runs_to_clear(plan_id: UUID, session: Session) -> Iterator[RunToClear]:
-    """Yield the plan's dag runs that have not been cleared yet, in clearing order."""
+def go_on(plan_id: UUID, before: str, actor: Actor, at: datetime, session: Session) -> None:
+    """Let an actor apply a plan further that was stopped or left, unless its undo has begun.
+
+    Only if its status is still the one that the actor knows: a stop in between stands.
+    """
+    session.execute(
+        update(plan)
+        .where(plan.c.id == plan_id, plan.c.status == before, plan.c.undo_asked_runs == 0)
+        .values(
+            status="applying",
+            problem=null(),
+            finished_at=None,
+            last_step_at=at,
+            applied_by=actor.id,
+            applied_by_name=actor.name,
+        )
+    )
+
+
+def stop_if_silent(plan_id: UUID, problem: Mapping[str, Any], now: datetime, session: Session) -> None:
+    """Stop a plan that nobody has applied further for a while."""
+    session.execute(
+        update(plan)
+        .where(plan.c.id == plan_id, plan.c.status == "applying", plan.c.last_step_at <= now - SILENT_FOR)
+        .values(status="stopped", problem=problem, finished_at=now)
+    )
+
+
+def begin_batch(plan_id: UUID, at: datetime, session: Session) -> int | None:
+    """Take the plan's row for one clearing transaction and return the batch's number.
+
+    ``None`` when the plan is not being applied any more. Batches of one plan queue here.
+    """
+    result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
+        update(plan)
+        .where(plan.c.id == plan_id, plan.c.status == "applying")
+        .values(batches=plan.c.batches + 1, last_step_at=at)
+    )
+    if not result.rowcount:
+        return None
+    return session.scalar(select(plan.c.batches).where(plan.c.id == plan_id))
+
+
+def next_runs(plan_id: UUID, size: int, session: Session) -> tuple[list[RunToClear], bool]:
+    """Return the dag runs of the next batch, in clearing order, and whether they are the last.
+
+    They hold ``size`` task instances at most, or are a single larger run: a run is never split.
+    """
     rows = session.execute(
         select(plan_run)
         .where(plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0, plan_run.c.applied_at.is_(None))
         .order_by(*RUN_ORDER)
+        .limit(size + 1)
     )
+    batch: list[RunToClear] = []
+    total = 0
     for row in rows:
-        yield RunToClear(
-            run_id=row.run_id,
-            dag_run_id=row.dag_run_id,
-            task_instances=row.task_instances,
-            clear_number=row.clear_number,
-            after={
-                "state": row.after_state,
-                "dag_version_id": row.after_dag_version_id,
-                "bundle_version": row.after_bundle_version,
-            },
+        total += row.task_instances
+        if batch and total > size:
+            return batch, False
+        batch.append(_run_to_clear(row))
+    return batch, True
+
+
+def _run_to_clear(row: Row[Any]) -> RunToClear:
+    return RunToClear(
+        run_id=row.run_id,
+        dag_run_id=row.dag_run_id,
+        date=row.logical_date or row.run_after,
+        task_instances=row.task_instances,
+        clear_number=row.clear_number,
+        after={
+            "state": row.after_state,
+            "dag_version_id": row.after_dag_version_id,
+            "bundle_version": row.after_bundle_version,
+        },
+    )
+
+
+def has_scheduled(plan_id: UUID, run_ids: Sequence[str], session: Session) -> bool:
+    """Whether the runs have a task instance to clear that a scheduler may be about to queue."""
+    rows = plan_task_instance
+    scheduled = select(rows.c.task_id).where(
+        rows.c.plan_id == plan_id,
+        rows.c.run_id.in_(run_ids),
+        rows.c.state == "scheduled",
+        rows.c.effect.in_(CLEARED_EFFECTS),
+    )
+    return session.execute(scheduled.limit(1)).one_or_none() is not None
+
+
+def finish_batch(
+    plan_id: UUID, number: int, batch: Sequence[RunToClear], at: datetime, *, last: bool, session: Session
+) -> None:
+    """Record that the runs are cleared, in the transaction that clears them; the last one ends the plan."""
+    session.execute(
+        update(plan_run)
+        .where(plan_run.c.plan_id == plan_id, plan_run.c.run_id.in_([run.run_id for run in batch]))
+        .values(applied_at=at, batch=number)
+    )
+    session.execute(
+        update(plan)
+        .where(plan.c.id == plan_id)
+        .values(
+            cleared=plan.c.cleared + sum(run.task_instances for run in batch),
+            cleared_runs=plan.c.cleared_runs + len(batch),
+            last_step_at=at,
+            **({"status": "applied", "finished_at": at} if last else {}),
         )
+    )
 
 
-def last_step_at(plan_id: UUID, session: Session) -> datetime | None:
-    """Return when the plan's clearing last got something done: its newest run, or its start."""
-    newest = session.scalar(select(func.max(plan_run.c.applied_at)).where(plan_run.c.plan_id == plan_id))
-    return newest or session.scalar(select(plan.c.applied_at).where(plan.c.id == plan_id))
+def record_batch(
+    plan_id: UUID,
+    number: int,
+    kind: str,
+    *,
+    actor: Actor,
+    reason: str,
+    at: datetime,
+    dates: Sequence[datetime],
+    task_instances: int,
+    stayed: int = 0,
+    session: Session,
+) -> None:
+    """Keep on the plan's receipt what one transaction did to the runs with these dates."""
+    session.execute(
+        insert(plan_batch).values(
+            plan_id=plan_id,
+            number=number,
+            kind=kind,
+            at=at,
+            actor_id=actor.id[:512],
+            actor_name=actor.name[:512],
+            reason=reason,
+            dag_runs=len(dates),
+            task_instances=task_instances,
+            stayed=stayed,
+            first_run=min(dates),
+            last_run=max(dates),
+        )
+    )
 
 
-def is_being_cleared(plan_id: UUID, session: Session) -> bool:
-    """Whether a transaction holds the plan's row, which every clearing one does (PostgreSQL only)."""
+def is_held(plan_id: UUID, session: Session) -> bool:
+    """Whether a transaction holds the plan's row, as every clearing one does (not seen on SQLite)."""
     free = select(plan.c.id).where(plan.c.id == plan_id).with_for_update(skip_locked=True)
     return session.execute(free).one_or_none() is None
-
-
-def mark_runs_applied(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> bool:
-    """Record that runs are cleared, in the transaction that clears them. Says whether they were not yet."""
-    result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
-        update(plan_run)
-        .where(plan_run.c.plan_id == plan_id, plan_run.c.run_id.in_(run_ids), plan_run.c.applied_at.is_(None))
-        .values(applied_at=at)
-    )
-    return bool(result.rowcount)
 
 
 def planned_rows(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from alembic import command
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Column
 
-from safe_clear_plugin.airflow_api.base import BaseDBManager
+from safe_clear_plugin.airflow_api.base import BaseDBManager, engine
+from safe_clear_plugin.storage.images import missing_columns
 from safe_clear_plugin.storage.models import metadata
 
 _HERE = Path(__file__).parent
@@ -21,7 +25,21 @@ class SafeClearDBManager(BaseDBManager):
     migration_dir = (_HERE / "migrations").as_posix()
     alembic_file = (_HERE / "alembic.ini").as_posix()
     supports_table_dropping = True
-    revision_heads_map: ClassVar[dict[str, str]] = {"0.1.0": "5afec1ea0001"}
+    revision_heads_map: ClassVar[dict[str, str]] = {"0.1.0": "5afec1ea0002"}
+
+    def upgradedb(self, *args: Any, show_sql_only: bool = False, **options: Any) -> None:
+        """Upgrade the tables, then give the mirrors what the installed Airflow's own tables have gained.
+
+        Every ``airflow db migrate`` comes here, the one after an upgrade of Airflow too.
+        """
+        super().upgradedb(*args, show_sql_only=show_sql_only, **options)
+        if show_sql_only:
+            return
+        with engine().begin() as connection:
+            operations = Operations(MigrationContext.configure(connection))
+            for mirror, column in missing_columns(connection):
+                added = Column[Any](column.name, column.type)
+                operations.add_column(mirror.name, added, schema=mirror.schema)
 
     def downgrade(
         self, to_revision: str, from_revision: str | None = None, show_sql_only: bool = False

@@ -55,6 +55,14 @@ def find(
     return (versions + runs + rows)[:LISTED], len(versions) + run_count + row_count
 
 
+def moved_run_ids(plan_id: UUID, dag_id: str, session: Session) -> set[str]:
+    """Return the runs of the plan that are not as shown: their own row, or a task instance of theirs."""
+    runs = _runs_query(plan_id, dag_id, None).with_only_columns(plan_run.c.run_id)
+    rows = _task_instances_query(plan_id, dag_id, None).with_only_columns(plan_task_instance.c.run_id)
+    moved = runs.order_by(None).union(rows.order_by(None))
+    return set(session.scalars(moved))
+
+
 def _moved_versions(
     plan_id: UUID, dag_id: str, uses: ColumnElement[Any], run_ids: Sequence[str] | None, session: Session
 ) -> list[Moved]:
@@ -125,6 +133,11 @@ def _of_plan(table: Any, plan_id: UUID, run_ids: Sequence[str] | None) -> list[C
 def _moved_runs(
     plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None, session: Session
 ) -> tuple[list[Moved], int]:
+    rows, count = _listed(_runs_query(plan_id, dag_id, run_ids), session)
+    return [_moved_run(row) for row in rows], count
+
+
+def _runs_query(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None) -> Select[Any]:
     live = dag_run
     different = or_(
         live.c.id.is_(None),
@@ -133,7 +146,7 @@ def _moved_runs(
         live.c.created_dag_version_id.is_distinct_from(plan_run.c.dag_version_id),
         live.c.bundle_version.is_distinct_from(plan_run.c.bundle_version),
     )
-    query = (
+    return (
         select(
             plan_run.c.run_id,
             plan_run.c.state.label("before"),
@@ -149,8 +162,6 @@ def _moved_runs(
         .where(*_of_plan(plan_run, plan_id, run_ids), plan_run.c.task_instances > 0, different)
         .order_by(plan_run.c.run_after, plan_run.c.dag_run_id)
     )
-    rows, count = _listed(query, session)
-    return [_moved_run(row) for row in rows], count
 
 
 def _moved_run(row: Any) -> Moved:
@@ -170,6 +181,11 @@ def _moved_run(row: Any) -> Moved:
 def _moved_task_instances(
     plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None, session: Session
 ) -> tuple[list[Moved], int]:
+    rows, count = _listed(_task_instances_query(plan_id, dag_id, run_ids), session)
+    return [_moved_task_instance(row) for row in rows], count
+
+
+def _task_instances_query(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None) -> Select[Any]:
     planned, live = plan_task_instance, task_instance
     created = planned.c.effect == "create"
     changed = or_(
@@ -185,7 +201,7 @@ def _moved_task_instances(
         live.c.task_id == planned.c.task_id,
         live.c.map_index == planned.c.map_index,
     )
-    query = (
+    return (
         select(
             planned.c.run_id,
             planned.c.task_id,
@@ -206,8 +222,6 @@ def _moved_task_instances(
         )
         .order_by(planned.c.run_id, planned.c.task_id, planned.c.map_index)
     )
-    rows, count = _listed(query, session)
-    return [_moved_task_instance(row) for row in rows], count
 
 
 def _moved_task_instance(row: Any) -> Moved:

@@ -1,10 +1,34 @@
-"""The tables of Safe Clear. What a plan says is written once; a clear adds only how far it has come."""
+"""The tables of Safe Clear. What a plan says is written once; clear and undo add how far they have come."""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, Uuid
+from collections.abc import Sequence
+from typing import Any
 
-from safe_clear_plugin.airflow_api.base import StringID, UtcDateTime, new_metadata
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    Uuid,
+    false,
+)
+
+from safe_clear_plugin.airflow_api.base import (
+    StringID,
+    UtcDateTime,
+    dag_run,
+    deadline,
+    new_metadata,
+    task_instance,
+    task_reschedule,
+)
 
 metadata = new_metadata()
 
@@ -44,8 +68,21 @@ plan = Table(
     Column("finished_at", UtcDateTime),
     # Why the plan went stale or stopped: what moved, or what came out otherwise than planned.
     Column("problem", JSON()),
+    # When a transaction of the clear or the undo last committed; a clear that is silent has been left.
+    Column("last_step_at", UtcDateTime),
+    Column("batches", Integer(), nullable=False, server_default="0"),
+    Column("cleared", Integer(), nullable=False, server_default="0"),
+    Column("cleared_runs", Integer(), nullable=False, server_default="0"),
+    Column("put_back", Integer(), nullable=False, server_default="0"),
+    # Task instances whose run was undone, but which had started or could not be put back.
+    Column("stayed", Integer(), nullable=False, server_default="0"),
+    Column("undo_asked_runs", Integer(), nullable=False, server_default="0"),
+    Column("undone_runs", Integer(), nullable=False, server_default="0"),
+    # The Airflow that cleared: before-images have its columns.
+    Column("airflow_version", String(50)),
     Index("idx_safe_clear_plan_dag_id_created_at", "dag_id", "created_at"),
     Index("idx_safe_clear_plan_status_expires_at", "status", "expires_at"),
+    Index("idx_safe_clear_plan_created_at", "created_at"),
 )
 
 plan_run = Table(
@@ -70,6 +107,12 @@ plan_run = Table(
     Column("after_bundle_version", StringID()),
     Column("task_instances", Integer(), nullable=False, server_default="0"),
     Column("applied_at", UtcDateTime),
+    Column("batch", Integer()),
+    Column("undo_asked_at", UtcDateTime),
+    Column("undone_at", UtcDateTime),
+    Column("undo_batch", Integer()),
+    # Whether the undo gave the run its own state back, or left it to go on.
+    Column("put_back", Boolean()),
 )
 
 plan_task = Table(
@@ -103,4 +146,59 @@ plan_task_instance = Table(
     Column("after_max_tries", Integer()),
     Column("after_dag_version_id", Uuid()),
     Column("why", Text(), nullable=False),
+    # The id that the clear gave the task instance: only while it carries it can it be put back.
+    Column("new_task_instance_id", Uuid()),
+    # Whether the history held the old id before the clear, so that an undo leaves that row there.
+    Column("had_history", Boolean(), nullable=False, server_default=false()),
+    # What the undo did with it, and in which state it found it.
+    Column("undo", String(20)),
+    Column("undo_state", String(20)),
 )
+
+plan_batch = Table(
+    "safe_clear_plan_batch",
+    metadata,
+    _plan_id(),
+    Column("number", Integer(), primary_key=True, nullable=False, autoincrement=False),
+    # clear or undo
+    Column("kind", String(10), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor_id", String(512), nullable=False),
+    Column("actor_name", String(512), nullable=False),
+    Column("reason", Text(), nullable=False, server_default=""),
+    Column("dag_runs", Integer(), nullable=False),
+    Column("task_instances", Integer(), nullable=False),
+    Column("stayed", Integer(), nullable=False, server_default="0"),
+    # The dates that its first and its last dag run go by.
+    Column("first_run", UtcDateTime, nullable=False),
+    Column("last_run", UtcDateTime, nullable=False),
+)
+
+
+def mirror_columns(live: Table, key: Sequence[str]) -> list[Column[Any]]:
+    """Return columns that hold a row of one of Airflow's tables as it is, keyed within a plan by ``key``."""
+    columns = [*(live.c[name] for name in key), *(column for column in live.c if column.name not in key)]
+    return [
+        Column(
+            column.name,
+            String(column.type.length) if isinstance(column.type, Enum) else column.type,
+            primary_key=column.name in key,
+            nullable=column.name not in key,
+            autoincrement=False,
+        )
+        for column in columns
+    ]
+
+
+def _mirror(live: Table, *key: str) -> Table:
+    name = f"safe_clear_before_{live.name}"
+    return Table(name, metadata, _plan_id(), *mirror_columns(live, key), info={"mirrors": live, "key": key})
+
+
+# Rows of Airflow's as they were before the clear, filled and read by INSERT … SELECT and UPDATE … FROM.
+before_task_instance = _mirror(task_instance, "run_id", "task_id", "map_index")
+before_dag_run = _mirror(dag_run, "id")
+before_task_reschedule = _mirror(task_reschedule, "ti_id", "id")
+before_deadline = _mirror(deadline, "id")
+
+MIRRORS = (before_task_instance, before_dag_run, before_task_reschedule, before_deadline)

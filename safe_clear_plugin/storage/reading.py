@@ -21,6 +21,7 @@ from safe_clear_plugin.core.plan import (
     StateChange,
 )
 from safe_clear_plugin.core.selection import NO_STATE, Selection
+from safe_clear_plugin.storage.images import missing_columns
 from safe_clear_plugin.storage.models import metadata, plan, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -51,15 +52,16 @@ class RowFilter:
 
 
 def tables_exist(session: Session) -> bool:
-    """Whether ``airflow db migrate`` has made Safe Clear's tables."""
+    """Whether ``airflow db migrate`` has made Safe Clear's tables, for the Airflow that is installed."""
     inspector = inspect(session.connection())
-    return all(inspector.has_table(table.name, schema=table.schema) for table in metadata.sorted_tables)
+    there = all(inspector.has_table(table.name, schema=table.schema) for table in metadata.sorted_tables)
+    return there and not missing_columns(session.connection())
 
 
 def get(plan_id: UUID, session: Session) -> PlanSummary | None:
     """Return a plan without its rows."""
     row = session.execute(select(plan).where(plan.c.id == plan_id)).one_or_none()
-    return _summary(row) if row else None
+    return summary(row) if row else None
 
 
 def dag_versions(plan_id: UUID, session: Session) -> list[dict[str, Any]]:
@@ -67,7 +69,8 @@ def dag_versions(plan_id: UUID, session: Session) -> list[dict[str, Any]]:
     return list(session.scalar(select(plan.c.dag_versions).where(plan.c.id == plan_id)) or [])
 
 
-def _summary(row: Row[Any]) -> PlanSummary:
+def summary(row: Row[Any]) -> PlanSummary:
+    """Return a row of the plan table as a plan."""
     return PlanSummary(
         id=row.id.hex,
         status=row.status,
@@ -88,6 +91,15 @@ def _summary(row: Row[Any]) -> PlanSummary:
         applied_at=row.applied_at,
         finished_at=row.finished_at,
         problem=row.problem,
+        last_step_at=row.last_step_at,
+        batches=row.batches,
+        cleared=row.cleared,
+        cleared_runs=row.cleared_runs,
+        put_back=row.put_back,
+        stayed=row.stayed,
+        undo_asked_runs=row.undo_asked_runs,
+        undone_runs=row.undone_runs,
+        airflow_version=row.airflow_version,
     )
 
 
@@ -247,16 +259,6 @@ def states_now(plan_id: UUID, dag_id: str, session: Session) -> list[tuple[str |
         .order_by(ti.c.state)
     )
     return [(row.state, row.n) for row in result]
-
-
-def applied_totals(plan_id: UUID, session: Session) -> tuple[int, int]:
-    """Return how many task instances in how many dag runs have been cleared so far."""
-    task_instances, dag_runs = session.execute(
-        select(func.coalesce(func.sum(plan_run.c.task_instances), 0), func.count()).where(
-            plan_run.c.plan_id == plan_id, plan_run.c.applied_at.is_not(None)
-        )
-    ).one()
-    return task_instances, dag_runs
 
 
 def cleared_ids(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:

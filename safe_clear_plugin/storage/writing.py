@@ -6,7 +6,6 @@ Moves to another DAG version are the exception: they are worked out run by run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -191,18 +190,3 @@ def _stream(table: Any, plan_id: UUID, *order: Any, session: Session) -> Iterato
 def finish(plan_id: UUID, values: Mapping[str, Any], session: Session) -> None:
     """Write what is known of the plan only once its rows are there."""
     session.execute(update(plan).where(plan.c.id == plan_id).values(**values))
-
-
-def delete_expired(before: datetime, session: Session) -> None:
-    """Remove plans that expired before ``before`` without having been applied, with their rows."""
-    doomed = list(
-        session.scalars(
-            select(plan.c.id)
-            .where(plan.c.status.in_(("ready", "stale")), plan.c.expires_at < before)
-            .order_by(plan.c.expires_at)
-            .limit(5)
-        )
-    )
-    for table in (plan_task_instance, plan_task, plan_run):
-        session.execute(delete(table).where(table.c.plan_id.in_(doomed)))
-    session.execute(delete(plan).where(plan.c.id.in_(doomed)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import url_for
+from flask import request, url_for
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from safe_clear_plugin.core.problems import Problem
@@ -22,13 +23,26 @@ TITLES = {
     403: "You may not do this",
     404: "Not found",
     405: "This address does not take such a request",
-    409: "Nothing was cleared",
+    409: "Nothing was done",
     410: "The plan has expired",
     413: "This is too long",
     422: "This cannot be planned",
     500: "Something went wrong",
     503: "Safe Clear is not ready",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where in Safe Clear a page lies: which of the links at its top it is, and the DAG that they keep."""
+
+    page: str = ""
+    dag_id: str = ""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Return what the links at the top carry along."""
+        return {"dag_id": self.dag_id} if self.dag_id else {}
 
 
 def folder(name: str) -> Path:
@@ -70,22 +84,21 @@ def static_url(name: str) -> str:
 def render(template: str, **context: Any) -> str:
     """Render ``templates/safe_clear/<template>`` for the caller of this request."""
     known = known_caller()
-    return (
-        _environment()
-        .get_template(f"safe_clear/{template}")
-        .render(
-            url=url,
-            static_url=static_url,
-            csrf_token=csrf_token(),
-            user_name=str(known.user.get_name()) if known else "",
-            now=datetime.now(timezone.utc),
-            **context,
-        )
-    )
+    shared = {
+        "url": url,
+        "static_url": static_url,
+        "csrf_token": csrf_token(),
+        "user_name": str(known.user.get_name()) if known else "",
+        "now": datetime.now(timezone.utc),
+        "here": Here("", request.args.get("dag_id", "")),
+    }
+    return _environment().get_template(f"safe_clear/{template}").render({**shared, **context})
 
 
 def message(status: int, problem: Problem) -> str:
     """Render a refusal that a person can act on."""
     actions = [] if status in (401, 503) else [("New plan", url("select"))]
+    if status in (409, 410, 422) and (plan_id := (request.view_args or {}).get("plan_id")):
+        actions.insert(0, ("See the plan", url("plan", plan_id=plan_id)))
     title = TITLES.get(status, "This did not work")
     return render("message.html", title=title, problem=problem, actions=actions, status=status)

@@ -11,31 +11,30 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.core import words
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlannedRun, PlannedTaskInstance, PlanSummary
 from safe_clear_plugin.core.selection import NO_STATE
+from safe_clear_plugin.core.undo import UndoPreview
 from safe_clear_plugin.services.results import Progress
-from safe_clear_plugin.storage import reading
+from safe_clear_plugin.storage import reading, receipts
+from safe_clear_plugin.storage.receipts import Batch
+from safe_clear_plugin.web.receipt_pages import Step
 
 
 def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def plan_json(plan: PlanSummary, now: datetime, session: Session) -> dict[str, Any]:
-    """Return a plan with its dag runs, without its task instances."""
-    plan_id = UUID(plan.id)
+def summary_json(plan: PlanSummary, now: datetime) -> dict[str, Any]:
+    """Return a plan as it stands in the list of plans."""
     return {
         "id": plan.id,
         "status": "expired" if plan.expired(now) else plan.status,
+        "interrupted": plan.interrupted(now),
         "dag_id": plan.dag_id,
-        "selection": plan.selection.to_json(),
         "sentence": words.sentence(plan.selection, on_latest=plan.run_on_latest_version),
-        "fingerprint": plan.fingerprint,
-        "counts": {
-            "task_instances": plan.task_instances,
-            "dag_runs": plan.dag_runs,
-            "by_state": _by_state(plan_id, session),
-        },
-        "dag_runs": [_run_json(run) for run in reading.runs(plan_id, session)],
-        "findings": [finding.to_json() for finding in plan.findings],
+        "task_instances": plan.task_instances,
+        "dag_runs": plan.dag_runs,
+        "cleared": plan.cleared,
+        "put_back": plan.put_back,
+        "stayed": plan.stayed,
         "created_by": plan.created_by_name,
         "created_at": _iso(plan.created_at),
         "expires_at": _iso(plan.expires_at),
@@ -44,6 +43,103 @@ def plan_json(plan: PlanSummary, now: datetime, session: Session) -> dict[str, A
         "applied_at": _iso(plan.applied_at),
         "finished_at": _iso(plan.finished_at),
         "problem": plan.problem,
+    }
+
+
+def plan_json(plan: PlanSummary, now: datetime, session: Session) -> dict[str, Any]:
+    """Return a plan with its dag runs and batches, without its task instances."""
+    plan_id = UUID(plan.id)
+    return {
+        **summary_json(plan, now),
+        "selection": plan.selection.to_json(),
+        "fingerprint": plan.fingerprint,
+        "counts": {
+            "task_instances": plan.task_instances,
+            "dag_runs": plan.dag_runs,
+            "by_state": _by_state(plan_id, session),
+        },
+        "dag_runs": [_run_json(run) for run in reading.runs(plan_id, session)],
+        "batches": [_batch_json(batch) for batch in receipts.batches(plan_id, session)],
+        "findings": [finding.to_json() for finding in plan.findings],
+    }
+
+
+def _batch_json(batch: Batch) -> dict[str, Any]:
+    return {
+        "number": batch.number,
+        "kind": batch.kind,
+        "at": _iso(batch.at),
+        "by": batch.by_name,
+        "reason": batch.reason,
+        "dag_runs": batch.dag_runs,
+        "task_instances": batch.task_instances,
+        "stayed": batch.stayed,
+    }
+
+
+def apply_json(plan: PlanSummary) -> dict[str, Any]:
+    """Return how far a clear has come."""
+    return {
+        "id": plan.id,
+        "status": plan.status,
+        "done": plan.cleared,
+        "total": plan.task_instances,
+        "dag_runs_done": plan.cleared_runs,
+        "dag_runs_total": plan.dag_runs,
+        "cleared_at": _iso(plan.last_step_at),
+    }
+
+
+def undo_json(plan: PlanSummary, step: Step) -> dict[str, Any]:
+    """Return how far an undo has come: ``done`` are put back or stay, of the ``total`` asked for."""
+    return {
+        "id": plan.id,
+        "status": plan.status,
+        "under_way": plan.undoing,
+        "done": step.done,
+        "total": step.total,
+        "dag_runs_done": step.dag_runs_done,
+        "dag_runs_total": step.dag_runs_total,
+        "put_back": plan.put_back,
+        "stayed": plan.stayed,
+    }
+
+
+def undo_preview_json(undo: UndoPreview) -> dict[str, Any]:
+    """Return what an undo would do; ``dag_runs`` and ``stays`` are the first of them."""
+    return {
+        "task_instances": undo.task_instances,
+        "put_back": undo.put_back,
+        "stay": undo.stay,
+        "counts": [
+            {"verdict": item.verdict, "before": item.before, "now": item.now, "count": item.count}
+            for item in undo.counts
+        ],
+        "dag_runs_total": undo.dag_runs,
+        "whole_dag_runs": undo.whole_runs,
+        "dag_runs": [
+            {
+                "run_id": run.run_id,
+                "logical_date": _iso(run.logical_date),
+                "put_back": run.put_back,
+                "stay": run.stay,
+                "state_now": run.state_now,
+                "state_back": run.state_back,
+                "why_kept": run.why_kept,
+            }
+            for run in undo.runs
+        ],
+        "stays": [
+            {
+                "run_id": row.run_id,
+                "task_id": row.task_id,
+                "map_index": row.map_index,
+                "state_now": row.state_now,
+                "why": row.why,
+            }
+            for row in undo.stays
+        ],
+        "problem": {"reason": undo.problem.reason, "remedy": undo.problem.remedy} if undo.problem else None,
     }
 
 
@@ -83,11 +179,15 @@ def task_instance_json(row: PlannedTaskInstance) -> dict[str, Any]:
     }
 
 
-def progress_json(progress: Progress) -> dict[str, Any]:
-    """Return the re-run's states, for the result page's script."""
+def progress_json(
+    plan: PlanSummary, undo: Step, progress: Progress | None, *, interrupted: bool, now: datetime
+) -> dict[str, Any]:
+    """Return how far clear and undo are and, unless one is under way, how the task instances re-run."""
     return {
-        "by_state": [list(item) for item in progress.by_state],
-        "done": progress.done,
-        "total": progress.total,
-        "checked_at": _iso(progress.checked_at),
+        **apply_json(plan),
+        "interrupted": interrupted,
+        "undo": undo_json(plan, undo),
+        "by_state": [list(item) for item in progress.by_state] if progress else None,
+        "finished": progress.done if progress else None,
+        "checked_at": _iso(now),
     }

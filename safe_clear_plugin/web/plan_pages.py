@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import auth, settings
+from safe_clear_plugin.airflow_api import auth
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import words
 from safe_clear_plugin.core.diff import Moved
@@ -20,12 +20,12 @@ from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.selection import NO_STATE
 from safe_clear_plugin.services import results
 from safe_clear_plugin.storage import reading
-from safe_clear_plugin.web import pages, rendering
+from safe_clear_plugin.web import pages, receipt_pages, rendering
 from safe_clear_plugin.web.forms import SelectionForm
 from safe_clear_plugin.web.identity import caller
+from safe_clear_plugin.web.paging import Page, number
 
 ROWS = 100
-RUN_LINKS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +34,6 @@ class RunGroup:
 
     run: PlannedRun
     rows: list[PlannedTaskInstance]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which rows of how many are shown; ``previous`` and ``next`` are offsets, or ``None`` at the ends."""
-
-    total: int
-    offset: int
-    limit: int
-
-    @property
-    def previous(self) -> int | None:
-        """Offset of the page before."""
-        return max(0, self.offset - self.limit) if self.offset else None
-
-    @property
-    def next(self) -> int | None:
-        """Offset of the page after."""
-        return self.offset + self.limit if self.offset + self.limit < self.total else None
-
-
-def number(args: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
-    """Read a whole number from the query, held within its bounds."""
-    text = args.get(name, "")
-    return (
-        min(most, max(least, int(text))) if text.isascii() and text.isdigit() and len(text) < 12 else default
-    )
 
 
 def row_filter(args: Mapping[str, str]) -> reading.RowFilter:
@@ -75,7 +48,14 @@ def select_page(form: SelectionForm, problems: list[Problem] | None = None) -> s
         dag_ids = auth.clearable_dag_ids(caller().user, session)
     problems = problems or []
     count = sum(len(errors) for errors in form.errors.values()) + len(problems)
-    return pages.render("select.html", form=form, dag_ids=dag_ids, problems=problems, error_count=count)
+    return pages.render(
+        "select.html",
+        form=form,
+        dag_ids=dag_ids,
+        problems=problems,
+        error_count=count,
+        here=pages.Here("select", form.dag_id.data or ""),
+    )
 
 
 def plan_page(plan: PlanSummary, args: Mapping[str, str], *, may_clear: bool, session: Session) -> str:
@@ -85,16 +65,38 @@ def plan_page(plan: PlanSummary, args: Mapping[str, str], *, may_clear: bool, se
         "plan": plan,
         "sentence": words.sentence(plan.selection, on_latest=plan.run_on_latest_version),
         "change_url": pages.url("select", plan=plan.id),
+        "plan_url": partial(pages.url, "plan"),
+        "here": pages.Here("", plan.dag_id),
     }
     if plan.status == "ready":
         return _ready(plan, args, now, session, {**context, "may_clear": may_clear})
     if plan.status == "stale":
-        problem = plan.problem or {}
-        headline = words.headline(plan.selection, plan.task_instances, plan.dag_runs)
-        moved = [Moved(**row) for row in problem.get("moved", [])]
-        total = problem.get("total", len(moved))
-        return pages.render("stale.html", headline=headline, moved=moved, moved_total=total, **context)
-    return _result(plan, now, session, context)
+        return _stale(plan, session, {**context, "may_clear": may_clear})
+    return receipt_pages.confirmed_page(plan, context, now, may_clear=may_clear, session=session)
+
+
+def moved_page(plan_id: str) -> str:
+    """Render the page of a plan that has just turned out to have moved, for a caller who may clear."""
+    with new_session() as session:
+        plan = reading.get(UUID(plan_id), session)
+        assert plan is not None
+        return plan_page(plan, {}, may_clear=True, session=session)
+
+
+def _stale(plan: PlanSummary, session: Session, context: dict[str, Any]) -> str:
+    problem = plan.problem or {}
+    moved = [Moved(**row) for row in problem.get("moved", [])]
+    runs = receipt_pages.moved_runs(plan)
+    return pages.render(
+        "stale.html",
+        headline=words.headline(plan.selection, plan.task_instances, plan.dag_runs),
+        moved=moved,
+        moved_total=problem.get("total", len(moved)),
+        moved_runs=runs,
+        may_take_rest=all(row.run_id for row in moved) and (not runs or runs < plan.dag_runs),
+        others=results.cleared_by(plan, session),
+        **context,
+    )
 
 
 def _ready(
@@ -139,25 +141,3 @@ def _grouped(plan_id: UUID, rows: list[PlannedTaskInstance], session: Session) -
     run_ids = list(dict.fromkeys(row.run_id for row in rows))
     by_id = {run.run_id: run for run in reading.runs(plan_id, session, run_ids=run_ids)}
     return [RunGroup(by_id[run_id], [row for row in rows if row.run_id == run_id]) for run_id in run_ids]
-
-
-def _result(plan: PlanSummary, now: datetime, session: Session, context: dict[str, Any]) -> str:
-    plan_id = UUID(plan.id)
-    cleared, cleared_runs = reading.applied_totals(plan_id, session)
-    all_runs = [run for run in reading.runs(plan_id, session) if run.applied_at]
-    return pages.render(
-        "result.html",
-        headline=words.headline(plan.selection, cleared, cleared_runs, done=True),
-        progress=results.progress(plan, now, session),
-        run_links=[(run, _airflow_url(plan.dag_id, run.run_id)) for run in all_runs[:RUN_LINKS]],
-        run_links_total=len(all_runs),
-        dag_url=_airflow_url(plan.dag_id),
-        cleared_runs=cleared_runs,
-        cleared_task_instances=cleared,
-        **context,
-    )
-
-
-def _airflow_url(dag_id: str, run_id: str | None = None) -> str:
-    url = f"{settings.base_url()}/dags/{quote(dag_id, safe='')}"
-    return url if run_id is None else f"{url}/runs/{quote(run_id, safe='')}"

@@ -118,6 +118,32 @@ def when_weekday(moment: datetime) -> str:
     return f"{WEEKDAYS[_utc(moment).weekday()]} {when(moment)}"
 
 
+def when_full(moment: datetime) -> str:
+    """Write a moment to the second, as ``2026-11-01 03:19:12 UTC``."""
+    return f"{_utc(moment):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def when_day(moment: datetime, now: datetime) -> str:
+    """Write a day as ``Wed 4 Nov``, with its year unless that is this one."""
+    moment = _utc(moment)
+    year = "" if moment.year == _utc(now).year else f" {moment.year}"
+    return f"{WEEKDAYS[moment.weekday()]} {moment.day} {MONTHS[moment.month - 1]}{year}"
+
+
+def when_minute(moment: datetime) -> str:
+    """Write the time of day as ``03:12 UTC``."""
+    return f"{_utc(moment):%H:%M} UTC"
+
+
+def when_span(first: datetime, last: datetime) -> str:
+    """Write the dates of the first and the last of some dag runs."""
+    if first == last:
+        return when(first)
+    start, end = _utc(first), _utc(last)
+    tail = f"{end:%H:%M} UTC" if start.date() == end.date() else when(last)
+    return f"{start:%Y-%m-%d %H:%M} to {tail}"
+
+
 def iso(moment: datetime) -> str:
     """Write a moment in ISO 8601, for ``datetime`` attributes and scripts."""
     return _utc(moment).isoformat()
@@ -296,7 +322,11 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "state_label": state_label,
     "when": when,
     "when_clock": when_clock,
+    "when_day": when_day,
+    "when_full": when_full,
+    "when_minute": when_minute,
     "when_short": when_short,
+    "when_span": when_span,
     "when_weekday": when_weekday,
 }
 """Filters by the name that the templates use."""

@@ -7,28 +7,38 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from flask import Blueprint, Response, jsonify, redirect, request
+from flask import Blueprint, Response, jsonify, request
 from flask_appbuilder import BaseView, expose
 from werkzeug.datastructures import MultiDict
 
 from safe_clear_plugin.airflow_api import auth
 from safe_clear_plugin.airflow_api.session import new_session
-from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Invalid, Problem, Refused
 from safe_clear_plugin.services import results
-from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
+from safe_clear_plugin.services.undo_preview import preview_undo
 from safe_clear_plugin.storage import reading
-from safe_clear_plugin.web import guard, pages, payloads, plan_pages
+from safe_clear_plugin.web import (
+    changing,
+    guard,
+    history_pages,
+    pages,
+    payloads,
+    plan_pages,
+    receipt_pages,
+    undo_pages,
+)
+from safe_clear_plugin.web.access import clearable_plan, readable_plan, require_may_clear
+from safe_clear_plugin.web.bodies import json_body, storable
 from safe_clear_plugin.web.forms import SelectionForm, filled, from_json, task_regex_of
 from safe_clear_plugin.web.identity import CSRF_FIELD, caller
+from safe_clear_plugin.web.paging import number
 
 MAX_FORM_BYTES = 4 * 1024 * 1024
-REASON_LENGTH = 2_000
 
 
 class SafeClearView(BaseView):
-    """Select, preview, confirm, watch."""
+    """Select, preview, confirm, watch, undo, look back."""
 
     route_base = "/safe_clear"
     default_view = "select"
@@ -47,7 +57,7 @@ class SafeClearView(BaseView):
     def select(self) -> str:
         """The empty form, or one that the query or an earlier plan fills in."""
         if "plan" in request.args:
-            return plan_pages.select_page(filled(_clearable_plan(request.args["plan"]).selection))
+            return plan_pages.select_page(filled(clearable_plan(request.args["plan"]).selection))
         given: MultiDict[str, str] = MultiDict(request.args)
         if (task_id := given.pop("task_id", "")) and not given.get("task_regex"):
             given["task_regex"] = "" if task_id.startswith("{") else task_regex_of(task_id)
@@ -72,7 +82,7 @@ class SafeClearView(BaseView):
             except Invalid as invalid:
                 rest = form.add_problems(invalid.problems)
             else:
-                return _plan_created(plan)
+                return changing.planned(plan)
         if guard.wants_json():
             found = {**{name: list(map(str, e)) for name, e in form.errors.items()}, **errors}
             if rest:
@@ -81,10 +91,27 @@ class SafeClearView(BaseView):
         rest += [Problem(f"{name}: {text}", "") for name, texts in errors.items() for text in texts]
         return plan_pages.select_page(form, rest), 422
 
+    @expose("/plans")
+    def plans(self) -> str:
+        """The plans of the DAGs that the caller may read."""
+        with new_session() as session:
+            return history_pages.plans_page(request.args, _now(), session)
+
+    @expose("/plans.json")
+    def plans_json(self) -> Any:
+        """The same, for programs."""
+        filters = history_pages.read_filters(request.args)
+        if filters.problems:
+            raise Refused(422, Problem(" ".join(filters.problems), "Mend the filter, or leave it out."))
+        with new_session() as session:
+            found = history_pages.listing(filters, request.args, _now(), session)
+        items = [payloads.summary_json(plan, _now()) for plan in found.plans]
+        return jsonify(total=found.page.total, items=items)
+
     @expose("/plans/<plan_id>")
-    def plan(self, plan_id: str) -> Any:
-        """The plan to confirm, what moved since, or what became of it."""
-        plan = results.settle(_readable_plan(plan_id), _now())
+    def plan(self, plan_id: str) -> str:
+        """The plan to confirm, how far it is, what moved since, or what became of it."""
+        plan = readable_plan(plan_id)
         with new_session() as session:
             may_clear = auth.may_clear(plan.dag_id, caller().user)
             return plan_pages.plan_page(plan, request.args, may_clear=may_clear, session=session)
@@ -92,16 +119,16 @@ class SafeClearView(BaseView):
     @expose("/plans/<plan_id>.json")
     def plan_json(self, plan_id: str) -> Response:
         """The plan, for programs."""
-        plan = results.settle(_readable_plan(plan_id), _now())
+        plan = readable_plan(plan_id)
         with new_session() as session:
             return jsonify(payloads.plan_json(plan, _now(), session))
 
     @expose("/plans/<plan_id>/task_instances.json")
     def task_instances(self, plan_id: str) -> Response:
         """A page of the plan's task instances, for programs."""
-        plan = _readable_plan(plan_id)
-        offset = plan_pages.number(request.args, "offset", 0, 0, 2**31)
-        limit = plan_pages.number(request.args, "limit", 100, 1, 1_000)
+        plan = readable_plan(plan_id)
+        offset = number(request.args, "offset", 0, 0, 2**31)
+        limit = number(request.args, "limit", 100, 1, 1_000)
         wanted = plan_pages.row_filter(request.args)
         with new_session() as session:
             rows = reading.task_instances(UUID(plan.id), wanted, session, offset=offset, limit=limit)
@@ -110,31 +137,46 @@ class SafeClearView(BaseView):
 
     @expose("/plans/<plan_id>/progress.json")
     def progress(self, plan_id: str) -> Response:
-        """The states of the cleared task instances now."""
-        plan = _readable_plan(plan_id)
+        """How far clear and undo are, and the states of the cleared task instances now."""
+        plan, now = readable_plan(plan_id), _now()
+        goes_on = results.goes_on(plan, now)
+        interrupted = plan.status == "applying" and not goes_on
         with new_session() as session:
-            return jsonify(payloads.progress_json(results.progress(plan, _now(), session)))
+            states = None if goes_on or plan.undoing else results.progress(plan, now, session)
+            undo = receipt_pages.undo_step(plan, session)
+        return jsonify(payloads.progress_json(plan, undo, states, interrupted=interrupted, now=now))
 
     @expose("/plans/<plan_id>/apply", methods=["POST"])
     def apply(self, plan_id: str) -> Any:
-        """Clear what was shown."""
-        plan = _clearable_plan(plan_id)
-        fingerprint, reason = _read_confirmation()
-        try:
-            plan = apply_plan(plan, fingerprint, reason, auth.actor(caller().user), _now())
-        except Refused as refused:
-            if guard.wants_json() or "drift" not in refused.details:
-                raise
-            with new_session() as session:
-                stale = _readable_plan(plan_id)
-                return plan_pages.plan_page(
-                    stale, request.args, may_clear=True, session=session
-                ), refused.status
-        if guard.wants_json():
-            with new_session() as session:
-                body = payloads.plan_json(plan, _now(), session)
-            return (jsonify(body), 200) if plan.status == "applied" else (jsonify(_stopped(plan, body)), 409)
-        return redirect(pages.url("plan", plan_id=plan.id), code=303)
+        """Clear the next batch of what was shown."""
+        return changing.apply(clearable_plan(plan_id))
+
+    @expose("/plans/<plan_id>/stop", methods=["POST"])
+    def stop(self, plan_id: str) -> Any:
+        """Clear no further batch."""
+        return changing.stop(clearable_plan(plan_id))
+
+    @expose("/plans/<plan_id>/rest", methods=["POST"])
+    def rest(self, plan_id: str) -> Any:
+        """Plan what is left, without what moved."""
+        return changing.rest(clearable_plan(plan_id))
+
+    @expose("/plans/<plan_id>/undo")
+    def undo_preview(self, plan_id: str) -> str:
+        """What an undo would put back now, and what would stay."""
+        plan, now = clearable_plan(plan_id), _now()
+        run_ids = _run_ids()
+        return undo_pages.undo_page(plan, preview_undo(plan, now, run_ids), run_ids, now)
+
+    @expose("/plans/<plan_id>/undo.json")
+    def undo_preview_json(self, plan_id: str) -> Response:
+        """The same, for programs."""
+        return jsonify(payloads.undo_preview_json(preview_undo(clearable_plan(plan_id), _now(), _run_ids())))
+
+    @expose("/plans/<plan_id>/undo", methods=["POST"])
+    def undo(self, plan_id: str) -> Any:
+        """Put the next batch back."""
+        return changing.undo(clearable_plan(plan_id))
 
 
 def _now() -> datetime:
@@ -152,7 +194,7 @@ def _read_form() -> tuple[SelectionForm, dict[str, list[str]]]:
     errors: dict[str, list[str]] = {}
     given: MultiDict[str, str] = request.form
     if request.is_json:
-        given, errors = from_json(_json_body())
+        given, errors = from_json(json_body())
     form = SelectionForm(given)
     for name in given:
         if name not in form and name != CSRF_FIELD:
@@ -160,85 +202,13 @@ def _read_form() -> tuple[SelectionForm, dict[str, list[str]]]:
     return form, errors
 
 
-def _json_body() -> Any:
-    try:
-        return request.get_json(silent=True)
-    except RecursionError:
-        return None
-
-
-def _read_confirmation() -> tuple[str, str]:
-    body: Any = _json_body() if request.is_json else request.form
-    if not hasattr(body, "get"):
-        raise Refused(400, Problem("The body is not a JSON object.", 'Send {"fingerprint": …}.'))
-    fingerprint, reason = body.get("fingerprint"), body.get("reason") or ""
-    if not isinstance(fingerprint, str) or not isinstance(reason, str):
-        raise Refused(
-            400, Problem("The fingerprint is missing.", "Send the fingerprint of the plan that was shown.")
-        )
-    reason = "".join(char for char in reason.strip() if char >= " " or char == "\n")
-    if len(reason) > REASON_LENGTH:
-        raise Refused(422, Problem(f"The reason is longer than {REASON_LENGTH:,} characters.", "Shorten it."))
-    return fingerprint, reason.encode("utf-8", "replace").decode()
-
-
-def _plan_created(plan: PlanSummary) -> Any:
-    if not guard.wants_json():
-        return redirect(pages.url("plan", plan_id=plan.id), code=303)
-    with new_session() as session:
-        return jsonify(payloads.plan_json(plan, _now(), session)), 201
-
-
-def _stopped(plan: PlanSummary, body: dict[str, Any]) -> dict[str, Any]:
-    problem = plan.problem or {}
-    return {
-        **body,
-        "error": problem.get("reason", "The plan stopped."),
-        "remedy": problem.get("remedy", ""),
-        "drift": problem.get("moved", []),
-    }
-
-
-def _readable_plan(plan_id: str) -> PlanSummary:
-    """Return a plan that the caller may see; to anyone else it does not exist."""
-    try:
-        key = UUID(hex=plan_id)
-    except ValueError:
-        raise _no_plan() from None
-    with new_session() as session:
-        plan = reading.get(key, session)
-    if plan is None or not auth.may_read(plan.dag_id, caller().user):
-        raise _no_plan()
-    return plan
-
-
-def _clearable_plan(plan_id: str) -> PlanSummary:
-    plan = _readable_plan(plan_id)
-    _require_may_clear(plan.dag_id)
-    return plan
-
-
-def _no_plan() -> Refused:
-    return Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
+def _run_ids() -> list[str]:
+    """Return the dag runs that the query names, each once."""
+    return [storable(one) for one in dict.fromkeys(request.args.getlist("run_id")) if one]
 
 
 def _require_may_clear_dag_of(form: SelectionForm) -> None:
     """Ask for the form's DAG, unless it is missing or no database could hold its name."""
     if form.dag_id.validate(form):
-        _require_may_clear(form.dag_id.data or "")
+        require_may_clear(form.dag_id.data or "")
     form.dag_id.errors = []
-
-
-def _require_may_clear(dag_id: str) -> None:
-    """Refuse a caller who may not clear the DAG; to one who may not see it, it does not exist."""
-    user = caller().user
-    if not auth.may_read(dag_id, user):
-        raise Refused(404, Problem("There is no such DAG.", "Choose one from the list."))
-    if not auth.may_clear(dag_id, user):
-        raise Refused(
-            403,
-            Problem(
-                f"You may see {dag_id}, but you may not clear its task instances.",
-                "Ask an Airflow admin for the permission to edit task instances of this DAG.",
-            ),
-        )

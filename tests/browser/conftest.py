@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,13 +80,16 @@ def make_airflow_server(
         servers.append(AirflowServer(url, dags, **options))
         return servers[-1]
 
+    def end(number: int) -> None:
+        if request.session.testsfailed:
+            servers[number].keep_logs(KEPT_LOGS / str(number))
+        servers[number].stop()
+
     try:
         yield make
     finally:
-        for number, server in enumerate(servers):
-            if request.session.testsfailed:
-                server.keep_logs(KEPT_LOGS / str(number))
-            server.stop()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(end, range(len(servers))))
 
 
 @pytest.fixture(scope="session")
@@ -97,32 +101,45 @@ def history(make_airflow_server: Callable[..., AirflowServer]) -> AirflowServer:
 
 
 @pytest.fixture(scope="session")
-def airflow_server(
-    make_airflow_server: Callable[..., AirflowServer], history: AirflowServer
-) -> AirflowServer:
-    """Start all of Airflow: what is cleared here runs again."""
-    # A DAG in another folder is another version of the DAG.
-    server = make_airflow_server(template=HISTORY, dags_folder=history.dags_folder)
-    server.start(dag_ids=DAG_IDS)
-    return server
+def servers(
+    request: pytest.FixtureRequest,
+    make_airflow_server: Callable[..., AirflowServer],
+    history: AirflowServer,
+) -> dict[str, AirflowServer]:
+    """Start those of the servers below that this session's tests use, together: each takes its time."""
+    options: dict[str, dict[str, Any]] = {
+        # A DAG in another folder is another version of the DAG.
+        "airflow_server": {"dags_folder": history.dags_folder},
+        "prefixed_server": {"prefix": "/af"},
+        "simple_server": {"auth": "simple"},
+    }
+    components = {"airflow_server": ("scheduler", "dag-processor")}
+    used = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    servers = {}
+    for name in (name for name in options if name in used):
+        servers[name] = make_airflow_server(template=HISTORY, **options[name])
+        servers[name].launch(components.get(name, ()))
+    for name, server in servers.items():
+        server.wait_until_up(components.get(name, ()), DAG_IDS)
+    return servers
 
 
 @pytest.fixture(scope="session")
-def prefixed_server(
-    make_airflow_server: Callable[..., AirflowServer], history: AirflowServer
-) -> AirflowServer:
-    """Start the api-server alone, below a path: what is cleared here stays as the clear leaves it."""
-    server = make_airflow_server(template=HISTORY, prefix="/af")
-    server.start(components=(), dag_ids=DAG_IDS)
-    return server
+def airflow_server(servers: dict[str, AirflowServer]) -> AirflowServer:
+    """Return all of Airflow: what is cleared here runs again."""
+    return servers["airflow_server"]
 
 
 @pytest.fixture(scope="session")
-def simple_server(make_airflow_server: Callable[..., AirflowServer], history: AirflowServer) -> AirflowServer:
-    """Start the api-server alone, with SimpleAuthManager."""
-    server = make_airflow_server(template=HISTORY, auth="simple")
-    server.start(components=(), dag_ids=DAG_IDS)
-    return server
+def prefixed_server(servers: dict[str, AirflowServer]) -> AirflowServer:
+    """Return an api-server alone, below a path: what is cleared here stays as the clear leaves it."""
+    return servers["prefixed_server"]
+
+
+@pytest.fixture(scope="session")
+def simple_server(servers: dict[str, AirflowServer]) -> AirflowServer:
+    """Return an api-server alone, with SimpleAuthManager."""
+    return servers["simple_server"]
 
 
 @pytest.fixture(scope="session")

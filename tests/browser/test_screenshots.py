@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import create_engine, text
 
-from tests.browser.frames import address, confirm, confirm_button, open_tab, preview, the_frame
+from tests.browser.frames import address, confirm, open_tab, preview, the_frame
 from tests.support.server import REPOSITORY
 
 DAGS = Path(__file__).parent / "sales_dags"
 PICTURES = REPOSITORY / "docs" / "screenshots"
 MODES = ("light", "dark")
-NAMES = [f"{page}-{mode}" for page in ("select", "plan", "stale", "result") for mode in MODES]
-NAMES.append("plan-narrow-light")
+PAGES = ("select", "plan", "stale", "progress", "result", "undo", "plans")
+NAMES = [f"{page}-{mode}" for page in PAGES for mode in MODES]
+NAMES += ["plan-narrow-light", "result-narrow-light"]
 MOST_BYTES = 250_000
 WIDTH, HEIGHT = 1300, 1000
 NARROW = {"width": 390, "height": 844}
@@ -37,7 +42,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def sales_server(make_airflow_server):
     """Start the api-server alone with the DAG of the pictures, so that no state moves by itself."""
-    server = make_airflow_server(dags=DAGS)
+    server = make_airflow_server(dags=DAGS, AIRFLOW__SAFE_CLEAR__BATCH_SIZE="5")
     server.prepare("tests.browser.prepare", "sales")
     server.start(components=(), dag_ids=("sales_etl",))
     return server
@@ -56,17 +61,17 @@ def execute(sales_server):
     engine.dispose()
 
 
-def picture(page, name: str) -> None:
+def picture(page, name: str, state: str = "networkidle") -> None:
     """Take the picture once nothing moves any more."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     file = PICTURES / f"{name}.png"
     page.mouse.move(0, 0)
-    page.wait_for_load_state("networkidle")
+    page.wait_for_load_state(state)
     page.screenshot(path=file, animations="disabled", caret="hide", scale="css")
     assert 20_000 < file.stat().st_size < MOST_BYTES
 
 
-def in_both_modes(page, name: str) -> None:
+def in_both_modes(page, name: str, state: str = "networkidle") -> None:
     """Take the picture in light and, after Airflow's own switch, in dark."""
     for mode in MODES:
         page.evaluate(
@@ -75,7 +80,7 @@ def in_both_modes(page, name: str) -> None:
             mode,
         )
         expect(page.frame_locator("iframe").locator("html")).to_have_class(mode)
-        picture(page, f"{name}-{mode}")
+        picture(page, f"{name}-{mode}", state)
 
 
 def test_screenshots(sales_server, open_page, execute):
@@ -90,8 +95,7 @@ def test_screenshots(sales_server, open_page, execute):
 
     preview(frame)
     in_both_modes(page, "plan")
-    plan_url = next(one.url for one in page.frames if "/safe_clear/plans/" in one.url)
-    narrow_picture(sales_server, open_page, plan_url)
+    narrow_picture(sales_server, open_page, plan_url_in(page), "plan-narrow-light")
 
     execute(
         "UPDATE task_instance SET state = 'success', try_number = 4 WHERE dag_id = 'sales_etl'"
@@ -107,11 +111,70 @@ def test_screenshots(sales_server, open_page, execute):
     frame = the_frame(page)
     frame.get_by_role("button", name="Last 7 days").click()
     preview(frame, task_regex="^(load|report)")
+    let_pass = hold_batches(page)
     confirm(frame, "Finance sent corrected FX rates, INC-4127")
-    expect(frame.get_by_text("Cleared as planned")).to_be_visible()
+    let_pass(2)
+    expect(frame.get_by_role("heading", level=1)).to_have_text("Clearing: 15 of 30 task instances")
+    in_both_modes(page, "progress", "load")  # one request is held
+    frame.get_by_role("button", name="Stop after this batch").click()
+    let_pass(1)
+    expect(frame.get_by_text("Stopped by admin")).to_be_visible()
     rerun_so_far(execute)
-    expect(frame.locator("#progress .legend")).to_contain_text("Running", timeout=20_000)
+    frame.get_by_role("link", name="Refresh").click()
+    expect(frame.locator("#progress .legend")).to_contain_text("Running")
     in_both_modes(page, "result")
+    receipt_url = plan_url_in(page)
+    narrow_picture(sales_server, open_page, receipt_url, "result-narrow-light")
+
+    frame.get_by_role("link", name="Undo…").click()
+    expect(frame.get_by_role("button", name="Put back ")).to_be_visible()
+    in_both_modes(page, "undo")
+    other_plans(sales_server)
+    frame.get_by_role("link", name="Plans").click()
+    expect(frame.locator("table.plans tbody tr")).to_have_count(6)
+    in_both_modes(page, "plans")
+
+
+def plan_url_in(page) -> str:
+    return next(one.url for one in page.frames if "/safe_clear/plans/" in one.url)
+
+
+def hold_batches(page) -> Callable[[int], None]:
+    """Hold the batches that the page sends; the function returned lets so many pass, one after the other."""
+    arrived: list[Any] = []
+
+    def arrives(route) -> None:
+        if route.request.resource_type == "fetch":
+            arrived.append(route)
+        else:
+            route.fallback()
+
+    def let_pass(count: int) -> None:
+        for _ in range(count):
+            while not arrived:
+                page.wait_for_timeout(20)
+            arrived.pop(0).fallback()
+
+    page.route(re.compile("/apply$"), arrives)
+    return let_pass
+
+
+def other_plans(server) -> None:
+    """Leave a few more plans with other ends for the list."""
+    day = datetime.now(timezone.utc).date() - timedelta(days=9)
+
+    def post(path: str, **body: object) -> dict[str, Any]:
+        return server.api("POST", f"/pluginsv2/safe_clear/plans{path}", json=body).json()
+
+    for task_regex, reason, changes in (
+        ("", "reload after the schema change", ("apply",)),
+        ("^report", "I mixed the date", ("apply", "undo")),
+        (r"^transform\.", "", ()),
+        ("^extract", "late ledger", ("apply", "apply")),
+    ):
+        plan = post("", dag_id="sales_etl", task_regex=task_regex, date_from=str(day), date_to=str(day))
+        for change in changes:
+            post(f"/{plan['id']}/{change}", fingerprint=plan["fingerprint"], reason=reason)
 
 
 def rerun_so_far(execute) -> None:
@@ -127,9 +190,9 @@ def rerun_so_far(execute) -> None:
             )
 
 
-def narrow_picture(server, open_page, plan_url: str) -> None:
+def narrow_picture(server, open_page, plan_url: str, name: str) -> None:
     page = open_page(server, viewport=NARROW, color_scheme="light")
     page.goto(plan_url)
-    expect(confirm_button(page)).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
     assert plan_url.startswith(address(server, "plans/"))
-    picture(page, "plan-narrow-light")
+    picture(page, name)

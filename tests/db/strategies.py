@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
@@ -345,3 +345,96 @@ def _targets(draw: st.DrawFn, history: History) -> dict[str, Any]:
         values["run_type"] = (draw(st.sampled_from(["manual", "scheduled", "asset_triggered"])),)
         values["run_state"] = tuple(draw(st.sampled_from([(), ("success", "failed"), ("running",)])))
     return values
+
+
+TRAILS = (
+    "note",
+    "hitl",
+    "answered",
+    "xcom",
+    "rendered",
+    "rescheduled",
+    "another_try",
+    "same_try",
+    "trigger",
+    "resumes",
+    "queued_once",
+    "never_tried",
+    "without_version",
+)
+"""What a task instance may have left in other tables, or carry beside its state."""
+
+MOVES = (
+    "scheduled",
+    "scheduled",
+    "queued",
+    "running",
+    "success",
+    "skipped",
+    "removed",
+    "rescheduled",
+    "deferred",
+    "triggered",
+    "orphaned",
+    "cleared",
+    "deleted",
+)
+"""What may become of a task instance between its clear and the undo."""
+
+RUN_MOVES = ("running", "success", "failed", "cleared", "deleted")
+
+
+@dataclass(frozen=True)
+class Meanwhile:
+    """What happens to the nth task instance, or to the nth run, between a clear and its undo."""
+
+    kind: Literal["task_instance", "dag_run"]
+    nth: int
+    to: str
+
+
+@dataclass(frozen=True)
+class ClearAndUndo:
+    """A history, a clear of it, what happens then, and an undo in two parts: some runs, then the rest."""
+
+    history: History
+    ask: Ask
+    trails: tuple[tuple[str, ...], ...] = ((),)
+    """The trails of the task instances, in turn."""
+    meanwhile: tuple[Meanwhile, ...] = ()
+    first_undone: tuple[str, ...] = ()
+    running: Literal["leave_out", "terminate"] = "leave_out"
+    reset_dag_runs: bool = True
+    batch_size: int = 500
+
+
+def _at_rest(run: Run) -> Run:
+    """Return the run without what is with an executor, a trigger or a person."""
+    pending = ("queued", "running", "restarting", "deferred", "awaiting_input")
+    return replace(run, palette=tuple("failed" if state in pending else state for state in run.palette))
+
+
+@st.composite
+def clears_and_undos(draw: st.DrawFn) -> ClearAndUndo:
+    """Draw a clear with an undo; in every other one nothing is under way, and nothing happens in between."""
+    history, calm = draw(histories()), draw(st.booleans())
+    if calm:
+        history = History(history.shapes, tuple(map(_at_rest, history.runs)))
+    names = [run.name for run in history.runs]
+    whole = Ask(runs=tuple(names))
+    meanwhile = st.one_of(
+        st.builds(Meanwhile, st.just("task_instance"), st.integers(0, 30), st.sampled_from(MOVES)),
+        st.builds(Meanwhile, st.just("task_instance"), st.integers(0, 30), st.sampled_from(MOVES)),
+        st.builds(Meanwhile, st.just("dag_run"), st.integers(0, 2), st.sampled_from(RUN_MOVES)),
+    )
+    trail = st.lists(st.sampled_from(TRAILS), max_size=4, unique=True).map(tuple)
+    return ClearAndUndo(
+        history,
+        draw(st.one_of(st.just(whole), st.just(whole), asks(history))),
+        trails=tuple(draw(st.lists(trail, min_size=1, max_size=5))),
+        meanwhile=() if calm else tuple(draw(st.lists(meanwhile, max_size=4))),
+        first_undone=tuple(draw(st.lists(st.sampled_from(names), max_size=2, unique=True))),
+        running=draw(st.sampled_from(["leave_out", "terminate"])),
+        reset_dag_runs=draw(st.integers(0, 3)) > 0,
+        batch_size=draw(st.sampled_from([1, 500])),
+    )

@@ -10,24 +10,27 @@ import pytest
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
-from sqlalchemy import select, update
+from airflow.utils.db import DBLocks
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 
-from safe_clear_plugin.airflow_api import clearing
+from safe_clear_plugin.airflow_api import clearing, locking, settings
 from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.base import engine as settings_engine
 from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import apply as apply_module
 from safe_clear_plugin.services import results
 from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
+from safe_clear_plugin.storage.models import metadata
 from tests.support.factories import make_run, set_states, task_instances
 from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 
 ME = Actor("1", "Me")
 OTHER = Actor("2", "Somebody else")
-OWN = {f"safe_clear_plan{rest}" for rest in ("", "_run", "_task", "_task_instance")}
+OWN = {table.name for table in metadata.sorted_tables}
 
 
 def now():
@@ -43,8 +46,17 @@ def plan_of(selection):
     return make_plan(selection, ME, now())
 
 
+def step(plan, actor=ME, **options):
+    """Clear one batch."""
+    return apply_plan(plan, plan.fingerprint, "because", actor, now(), **options)
+
+
 def confirm(plan, actor=ME):
-    return apply_plan(plan, plan.fingerprint, "because", actor, now())
+    """Clear batch after batch, as a browser or a script does."""
+    plan = step(plan, actor)
+    while plan.status == "applying":
+        plan = step(plan, actor)
+    return plan
 
 
 @pytest.fixture
@@ -104,9 +116,9 @@ def test_runs_are_cleared_in_batches_of_whole_runs(dag, session, one_run_a_batch
     batches = []
     real = apply_module._clear_batch
 
-    def counted(plan, batch, *rest):
+    def counted(plan, batch, *rest, **more):
         batches.append([run.run_id for run in batch])
-        real(plan, batch, *rest)
+        real(plan, batch, *rest, **more)
 
     monkeypatch.setattr(apply_module, "_clear_batch", counted)
     assert confirm(plan_of(days(1, 4))).status == "applied"
@@ -114,22 +126,16 @@ def test_runs_are_cleared_in_batches_of_whole_runs(dag, session, one_run_a_batch
     assert set(states(session).values()) == {None}
 
 
-def test_a_move_half_way_stops_there(dag, session, one_run_a_batch, monkeypatch):
-    plan = plan_of(days(1, 3))
-    real = apply_module._clear_batch
-
-    def disturbed(plan, batch, *rest):
-        if batch[0].run_id == "run_2":
-            session.execute(
-                update(TaskInstance)
-                .where(TaskInstance.run_id == "run_2", TaskInstance.task_id == "load")
-                .values(state="success")
-            )
-            session.commit()
-        real(plan, batch, *rest)
-
-    monkeypatch.setattr(apply_module, "_clear_batch", disturbed)
-    after = confirm(plan)
+def test_a_move_half_way_stops_there(dag, session, one_run_a_batch):
+    plan = step(plan_of(days(1, 3)))
+    assert (plan.status, plan.cleared_runs) == ("applying", 1)
+    session.execute(
+        update(TaskInstance)
+        .where(TaskInstance.run_id == "run_2", TaskInstance.task_id == "load")
+        .values(state="success")
+    )
+    session.commit()
+    after = step(plan)
     assert after.status == "stopped"
     assert after.problem["kind"] == "drift"
     assert [(row["run_id"], row["task_id"]) for row in after.problem["moved"]] == [("run_2", "load")]
@@ -204,7 +210,7 @@ def test_each_promised_column_of_the_run_is_verified(dag, session, monkeypatch, 
 
 def test_a_locked_database_is_tried_again(dag, session, monkeypatch):
     plan = plan_of(days(1, 1))
-    real, failures = clearing.lock_runs, [1, 2]
+    real, failures = locking.lock_dag_runs, [1, 2]
 
     def locked(*args):
         if failures:
@@ -212,7 +218,7 @@ def test_a_locked_database_is_tried_again(dag, session, monkeypatch):
             raise OperationalError("select", {}, Exception("database is locked"))
         real(*args)
 
-    monkeypatch.setattr(clearing, "lock_runs", locked)
+    monkeypatch.setattr(locking, "lock_dag_runs", locked)
     assert confirm(plan).status == "applied"
     assert failures == []
 
@@ -239,7 +245,7 @@ def test_an_error_leaves_runs_whole_and_the_plan_stopped(dag, session, one_run_a
 
     stopped = reading.get(UUID(plan.id), session)
     assert (stopped.status, stopped.problem["kind"]) == ("stopped", "error")
-    assert reading.applied_totals(UUID(plan.id), session) == (3, 1)
+    assert (stopped.cleared, stopped.cleared_runs) == (3, 1)
 
 
 def test_a_clear_whose_process_died_is_found_out(dag, session, monkeypatch):
@@ -261,12 +267,56 @@ def test_a_clear_whose_process_died_is_found_out(dag, session, monkeypatch):
 
     session.rollback()
     dead = reading.get(UUID(plan.id), session)
-    assert dead.status == "applying"
-    assert results.settle(dead, now()).status == "applying"
-    assert results.settle(dead, now() + timedelta(minutes=11)).status == "stopped"
+    assert (dead.status, dead.cleared) == ("applying", 0)
+    later = now() + timedelta(seconds=16)
+    assert (dead.interrupted(now()), dead.interrupted(later)) == (False, True)
+    assert (results.goes_on(dead, now()), results.goes_on(dead, later)) == (True, False)
     with pytest.raises(Refused) as refused:
-        confirm(plan)
-    assert refused.value.status == 409
+        step(dead, OTHER)
+    assert (refused.value.status, refused.value.problem.reason) == (409, "Me is applying the plan.")
+    monkeypatch.undo()
+    assert step(dead, OTHER, resume=True).status == "applied"
+
+
+def test_whoever_resumes_a_plan_applies_it_from_then_on(dag, session, one_run_a_batch):
+    """So that a request of theirs whose answer was lost may be sent again."""
+    plan = step(plan_of(days(1, 2)))
+    plan = step(plan, OTHER, resume=True)
+    assert (plan.status, plan.applied_by_name) == ("applied", "Somebody else")
+    assert step(plan, OTHER).status == "applied"
+    with pytest.raises(Refused) as refused:
+        step(plan, ME)
+    assert refused.value.problem.reason == "The plan has already been applied, by Somebody else."
+
+
+def test_a_plan_is_not_resumed_across_an_upgrade_of_airflow(dag, session, one_run_a_batch, monkeypatch):
+    plan = step(plan_of(days(1, 2)))
+    monkeypatch.setattr(settings, "AIRFLOW_VERSION", "3.9.0")
+    with pytest.raises(Refused) as refused:
+        step(plan, resume=True)
+    assert (refused.value.status, "3.9.0" in refused.value.problem.reason) == (409, True)
+
+
+def test_no_scheduler_queues_what_is_scheduled_while_it_is_cleared(dag, session, backend, monkeypatch):
+    """It chooses scheduled rows before it locks them, and would run one that has been cleared in between."""
+    if backend.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    run = make_run(dag, session=session, run_id="live", logical_date=START.replace(day=9), state="running")
+    set_states(run, {"extract": "success", "transform": "scheduled"}, session=session)
+    plans = {"scheduled": plan_of(days(9, 9)), "none": plan_of(days(1, 1))}
+    free = {}
+    real = clearing.clear
+
+    def looked(*args, **options):
+        with settings_engine().connect() as other:
+            lock = DBLocks.SCHEDULER_CRITICAL_SECTION.value
+            free[name] = other.scalar(select(func.pg_try_advisory_xact_lock(lock)))
+        return real(*args, **options)
+
+    monkeypatch.setattr(clearing, "clear", looked)
+    for name, plan in plans.items():  # noqa: B007 (`looked` reads the name)
+        assert confirm(plan).status == "applied"
+    assert free == {"scheduled": False, "none": True}
 
 
 def test_of_many_who_confirm_one_wins(dag, session, backend):
@@ -369,17 +419,17 @@ def test_runs_without_a_logical_date(dag, session):
 
 def test_a_commit_whose_answer_is_lost_is_no_drift(dag, session, one_run_a_batch, monkeypatch):
     plan = plan_of(days(1, 3))
-    real, lost = apply_module._clear_batch, []
+    real, lost = apply_module._clear_next_batch, []
 
-    def answer_lost(plan, batch, *rest):
-        real(plan, batch, *rest)
-        if batch[0].run_id in ("run_1", "run_3") and batch[0].run_id not in lost:
-            lost.append(batch[0].run_id)
+    def answer_lost(plan, *rest):
+        real(plan, *rest)
+        if len(lost) < 2:
+            lost.append(plan.cleared)
             raise OperationalError("commit", {}, Exception("server closed the connection"))
 
-    monkeypatch.setattr(apply_module, "_clear_batch", answer_lost)
+    monkeypatch.setattr(apply_module, "_clear_next_batch", answer_lost)
     assert confirm(plan).status == "applied"
-    assert lost == ["run_1", "run_3"]
+    assert len(lost) == 2
     session.rollback()
     assert sorted(session.scalars(select(DagRun.clear_number))) == [0, 1, 1, 1]
 
@@ -390,7 +440,13 @@ def test_the_last_runs_and_the_end_of_the_plan_are_one_transaction(dag, session,
     from safe_clear_plugin.storage import reading
 
     plan = plan_of(days(1, 3))
-    monkeypatch.setattr(apply_module, "_get", lambda _: 1 / 0)
+    real = apply_module._clear_next_batch
+
+    def dies_right_after(*args):
+        real(*args)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(apply_module, "_clear_next_batch", dies_right_after)
     with pytest.raises(ZeroDivisionError):
         confirm(plan)
     done = reading.get(UUID(plan.id), session)

@@ -39,6 +39,7 @@ from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import RUNNING_STATES, Selection
 from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.storage import reading
+from tests.db import effort
 from tests.db.strategies import Ask, Group, History, Node, Run, Shape, asks, day, histories
 from tests.support.factories import expand, make_run, store_dag, task_instances
 
@@ -46,8 +47,6 @@ ME = Actor("1", "Me")
 EVERYTHING = 10_000
 Keys = frozenset[tuple[str, str, int]]
 NUMBERS = itertools.count(1)
-# What is selected is worked out by the same code on both backends; PostgreSQL shows that its SQL agrees.
-EXAMPLES = 50 if os.environ.get("SAFE_CLEAR_TEST_BACKEND") == "postgresql" else 200
 
 # Airflow 3.2 has no such rule, and its SerializedDAG.clear brings no setups and teardowns: its CLI does.
 AIRFLOW_33 = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
@@ -434,7 +433,7 @@ def cases(draw: st.DrawFn) -> tuple[History, list[Ask]]:
 
 
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=effort.examples(200),
     deadline=None,
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[

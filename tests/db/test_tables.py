@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import settings
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
+from safe_clear_plugin.storage.images import missing_columns
 from safe_clear_plugin.storage.models import metadata
 from tests.support.environment import airflow_environment
 
@@ -115,6 +116,20 @@ def test_airflow_db_migrate_is_all_it_takes(empty_database, tmp_path):
 
 def test_airflow_shows_the_options(tmp_path):
     done = airflow("sqlite:////nonexistent.db", tmp_path, "config", "get-value", "safe_clear", "batch_size")
-    assert done.stdout.strip().splitlines()[-1] == "500", done.stderr
-    assert settings.batch_size() == 500
+    assert done.stdout.strip().splitlines()[-1] == "200", done.stderr
+    assert settings.batch_size() == 200
     assert settings.plan_ttl_minutes() == 30
+    assert settings.history_retention_days() == 90
+
+
+def test_a_column_that_a_later_airflow_brings_comes_into_the_mirror(manager, session):
+    """As after an upgrade of Airflow: its tables have a column that the mirrors were made without."""
+    engine = session.get_bind()
+    session.rollback()
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE safe_clear_before_task_instance DROP COLUMN next_kwargs"))
+        assert [column.name for _, column in missing_columns(connection)] == ["next_kwargs"]
+    manager.upgradedb()
+    with engine.connect() as connection:
+        assert missing_columns(connection) == []
+    assert differences(engine) == []

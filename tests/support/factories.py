@@ -1,32 +1,42 @@
 """DAGs, dag runs and task instances as Airflow itself writes them.
 
 Differences between the Airflow versions that the tests cover stay in this file. Every function commits its
-session, so that other sessions and threads see what it wrote.
+session, so that other sessions and threads see what it wrote, unless it says otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 from airflow.dag_processing.collection import update_dag_parsing_results_in_db
 from airflow.models.dag import DagModel
 from airflow.models.dag_version import DagVersion
 from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
+from airflow.models.deadline import Deadline
+from airflow.models.deadline_alert import DeadlineAlert
+from airflow.models.hitl import HITLDetail
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.serialized_dag import SerializedDagModel
-from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstance import TaskInstance, TaskInstanceNote
+from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.taskmap import TaskMap
+from airflow.models.taskreschedule import TaskReschedule
+from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
 from airflow.sdk import DAG
+from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.serialization.definitions.dag import SerializedDAG
 from airflow.serialization.definitions.mappedoperator import SerializedMappedOperator
 from airflow.serialization.serialized_objects import LazyDeserializedDAG
 from airflow.timetables.base import DataInterval
 from airflow.utils.state import DagRunState, State, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import object_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -217,6 +227,219 @@ def expand(
     return sorted(expanded, key=lambda ti: (ti.task_id, ti.map_index))
 
 
+def leave_trail(ti: TaskInstance, trail: str, *, session: Session) -> None:
+    """Leave in the database what the life of a task instance may have left beside its own row.
+
+    There may be many to leave, so the caller commits.
+    """
+    _TRAILS[trail](ti, session)
+
+
+def advance(
+    dag_id: str, run_id: str, task_id: str, to: str, *, session: Session, map_index: int = -1
+) -> None:
+    """Take a cleared task instance on as the scheduler and a worker do.
+
+    ``scheduled``, ``queued``, ``running``, ``success``, ``skipped`` and ``removed`` are states on the way;
+    ``rescheduled``, ``deferred`` and ``triggered`` ones of a task that waits (the last is back in scheduled);
+    ``orphaned`` was queued by a scheduler that died, and has no state again.
+    """
+    ti = session.scalars(
+        select(TaskInstance).where(
+            TaskInstance.dag_id == dag_id,
+            TaskInstance.run_id == run_id,
+            TaskInstance.task_id == task_id,
+            TaskInstance.map_index == map_index,
+        )
+    ).one()
+    for step in _WAYS[to]:
+        _STEPS[step](ti, session)
+        session.flush()
+    session.commit()
+
+
+def hitl_detail(ti: TaskInstance, *, session: Session, answered: bool = False) -> None:
+    """Ask a person something on behalf of a task instance; the caller commits."""
+    detail = HITLDetail(ti_id=ti.id, options=["yes", "no"], subject="Load it?", params={}, multiple=False)
+    if answered:
+        detail.responded_at = FIRST_DATE + timedelta(minutes=3)
+        detail.responded_by = {"id": "7", "name": "Ann"}
+        detail.chosen_options = ["yes"]
+        detail.params_input = {"reason": "looks right"}
+    session.merge(detail)
+
+
+def add_deadline(run: DagRun, *, session: Session, missed: bool = False) -> Deadline:
+    """Give a run a deadline an hour after it was queued."""
+    serialized_id = session.scalar(
+        select(SerializedDagModel.id).where(SerializedDagModel.dag_id == run.dag_id)
+    )
+    callback = AsyncCallback("tests.support.factories.nobody")
+    alert = DeadlineAlert(
+        serialized_dag_id=serialized_id,
+        reference={"reference_type": "DagRunQueuedAtDeadline"},
+        interval=3600,
+        callback_def=callback.serialize(),
+    )
+    session.add(alert)
+    session.flush()
+    queued_at: datetime = run.queued_at or run.run_after
+    deadline = Deadline(
+        deadline_time=queued_at + timedelta(hours=1),
+        callback=callback,
+        dagrun_id=run.id,
+        deadline_alert_id=alert.id,
+    )
+    deadline.missed = missed
+    session.add(deadline)
+    session.commit()
+    return deadline
+
+
+async def nobody() -> None:
+    """Do nothing when a deadline is missed."""
+
+
+def _leave_note(ti: TaskInstance, session: Session) -> None:
+    ti.task_instance_note = TaskInstanceNote(content=f"about {ti.task_id}", user_id="7")
+
+
+def _leave_xcom(ti: TaskInstance, session: Session) -> None:
+    XComModel.set(
+        key="found",
+        value={"rows": 3},
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=ti.map_index,
+        session=session,
+    )
+
+
+def _leave_rendered_fields(ti: TaskInstance, session: Session) -> None:
+    key = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
+    session.execute(
+        insert(RenderedTaskInstanceFields).values(**key, rendered_fields={"value": "1"}, k8s_pod_yaml=None)
+    )
+
+
+def _leave_reschedules(ti: TaskInstance, session: Session) -> None:
+    for minutes in (1, 2):
+        start = FIRST_DATE + timedelta(minutes=minutes)
+        session.add(TaskReschedule(ti.id, start, start + timedelta(seconds=5), start + timedelta(minutes=1)))
+
+
+def _leave_history(ti: TaskInstance, try_number: int) -> None:
+    session = object_session(ti)
+    assert session is not None
+    old = TaskInstanceHistory(ti, state="failed")
+    old.task_instance_id = uuid4()
+    old.try_number = try_number
+    session.add(old)
+
+
+def _leave_trigger(ti: TaskInstance, session: Session) -> None:
+    trigger = Trigger(classpath="airflow.triggers.testing.SuccessTrigger", kwargs={})
+    session.add(trigger)
+    session.flush()
+    ti.trigger_id = trigger.id
+
+
+def _leave_resumption(ti: TaskInstance, session: Session) -> None:
+    ti.next_method = "execute_complete"
+    ti.next_kwargs = {"event": {"rows": 3}}
+
+
+_TRAILS: dict[str, Callable[[TaskInstance, Session], object]] = {
+    "note": _leave_note,
+    "hitl": lambda ti, session: hitl_detail(ti, session=session),
+    "answered": lambda ti, session: hitl_detail(ti, session=session, answered=True),
+    "xcom": _leave_xcom,
+    "rendered": _leave_rendered_fields,
+    "rescheduled": _leave_reschedules,
+    "another_try": lambda ti, session: _leave_history(ti, ti.try_number + 7),
+    "same_try": lambda ti, session: _leave_history(ti, ti.try_number),
+    "trigger": _leave_trigger,
+    "resumes": _leave_resumption,
+    "queued_once": lambda ti, session: setattr(ti, "queued_dttm", FIRST_DATE),
+    "never_tried": lambda ti, session: setattr(ti, "try_number", 0),
+    "without_version": lambda ti, session: setattr(ti, "dag_version_id", None),
+}
+
+
+def _schedule(ti: TaskInstance, session: Session) -> None:
+    if ti.state != TaskInstanceState.UP_FOR_RESCHEDULE:
+        ti.try_number += 1
+    ti.state, ti.scheduled_dttm = TaskInstanceState.SCHEDULED, _now()
+
+
+def _queue(ti: TaskInstance, session: Session) -> None:
+    ti.state, ti.queued_dttm, ti.queued_by_job_id = TaskInstanceState.QUEUED, _now(), 1
+
+
+def _start(ti: TaskInstance, session: Session) -> None:
+    ti.state, ti.start_date, ti.end_date = TaskInstanceState.RUNNING, _now(), None
+    ti.hostname, ti.pid, ti.last_heartbeat_at = "worker", 7, _now()
+
+
+def _end(ti: TaskInstance, session: Session) -> None:
+    ti.state, ti.end_date, ti.duration = TaskInstanceState.SUCCESS, _now(), 1.0
+
+
+def _skip(ti: TaskInstance, session: Session) -> None:
+    ti.state, ti.end_date = TaskInstanceState.SKIPPED, _now()
+
+
+def _reschedule(ti: TaskInstance, session: Session) -> None:
+    ti.state, ti.end_date = TaskInstanceState.UP_FOR_RESCHEDULE, _now()
+    session.add(TaskReschedule(ti.id, _now(), _now(), _now()))
+
+
+def _defer(ti: TaskInstance, session: Session) -> None:
+    _leave_trigger(ti, session)
+    _leave_resumption(ti, session)
+    ti.state = TaskInstanceState.DEFERRED
+
+
+def _trigger(ti: TaskInstance, session: Session) -> None:
+    ti.state, ti.trigger_id, ti.scheduled_dttm = TaskInstanceState.SCHEDULED, None, _now()
+
+
+def _orphan(ti: TaskInstance, session: Session) -> None:
+    ti.state, ti.queued_by_job_id, ti.external_executor_id = None, None, None
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+_STEPS: dict[str, Callable[[TaskInstance, Session], object]] = {
+    "schedule": _schedule,
+    "queue": _queue,
+    "start": _start,
+    "end": _end,
+    "skip": _skip,
+    "remove": lambda ti, session: setattr(ti, "state", TaskInstanceState.REMOVED),
+    "reschedule": _reschedule,
+    "defer": _defer,
+    "trigger": _trigger,
+    "orphan": _orphan,
+}
+_WAYS = {
+    "scheduled": ("schedule",),
+    "queued": ("schedule", "queue"),
+    "running": ("schedule", "queue", "start"),
+    "success": ("schedule", "queue", "start", "end"),
+    "skipped": ("skip",),
+    "removed": ("remove",),
+    "up_for_reschedule": ("schedule", "queue", "start", "reschedule"),
+    "rescheduled": ("schedule", "queue", "start", "reschedule", "schedule"),
+    "deferred": ("schedule", "queue", "start", "defer"),
+    "triggered": ("schedule", "queue", "start", "defer", "trigger"),
+    "orphaned": ("schedule", "queue", "orphan"),
+}
+
+
 def _count_versions(dag_id: str, session: Session) -> int:
     query = select(func.count()).select_from(DagVersion).where(DagVersion.dag_id == dag_id)
     return session.scalar(query) or 0
@@ -297,4 +520,16 @@ def _return_list(run: DagRun, task: Any, length: int, session: Session) -> None:
     session.flush()
 
 
-__all__ = ["FactoryError", "expand", "make_run", "serialized", "set_states", "store_dag", "task_instances"]
+__all__ = [
+    "FactoryError",
+    "add_deadline",
+    "advance",
+    "expand",
+    "hitl_detail",
+    "leave_trail",
+    "make_run",
+    "serialized",
+    "set_states",
+    "store_dag",
+    "task_instances",
+]

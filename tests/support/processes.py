@@ -31,11 +31,13 @@ def stop_with_parent(number: signal.Signals) -> Callable[[], None]:
     return ask_kernel
 
 
-def stop_groups(leaders: Iterable[subprocess.Popen[bytes]], patience: float = 8) -> None:
-    """Stop process groups by their leaders: politely together, then whatever is left by force."""
+def stop_groups(
+    leaders: Iterable[subprocess.Popen[bytes]], patience: float = 8, *, by_force: bool = False
+) -> None:
+    """Stop process groups by their leaders: politely together, then by force, or so at once."""
     leaders = list(leaders)
     for leader in leaders:
-        _signal_group(leader, signal.SIGTERM)
+        _signal_group(leader, signal.SIGKILL if by_force else signal.SIGTERM)
     deadline = time.monotonic() + patience
     for leader in leaders:
         with contextlib.suppress(subprocess.TimeoutExpired):

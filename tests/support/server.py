@@ -100,8 +100,21 @@ class AirflowServer:
 
     def start(self, components: tuple[str, ...] = BEHIND_THE_API, dag_ids: tuple[str, ...] = ()) -> None:
         """Start the api-server and ``components``; returns when all is healthy and the DAGs are there."""
+        self.launch(components)
+        self.wait_until_up(components, dag_ids)
+
+    def launch(self, components: tuple[str, ...] = BEHIND_THE_API) -> None:
+        """Begin to start the api-server and ``components``.
+
+        They end with the thread that calls this, so it is to be one that lasts.
+        """
         for component in ("api-server", *components):
             self._start_component(component)
+
+    def wait_until_up(
+        self, components: tuple[str, ...] = BEHIND_THE_API, dag_ids: tuple[str, ...] = ()
+    ) -> None:
+        """Wait until all that was launched is healthy and the DAGs are there."""
         self.wait_until(lambda: self._is_healthy(components), "every component is healthy", START_TIMEOUT)
         self.wait_until(lambda: all(map(self._has_dag, dag_ids)), f"{dag_ids} are parsed", START_TIMEOUT)
 
@@ -110,6 +123,10 @@ class AirflowServer:
         stop_groups(self._processes.values())
         self._processes.clear()
         shutil.rmtree(self.home, ignore_errors=True)
+
+    def kill(self, component: str) -> None:
+        """Kill a component and its workers with SIGKILL, as the kernel does when memory is short."""
+        stop_groups([self._processes.pop(component)], by_force=True)
 
     def keep_logs(self, target: Path) -> None:
         """Copy the logs of the components and of the tasks to ``target``."""

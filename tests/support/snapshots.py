@@ -41,6 +41,8 @@ def diff_snapshots(before: Snapshot, after: Snapshot) -> dict[str, dict[str, lis
     differences = {}
     for table in sorted(before.keys() | after.keys()):
         old, new = before.get(table, []), after.get(table, [])
+        if old == new:
+            continue
         removed, added = _without(old, new), _without(new, old)
         if removed or added:
             differences[table] = {"removed": removed, "added": added}

@@ -9,12 +9,13 @@ import pytest
 import time_machine
 from sqlalchemy import text, update
 
+from safe_clear_plugin.storage.models import metadata
 from tests.support.auth import bearer, login
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START, etl_dag, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 
-OWN = {f"safe_clear_plan{rest}" for rest in ("", "_run", "_task", "_task_instance")}
+OWN = {table.name for table in metadata.sorted_tables}
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_confirmed_it_is_done_and_said(client, session, dag):
     response = apply(client, plan, reason="bad source data")
     assert response.status_code == 200, response.text
     assert response.get_json()["status"] == "applied"
-    assert response.get_json()["reason"] == "bad source data"
+    assert get(client, plan).get_json()["reason"] == "bad source data"
     changed = diff_snapshots(before, snapshot(session))
     assert set(changed) <= OWN | {"task_instance", "task_instance_history", "dag_run", "log"}
     assert {(r["run_id"], r["task_id"]) for r in changed["task_instance"]["added"]} == {
@@ -141,7 +142,8 @@ def test_confirmed_it_is_done_and_said(client, session, dag):
     assert "/dags/etl/runs/run_1" in page
     progress = get(client, plan, "/progress.json").get_json()
     assert progress["by_state"] == [[None, 4]]
-    assert progress["done"] is False
+    assert progress["finished"] is False
+    assert (progress["done"], progress["total"], progress["interrupted"]) == (4, 4, False)
 
 
 def test_confirmed_on_the_page(client, session, dag):
@@ -160,9 +162,7 @@ def test_twice_clears_once(client, session, dag):
     plan = make(client)
     assert apply(client, plan).status_code == 200
     before = snapshot(session)
-    again = apply(client, plan)
-    assert again.status_code == 409
-    assert "already been applied" in again.get_json()["error"]
+    assert apply(client, plan).get_json()["status"] == "applied"
     assert diff_snapshots(before, snapshot(session)) == {}
 
 
@@ -262,7 +262,11 @@ def test_running_task_instances_and_a_paused_dag_are_found(client, session):
     assert effects == {"transform": "leave_out", "load": "clear"}
 
     killing = make(client, run_id=["live"], running="terminate")
-    assert {finding["code"] for finding in killing["findings"]} == {"running_terminated", "dag_paused"}
+    assert {finding["code"] for finding in killing["findings"]} == {
+        "running_terminated",
+        "dag_paused",
+        "not_undoable",
+    }
     after = {row["task_id"]: row["after"]["state"] for row in rows(client, killing)["items"]}
     assert after == {"transform": "restarting", "load": None}
     assert apply(client, killing).status_code == 200

@@ -1,0 +1,51 @@
+"""The locks of a clear and of an undo, in the order in which the scheduler takes them too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow.models.pool import Pool
+from airflow.utils.db import DBLocks
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.base import dag_run, task_instance
+
+
+def lock_dag_runs(run_pks: Sequence[int], session: Session) -> None:
+    """Lock dag runs by id.
+
+    The scheduler takes the run first as well, so neither waits for the other in a circle;
+    ``clear_task_instances`` on its own locks the other way round. On PostgreSQL the lock is
+    ``FOR NO KEY UPDATE``, which lets foreign keys to the run be checked meanwhile.
+    """
+    session.execute(
+        select(dag_run.c.id)
+        .where(dag_run.c.id.in_(run_pks))
+        .order_by(dag_run.c.id)
+        .with_for_update(key_share=True)
+    ).all()
+
+
+def lock_out_scheduler(session: Session) -> None:
+    """Keep every scheduler from queueing task instances until the transaction ends.
+
+    Its critical section (``SchedulerJobRunner._executable_task_instances_to_queued``) chooses scheduled task
+    instances and locks them only afterwards, so a state that is put back in between would be run. It only
+    tries the advisory lock and skips the round; where there is none, it locks the pools, as is done here.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(DBLocks.SCHEDULER_CRITICAL_SECTION.value)))
+    else:
+        session.execute(select(Pool.id).order_by(Pool.id).with_for_update()).all()
+
+
+def lock_task_instances(dag_id: str, run_ids: Sequence[str], session: Session) -> None:
+    """Lock all task instances of dag runs, by key."""
+    ti = task_instance
+    session.execute(
+        select(ti.c.id)
+        .where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids))
+        .order_by(ti.c.dag_id, ti.c.run_id, ti.c.task_id, ti.c.map_index)
+        .with_for_update()
+    ).all()

@@ -1,0 +1,157 @@
+"""Taking a clear back: what has not started yet returns to exactly what it was."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api import audit, locking, settings
+from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.session import new_session
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.services.retrying import retrying
+from safe_clear_plugin.services.undo_preview import problem_with
+from safe_clear_plugin.storage import applying, reading, restoring, statistics, undoing
+
+log = logging.getLogger(__name__)
+
+
+def undo_plan(
+    plan: PlanSummary,
+    run_ids: Sequence[str],
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    *,
+    go_on: bool = False,
+) -> PlanSummary:
+    """Put back the next batch of the named runs, and return the plan as it then is.
+
+    With none named, of all that are cleared and not undone yet; with ``go_on``, of what was asked for before,
+    and no others. While the plan comes back as ``undoing``, there is more to put back. A task instance that
+    starts before its batch is locked stays, and the receipt lists it. No run is undone twice.
+
+    :raises Refused: 409 when there is nothing to undo, with the reason; 503 when the database is too busy
+    """
+    if problem := problem_with(plan, now):
+        raise Refused(409, problem)
+    plan_id = UUID(plan.id)
+    tries: list[bool] = []
+
+    def next_batch() -> bool:
+        tries.append(True)
+        return _undo_next_batch(plan, None if go_on else list(run_ids), reason, actor)
+
+    try:
+        if plan.status == "applying":
+            retrying(_settle, plan_id, now)
+        if not plan.undoing:
+            retrying(_refresh_statistics, plan.cleared)
+        # Nothing to do at a second try: the first one had committed, and only its answer was lost.
+        found = retrying(next_batch) or len(tries) > 1 or go_on
+    except OperationalError as error:
+        log.warning("Undo of plan %s: %s", plan.id, error)
+        raise Refused(
+            503,
+            Problem(
+                "The metadata DB was too busy, so this part of the undo was rolled back.",
+                "What was put back before stands. Go on with the undo on the plan's page.",
+            ),
+        ) from error
+    if not found:
+        raise Refused(
+            409, Problem("There is nothing to undo.", "The plan's page shows what was cleared and undone.")
+        )
+    with new_session() as session:
+        after = reading.get(plan_id, session)
+    assert after is not None
+    return after
+
+
+def _refresh_statistics(task_instances: int) -> None:
+    with new_session() as session:
+        statistics.refresh(task_instances, session)
+
+
+def _settle(plan_id: UUID, now: datetime) -> None:
+    """Stop a clear that was left half-way, so that it cannot go on beside its undo."""
+    with new_session() as session:
+        problem = {
+            "kind": "interrupted",
+            "reason": "The clear was left before it was done.",
+            "remedy": "Each dag run was cleared whole or not at all.",
+        }
+        applying.stop_if_silent(plan_id, problem, now, session)
+
+
+def _undo_next_batch(plan: PlanSummary, run_ids: list[str] | None, reason: str, actor: Actor) -> bool:
+    """Undo the next runs in one transaction. Says whether there was anything to undo.
+
+    ``run_ids`` are asked for: none of them means all, and ``None`` only what was asked for before.
+    """
+    plan_id, now = UUID(plan.id), datetime.now(timezone.utc)
+    with new_session() as session:
+        # A write of our own comes first: on SQLite it takes the write lock before anything is read.
+        number = undoing.begin_batch(plan_id, now, session)
+        if number is None:
+            return False
+        if run_ids is not None:
+            undoing.ask(plan_id, run_ids, now, session)
+        batch = undoing.asked_runs(plan_id, run_ids or [], settings.batch_size(), session)
+        if not batch:
+            session.rollback()
+            return False
+        _undo_batch(plan, batch, reason, actor, number=number, session=session)
+    return True
+
+
+def _undo_batch(
+    plan: PlanSummary, batch: list[Any], reason: str, actor: Actor, *, number: int, session: Session
+) -> None:
+    """Lock, decide, put back, read back, verify and record the runs of one transaction."""
+    plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
+    locking.lock_dag_runs(sorted(run.dag_run_id for run in batch), session)
+    locking.lock_out_scheduler(session)
+    locking.lock_task_instances(plan.dag_id, run_ids, session)
+    at = datetime.now(timezone.utc)
+    undoing.decide(plan_id, plan.dag_id, run_ids, number=number, at=at, session=session)
+    restoring.restore_task_instances(plan_id, plan.dag_id, run_ids, session)
+    restoring.restore_runs(plan_id, plan.dag_id, run_ids, session)
+    if wrong := restoring.differences(plan_id, plan.dag_id, run_ids, session):
+        log.error("Undo of plan %s rolled back; not as before: %s", plan.id, wrong)
+        raise Refused(
+            409,
+            Problem(
+                "Some rows did not come out as they were before, so this part of the undo was rolled back.",
+                "Please report this; the log of the api-server names the rows.",
+            ),
+        )
+    put_back, stayed = undoing.finish_batch(plan_id, run_ids, at, session)
+    audit.record(
+        audit.UNDO_EVENT,
+        undoing.audit_select(plan_id, run_ids),
+        dag_id=plan.dag_id,
+        plan_id=plan.id,
+        reason=reason,
+        actor=actor,
+        session=session,
+    )
+    applying.record_batch(
+        plan_id,
+        number,
+        "undo",
+        actor=actor,
+        reason=reason,
+        at=at,
+        dates=[run.date for run in batch],
+        task_instances=put_back,
+        stayed=stayed,
+        session=session,
+    )

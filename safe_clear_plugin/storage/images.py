@@ -1,0 +1,132 @@
+"""Before-images: Airflow's rows as they were before a clear, copied by the database itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    Uuid,
+    and_,
+    cast,
+    exists,
+    insert,
+    inspect,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.base import (
+    dag_run,
+    deadline,
+    task_instance,
+    task_instance_history,
+    task_reschedule,
+)
+from safe_clear_plugin.airflow_api.runs import is_unfinished
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
+from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
+from safe_clear_plugin.storage.models import (
+    MIRRORS,
+    before_dag_run,
+    before_deadline,
+    before_task_instance,
+    before_task_reschedule,
+    plan_run,
+    plan_task_instance,
+)
+
+COVERED_EFFECTS = (*CLEARED_EFFECTS, *MOVED_EFFECTS)
+"""Effects of rows that come out of the clear otherwise than they went in."""
+
+
+def same_key(one: FromClause, other: FromClause) -> ColumnElement[bool]:
+    """Whether two rows speak of the same task instance of one DAG."""
+    return and_(*(one.c[name] == other.c[name] for name in ("run_id", "task_id", "map_index")))
+
+
+def of_plan(table: FromClause, plan_id: UUID, run_ids: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a row belongs to these runs of the plan."""
+    return and_(table.c.plan_id == plan_id, table.c.run_id.in_(run_ids))
+
+
+def capture(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
+    """Copy everything that clearing these runs changes or deletes, under their locks and before the clear.
+
+    Beside the covered task instances: unfinished ones of finished runs, which prove at an undo that nothing
+    else was started, and unfinished ones without a DAG version, which the clear gives their run's
+    (``_pin_versionless_tis_to_run_version``).
+    """
+    ti, planned = task_instance, plan_task_instance
+    covered = exists().where(
+        of_plan(planned, plan_id, run_ids), same_key(planned, ti), planned.c.effect.in_(COVERED_EFFECTS)
+    )
+    bystander = and_(
+        is_unfinished(ti.c.state),
+        or_(ti.c.dag_version_id.is_(None), dag_run.c.state.in_(FINISHED_RUN_STATES)),
+    )
+    _copy(
+        before_task_instance,
+        plan_id,
+        select(*ti.c)
+        .join(dag_run, and_(dag_run.c.dag_id == ti.c.dag_id, dag_run.c.run_id == ti.c.run_id))
+        .where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids), or_(covered, bystander)),
+        session,
+    )
+    runs = select(plan_run.c.dag_run_id).where(of_plan(plan_run, plan_id, run_ids))
+    _copy(before_dag_run, plan_id, select(*dag_run.c).where(dag_run.c.id.in_(runs)), session)
+    _copy(before_deadline, plan_id, select(*deadline.c).where(deadline.c.dagrun_id.in_(runs)), session)
+    cleared = select(planned.c.task_instance_id).where(
+        of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS)
+    )
+    reschedules = select(*task_reschedule.c).where(task_reschedule.c.ti_id.in_(cleared))
+    _copy(before_task_reschedule, plan_id, reschedules, session)
+    in_history = exists().where(task_instance_history.c.task_instance_id == planned.c.task_instance_id)
+    session.execute(
+        update(planned)
+        .where(of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS), in_history)
+        .values(had_history=True)
+    )
+
+
+def note_new_ids(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
+    """Remember the ids that the covered task instances carry after the clear."""
+    planned, ti = plan_task_instance, task_instance
+    session.execute(
+        update(planned)
+        .where(
+            of_plan(planned, plan_id, run_ids),
+            planned.c.effect.in_(COVERED_EFFECTS),
+            ti.c.dag_id == dag_id,
+            same_key(planned, ti),
+        )
+        .values(new_task_instance_id=ti.c.id)
+    )
+
+
+def _copy(mirror: Table, plan_id: UUID, rows: Select[Any], session: Session) -> None:
+    source = rows.subquery()
+    names = [column.name for column in mirror.info["mirrors"].c]
+    plan = cast(literal(plan_id, Uuid()), Uuid())
+    chosen = select(plan, *(source.c[name] for name in names))
+    session.execute(insert(mirror).from_select(["plan_id", *names], chosen))
+
+
+def missing_columns(connection: Connection) -> list[tuple[Table, Column[Any]]]:
+    """Return the columns that Airflow's tables have and the mirrors in the database lack."""
+    inspector = inspect(connection)
+    missing = []
+    for mirror in (table for table in MIRRORS if inspector.has_table(table.name, schema=table.schema)):
+        there = {column["name"] for column in inspector.get_columns(mirror.name, schema=mirror.schema)}
+        missing += [(mirror, column) for column in mirror.c if column.name not in there]
+    return missing

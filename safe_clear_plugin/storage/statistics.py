@@ -1,0 +1,32 @@
+"""Telling PostgreSQL how large a plan is, before statements that join its rows."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.storage.models import (
+    before_dag_run,
+    before_task_instance,
+    plan_run,
+    plan_task_instance,
+)
+
+SMALL = 500
+"""Task instances up to which it does not matter how the rows of a plan are joined."""
+
+CHANGED = text("SELECT n_mod_since_analyze FROM pg_stat_user_tables WHERE relid = to_regclass(:name)")
+
+
+def refresh(task_instances: int, session: Session) -> None:
+    """Analyze the tables that hold plans, if they have changed since that was last done.
+
+    The planner takes a plan that it has not heard of for a single row, and joins each of its rows with each;
+    the autovacuum daemon comes too late for an undo, and never for a small part of a large table. To be
+    called in a transaction of its own, since two that analyze the same table wait for each other.
+    """
+    if task_instances <= SMALL or session.get_bind().dialect.name != "postgresql":
+        return
+    for table in (plan_run, plan_task_instance, before_task_instance, before_dag_run):
+        if session.scalar(CHANGED, {"name": table.fullname}):
+            session.execute(text(f"ANALYZE {table.fullname}"))

@@ -1,0 +1,88 @@
+"""The requests that change something: clear a batch, stop, put a batch back, plan the rest."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from flask import jsonify, redirect
+
+from safe_clear_plugin.airflow_api import auth
+from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.session import new_session
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.problems import Refused
+from safe_clear_plugin.services.apply import apply_plan, stop_plan
+from safe_clear_plugin.services.rest import make_rest_plan
+from safe_clear_plugin.services.undo import undo_plan
+from safe_clear_plugin.web import bodies, guard, pages, payloads, plan_pages, receipt_pages
+from safe_clear_plugin.web.identity import caller
+
+
+def apply(plan: PlanSummary) -> Any:
+    """Clear the next batch; a page goes to the plan's page, a program gets how far it is."""
+    sent = bodies.confirmation()
+    resume = sent.resume or (sent.take_over and plan.status == "applying")
+    try:
+        plan = apply_plan(plan, sent.fingerprint, sent.reason, _actor(), _now(), resume=resume)
+    except Refused as refused:
+        if guard.wants_json() or not refused.details.get("drift"):
+            raise
+        return plan_pages.moved_page(plan.id), refused.status
+    if not guard.wants_json():
+        return _to(plan)
+    body = payloads.apply_json(plan)
+    if plan.status in ("applying", "applied"):
+        return jsonify(body)
+    problem = plan.problem or {}
+    refusal = {
+        "error": problem.get("reason", "The plan stopped."),
+        "remedy": problem.get("remedy", ""),
+        "drift": problem.get("moved", []),
+    }
+    return jsonify({**body, **refusal}), 409
+
+
+def stop(plan: PlanSummary) -> Any:
+    """Stop the clear after the batch in hand."""
+    plan = stop_plan(plan, _actor(), _now())
+    return jsonify(payloads.apply_json(plan)) if guard.wants_json() else _to(plan)
+
+
+def undo(plan: PlanSummary) -> Any:
+    """Put the next batch back; a page goes to the plan's page, a program gets how far it is."""
+    sent = bodies.undo_request()
+    reason = sent.reason
+    if sent.go_on:
+        with new_session() as session:
+            reason = reason or receipt_pages.undo_step(plan, session).reason
+    plan = undo_plan(plan, sent.run_ids, reason, _actor(), _now(), go_on=sent.go_on)
+    if not guard.wants_json():
+        return _to(plan)
+    with new_session() as session:
+        return jsonify(payloads.undo_json(plan, receipt_pages.undo_step(plan, session)))
+
+
+def rest(plan: PlanSummary) -> Any:
+    """Plan what this plan has not cleared, without what moved."""
+    return planned(make_rest_plan(plan, _actor(), _now()))
+
+
+def planned(plan: PlanSummary) -> Any:
+    """Answer with a plan that was just made: a page goes on to it, a program gets it."""
+    if not guard.wants_json():
+        return _to(plan)
+    with new_session() as session:
+        return jsonify(payloads.plan_json(plan, _now(), session)), 201
+
+
+def _to(plan: PlanSummary) -> Any:
+    return redirect(pages.url("plan", plan_id=plan.id), code=303)
+
+
+def _actor() -> Actor:
+    return auth.actor(caller().user)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

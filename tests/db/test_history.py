@@ -1,0 +1,211 @@
+"""Receipts: what is kept of plans, who finds it, and when it goes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, update
+
+from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.core.problems import Refused
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.services.apply import apply_plan, stop_plan
+from safe_clear_plugin.services.housekeeping import clean_up
+from safe_clear_plugin.services.preview import make_plan
+from safe_clear_plugin.services.results import cleared_by
+from safe_clear_plugin.services.undo import undo_plan
+from safe_clear_plugin.storage import purging, receipts
+from safe_clear_plugin.storage.models import metadata, plan
+from safe_clear_plugin.storage.receipts import PlanFilter
+from tests.support.scenes import START, store_etl
+
+ME = Actor("1", "Maria Okafor")
+OTHER = Actor("2", "Jo Lindqvist")
+NOW = datetime.now(timezone.utc)
+
+
+def days(first, last, dag_id="etl", **more):
+    dates = {"date_from": START.replace(day=first), "date_to": START.replace(day=last)}
+    return Selection(dag_id, **{**dates, **more})
+
+
+def planned(first, last, actor=ME, **more):
+    return make_plan(days(first, last, **more), actor, datetime.now(timezone.utc))
+
+
+def step(found, actor=ME, reason="because", **options):
+    return apply_plan(found, found.fingerprint, reason, actor, datetime.now(timezone.utc), **options)
+
+
+@pytest.fixture
+def dag(session):
+    return store_etl(session, runs=4)
+
+
+@pytest.fixture
+def one_run_a_batch(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "3")
+
+
+def age(session, plan_id, **by):
+    """Move a plan into the past."""
+    moved = {
+        column: getattr(plan.c, column)
+        for column in ("created_at", "expires_at", "applied_at", "last_step_at")
+    }
+    row = session.execute(select(plan).where(plan.c.id == UUID(plan_id))).one()
+    values = {name: getattr(row, name) - timedelta(**by) for name in moved if getattr(row, name)}
+    session.execute(update(plan).where(plan.c.id == UUID(plan_id)).values(**values))
+    session.commit()
+
+
+def rows_left(session):
+    session.rollback()
+    counts = {
+        table.name: session.scalar(select(func.count()).select_from(table))
+        for table in metadata.sorted_tables
+    }
+    return {name: number for name, number in counts.items() if number}
+
+
+def test_the_receipt_says_what_each_batch_did_when_by_whom_and_why(dag, session, one_run_a_batch):
+    found = step(planned(1, 3))
+    found = stop_plan(found, ME, datetime.now(timezone.utc))
+    assert (found.status, found.problem["kind"], found.problem["by"]) == (
+        "stopped",
+        "stopped",
+        "Maria Okafor",
+    )
+    with pytest.raises(Refused) as refused:
+        step(found)
+    assert (refused.value.status, refused.value.details["done"], refused.value.details["total"]) == (
+        409,
+        3,
+        9,
+    )
+    found = step(found, OTHER, reason="go on", resume=True)
+    while found.status == "applying":
+        found = step(found, OTHER, reason="go on", resume=True)
+    undo_plan(found, ("run_2",), "wrong day", OTHER, datetime.now(timezone.utc))
+    kept = receipts.batches(UUID(found.id), session)
+    assert [
+        (b.number, b.kind, b.by_name, b.reason, b.dag_runs, b.task_instances, b.stayed) for b in kept
+    ] == [
+        (1, "clear", "Maria Okafor", "because", 1, 3, 0),
+        (2, "clear", "Jo Lindqvist", "go on", 1, 3, 0),
+        (3, "clear", "Jo Lindqvist", "go on", 1, 3, 0),
+        (4, "undo", "Jo Lindqvist", "wrong day", 1, 3, 0),
+    ]
+    assert [(b.first_run, b.last_run) for b in kept] == [
+        (START.replace(day=day), START.replace(day=day)) for day in (1, 2, 3, 2)
+    ]
+    assert all(b.at >= NOW for b in kept)
+
+
+def test_plans_are_found_by_dag_person_status_and_date(dag, session, one_run_a_batch):
+    store_etl(session, "other_dag", runs=1)
+    ready = planned(4, 4)
+    applied = step(planned(1, 1))
+    left = step(planned(2, 3, OTHER), OTHER)
+    expired = planned(4, 4)
+    elsewhere = planned(1, 1, dag_id="other_dag")
+    age(session, expired.id, hours=5)
+    session.execute(
+        update(plan).where(plan.c.id == UUID(left.id)).values(last_step_at=NOW - timedelta(minutes=1))
+    )
+    session.commit()
+
+    def ids(**wanted):
+        wanted = {"dag_ids": ("etl", "other_dag"), "now": datetime.now(timezone.utc), **wanted}
+        found = receipts.plans(PlanFilter(**wanted), session)
+        assert receipts.count_plans(PlanFilter(**wanted), session) == len(found)
+        return [item.id for item in found]
+
+    assert receipts.plan_dag_ids(session) == ["etl", "other_dag"]
+    assert ids() == [elsewhere.id, left.id, applied.id, ready.id, expired.id]
+    assert ids(dag_ids=("other_dag",)) == ids(dag="other_dag") == [elsewhere.id]
+    assert ids(dag_ids=()) == []
+    assert ids(user="lindQ") == ids(user_id="2") == [left.id]
+    assert ids(user="%") == []
+    assert ids(status="ready", dag="etl") == [ready.id]
+    assert ids(status="expired") == [expired.id]
+    assert ids(status="applied") == [applied.id]
+    assert ids(status="stopped") == [left.id]
+    assert ids(status="applying") == ids(status="undone") == ids(status="stale") == []
+    assert ids(until=NOW - timedelta(hours=1)) == [expired.id]
+    assert len(ids(since=NOW - timedelta(hours=1))) == 4
+    wanted = PlanFilter(("etl", "other_dag"), datetime.now(timezone.utc))
+    assert [item.id for item in receipts.plans(wanted, session, offset=1, limit=2)] == [left.id, applied.id]
+
+
+def test_the_second_operator_is_told_who_cleared_and_when(dag, session):
+    mine, theirs = planned(1, 3), planned(3, 4, OTHER, task_regex="^load$")
+    elsewhere = step(planned(4, 4, OTHER), OTHER)
+    assert elsewhere.status == "applied"
+    with pytest.raises(Refused):
+        step(theirs, OTHER)
+    theirs = step(planned(3, 3, OTHER, task_regex="^load$"), OTHER)
+    with pytest.raises(Refused) as refused:
+        step(mine)
+    assert refused.value.status == 409
+    [other] = cleared_by(mine, session)
+    assert (other.plan_id, other.by_name, other.task_instances) == (theirs.id, "Jo Lindqvist", 1)
+    assert (other.at >= theirs.applied_at, other.undone) == (True, False)
+    late = planned(4, 4)
+    assert cleared_by(late, session) == []
+    undo_plan(theirs, (), "", OTHER, datetime.now(timezone.utc))
+    assert cleared_by(mine, session)[0].undone
+
+
+def test_a_clear_that_was_confirmed_before_the_preview_and_went_on_is_told_too(dag, session, one_run_a_batch):
+    theirs = step(planned(1, 3, OTHER), OTHER)
+    mine = planned(2, 3)
+    step(theirs, OTHER)
+    with pytest.raises(Refused):
+        step(mine)
+    assert [(other.plan_id, other.task_instances) for other in cleared_by(mine, session)] == [(theirs.id, 3)]
+
+
+def test_receipts_go_when_their_time_is_over(dag, session, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__HISTORY_RETENTION_DAYS", "7")
+    old, young = step(planned(1, 1)), step(planned(2, 2))
+    forgotten, ready = planned(3, 3), planned(4, 4)
+    age(session, old.id, days=8)
+    age(session, young.id, days=6)
+    age(session, forgotten.id, days=2)
+    clean_up(datetime.now(timezone.utc))
+    session.rollback()
+    assert set(session.scalars(select(plan.c.id))) == {UUID(young.id), UUID(ready.id)}
+    assert {name: n for name, n in rows_left(session).items() if "before" in name} == {
+        "safe_clear_before_task_instance": 3,
+        "safe_clear_before_dag_run": 1,
+    }
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__HISTORY_RETENTION_DAYS", "0")
+    age(session, young.id, days=5000)
+    clean_up(datetime.now(timezone.utc))
+    session.rollback()
+    assert UUID(young.id) in set(session.scalars(select(plan.c.id)))
+
+
+def test_a_large_plan_goes_in_several_rounds(dag, session, monkeypatch):
+    monkeypatch.setattr(purging, "ROWS", 7)
+    found = step(planned(1, 4))
+    age(session, found.id, days=100)
+    long_ago = datetime.now(timezone.utc) - timedelta(days=90)
+    session.rollback()
+    gone = []
+    while number := purging.purge(long_ago, long_ago, session):
+        gone.append(number)
+        session.commit()
+    assert gone == [2, 2]
+    assert rows_left(session) == {}
+
+
+def test_making_a_plan_cleans_up(dag, session):
+    old = planned(1, 1)
+    age(session, old.id, days=2)
+    new = planned(1, 1)
+    session.rollback()
+    assert list(session.scalars(select(plan.c.id))) == [UUID(new.id)]

@@ -1,0 +1,61 @@
+"""A live scheduler on the metadata database that the tests themselves work on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import BACKEND, HOME
+from tests.support.backends import METADATA
+from tests.support.server import REPOSITORY, AirflowServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAGS = Path(__file__).parent / "dags"
+KEPT_LOGS = REPOSITORY / "test-results" / "fire"
+
+
+@pytest.fixture(scope="session")
+def dags_in_database(airflow_db: None) -> Path:
+    """Store the DAGs as the dag processor does, and return the folder of their files."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    from airflow.utils.session import create_session
+
+    folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+    shutil.copytree(DAGS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    os.environ["SAFE_CLEAR_FIRE_LINES"] = str(HOME / "lines.jsonl")
+    with create_session(scoped=False) as session:
+        manager = DagBundlesManager()
+        manager.sync_bundles_to_db(session=session)
+        session.commit()
+        [bundle] = manager.get_all_dag_bundles()
+        bag = BundleDagBag(bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
+        assert not bag.import_errors
+        sync_bag_to_db(bag, bundle.name, None, session=session)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def airflow_server(request: pytest.FixtureRequest, dags_in_database: Path) -> Iterator[AirflowServer]:
+    """Start api-server and scheduler; there is nothing to parse, so no dag processor takes its share."""
+    server = AirflowServer(
+        BACKEND.url(METADATA),
+        DAGS,
+        dags_folder=dags_in_database,
+        auth="simple",
+        AIRFLOW__SAFE_CLEAR__BATCH_SIZE="2",
+        SAFE_CLEAR_FIRE_LINES=os.environ["SAFE_CLEAR_FIRE_LINES"],
+    )
+    try:
+        server.start(components=("scheduler",))
+        yield server
+    finally:
+        if request.session.testsfailed:
+            server.keep_logs(KEPT_LOGS)
+        server.stop()

@@ -1,0 +1,175 @@
+"""Two api-server processes over one database: any of them serves any request, and may be killed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+
+import httpx
+import pytest
+from airflow import settings
+from airflow.models.dagrun import DagRun
+from airflow.models.log import Log
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancehistory import TaskInstanceHistory
+from sqlalchemy import func, select
+
+from tests.conftest import BACKEND
+from tests.db.effort import POSTGRESQL
+from tests.fire.conftest import DAGS
+from tests.support.backends import METADATA
+from tests.support.factories import make_run
+from tests.support.server import AirflowServer
+
+pytestmark = pytest.mark.skipif(not POSTGRESQL, reason="needs SAFE_CLEAR_TEST_BACKEND=postgresql")
+
+PAGES = "/pluginsv2/safe_clear"
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+PER_RUN = 2
+NUMBERS = range(1, 31)
+MANY = 10
+
+
+@pytest.fixture(scope="module")
+def other_server(airflow_server, dags_in_database):
+    """A second api-server, for the tests to kill."""
+    server = AirflowServer(
+        BACKEND.url(METADATA),
+        DAGS,
+        dags_folder=dags_in_database,
+        auth="simple",
+        AIRFLOW__SAFE_CLEAR__BATCH_SIZE=str(PER_RUN),
+    )
+    try:
+        server.start(components=())
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def runs(dags_in_database):
+    """Thirty runs that succeeded; each test clears ten of them."""
+    with settings.NonScopedSession() as session:
+        for number in NUMBERS:
+            make_run(
+                "still",
+                session=session,
+                run_id=f"still_{number}",
+                logical_date=START + timedelta(days=number),
+                task_state="success",
+            )
+
+
+def ten_runs(tens):
+    return [f"still_{number}" for number in NUMBERS][10 * tens : 10 * tens + 10]
+
+
+def make_plan(server, run_ids):
+    answer = server.api("POST", f"{PAGES}/plans", json={"dag_id": "still", "run_id": run_ids})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def apply(server, plan, user="admin", **more):
+    body = {"fingerprint": plan["fingerprint"], "reason": "two servers", **more}
+    return server.api("POST", f"{PAGES}/plans/{plan['id']}/apply", user=user, json=body)
+
+
+def apply_to_the_end(server, plan, user="admin"):
+    answer = apply(server, plan, user)
+    while answer.status_code == 200 and answer.json()["status"] == "applying":
+        answer = apply(server, plan, user)
+    return answer
+
+
+def undo(server, plan, **body):
+    answer = server.api("POST", f"{PAGES}/plans/{plan['id']}/undo", json={"run_id": [], **body})
+    return answer.raise_for_status().json()
+
+
+def check_cleared_once(plan, run_ids, cleared=1):
+    with settings.NonScopedSession() as session:
+        numbers = select(DagRun.clear_number).where(DagRun.run_id.in_(run_ids))
+        assert set(session.scalars(numbers)) == {cleared}
+        history = select(func.count()).where(TaskInstanceHistory.run_id.in_(run_ids))
+        assert session.scalar(history) == cleared * PER_RUN * len(run_ids)
+        log = select(func.count()).where(Log.event == "safe_clear", Log.extra.contains(plan["id"]))
+        assert session.scalar(log) == PER_RUN * len(run_ids)
+        state = None if cleared else "success"
+        states = select(TaskInstance.state).where(TaskInstance.run_id.in_(run_ids))
+        assert set(session.scalars(states)) == {state}
+
+
+def cleared_runs(run_ids):
+    """Return the runs that are cleared, having checked that all are so wholly or not at all."""
+    looks = {0: {"success"}, 1: {None}}
+    found = defaultdict(set)
+    with settings.NonScopedSession() as session:
+        same_run = (DagRun.dag_id == TaskInstance.dag_id) & (DagRun.run_id == TaskInstance.run_id)
+        query = select(DagRun.run_id, DagRun.clear_number, TaskInstance.state).join(TaskInstance, same_run)
+        for run_id, number, state in session.execute(query.where(DagRun.run_id.in_(run_ids))):
+            found[run_id, number].add(state)
+    assert {key: looks[key[1]] for key in found} == found
+    return [run_id for run_id, number in found if number]
+
+
+def at_once(works):
+    barrier = threading.Barrier(len(works))
+
+    def run(work):
+        barrier.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [future.result() for future in [pool.submit(run, work) for work in works]]
+
+
+def test_requests_of_one_user_to_both_servers_clear_once(airflow_server, other_server, runs):
+    run_ids = ten_runs(0)
+    plan = make_plan(airflow_server, run_ids)
+    servers = (airflow_server, other_server) * (MANY // 2)
+    answers = at_once([lambda server=server: apply_to_the_end(server, plan) for server in servers])
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(200, "applied")] * MANY
+    check_cleared_once(plan, run_ids)
+
+
+def test_of_two_users_on_two_servers_one_wins(airflow_server, other_server, runs):
+    run_ids = ten_runs(1)
+    plan = make_plan(airflow_server, run_ids)
+    callers = [(airflow_server, "admin"), (other_server, "operator")] * (MANY // 2)
+    answers = at_once([lambda call=call: apply_to_the_end(call[0], plan, call[1]) for call in callers])
+    outcomes = Counter((user, answer.status_code) for (_, user), answer in zip(callers, answers, strict=True))
+    assert outcomes in (
+        {("admin", 200): MANY // 2, ("operator", 409): MANY // 2},
+        {("admin", 409): MANY // 2, ("operator", 200): MANY // 2},
+    )
+    check_cleared_once(plan, run_ids)
+
+
+def test_a_server_is_killed_half_way(airflow_server, other_server, runs):
+    """Batches go to both in turn; one is killed with a batch in hand, the other goes on, and undoes it."""
+    run_ids = ten_runs(2)
+    plan = make_plan(other_server, run_ids)
+    for server, done in ((airflow_server, 1), (other_server, 2), (airflow_server, 3)):
+        answer = apply(server, plan).raise_for_status().json()
+        assert (answer["status"], answer["dag_runs_done"]) == ("applying", done)
+    with ThreadPoolExecutor(1) as pool:
+        left = pool.submit(apply_to_the_end, other_server, plan)
+        time.sleep(0.1)
+        other_server.kill("api-server")
+        with pytest.raises(httpx.TransportError):
+            left.result()
+    assert 3 <= len(cleared_runs(run_ids)) < len(run_ids)
+    answer = apply_to_the_end(airflow_server, plan)
+    assert (answer.status_code, answer.json()["status"]) == (200, "applied")
+    check_cleared_once(plan, run_ids)
+
+    undone = undo(airflow_server, plan)
+    while undone["under_way"]:
+        undone = undo(airflow_server, plan, go_on=True)
+    assert (undone["status"], undone["put_back"], undone["stayed"]) == ("undone", 20, 0)
+    check_cleared_once(plan, run_ids, cleared=0)

@@ -1,0 +1,100 @@
+"""What the view tests do with plans: as a program with a token, or as a person who presses buttons."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING, Any
+
+from tests.support.auth import bearer
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+FORM = re.compile(r"<form (?P<head>[^>]*)>(?P<body>.*?)</form>", re.DOTALL)
+INPUT = re.compile(r"<input ([^>]*)>")
+ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
+
+
+def make(client: FlaskClient, user: str = "admin", **body: Any) -> dict[str, Any]:
+    """Plan to clear ``transform`` and what is downstream of it."""
+    body = {"dag_id": "etl", "task_regex": "^transform$", "include_downstream": True, **body}
+    if "date_from" not in body and "run_id" not in body:
+        body.update(date_from="2026-01-01", date_to="2026-01-31")
+    response = client.post("/safe_clear/plans", json=body, headers=bearer(user))
+    assert response.status_code == 201, response.text
+    plan: dict[str, Any] = response.get_json()
+    return plan
+
+
+def path(plan: dict[str, Any], rest: str = "") -> str:
+    """Return the address of the plan's page, or of something below it."""
+    return f"/safe_clear/plans/{plan['id']}{rest}"
+
+
+def get(client: FlaskClient, plan: dict[str, Any], rest: str = ".json", user: str = "admin") -> TestResponse:
+    """Read something of the plan."""
+    return client.get(path(plan, rest), headers=bearer(user))
+
+
+def post(
+    client: FlaskClient, plan: dict[str, Any], what: str, user: str = "admin", **body: Any
+) -> TestResponse:
+    """Send a change as JSON; ``apply`` carries the plan's fingerprint."""
+    if what == "apply":
+        body = {"fingerprint": plan["fingerprint"], **body}
+    return client.post(path(plan, f"/{what}"), json=body, headers=bearer(user))
+
+
+def apply_all(client: FlaskClient, plan: dict[str, Any], **body: Any) -> int:
+    """Send the plan's batches until it is applied, and return how many they were."""
+    for number in range(1, 100):
+        response = post(client, plan, "apply", **body)
+        assert response.status_code == 200, response.text
+        if response.get_json()["status"] == "applied":
+            return number
+    raise AssertionError("the plan does not end")
+
+
+def forms(page: str) -> list[dict[str, Any]]:
+    """Return the page's forms that POST: their action, their fields and the text on their button."""
+    found = []
+    for form in FORM.finditer(page):
+        head = dict(ATTRIBUTE.findall(form["head"]))
+        if head.get("method") != "post":
+            continue
+        inputs = [dict(ATTRIBUTE.findall(one)) for one in INPUT.findall(form["body"])]
+        found.append(
+            {
+                "action": html.unescape(head["action"]),
+                "id": head.get("id"),
+                "fields": [(one["name"], html.unescape(one["value"])) for one in inputs],
+                "text": re.sub(r"<[^>]+>", "", form["body"]).strip(),
+            }
+        )
+    return found
+
+
+def press(client: FlaskClient, page: str, button: str, **more: str) -> TestResponse:
+    """Send the form of the button, as a browser without JavaScript does."""
+    wanted = [form for form in forms(page) if button in form["text"] or form["id"] == button]
+    assert len(wanted) == 1, (button, [form["text"] for form in forms(page)])
+    data: dict[str, list[str]] = {}
+    for name, value in wanted[0]["fields"]:
+        data.setdefault(name, []).append(value)
+    return client.post(wanted[0]["action"], data={**data, **more})
+
+
+def press_and_follow(client: FlaskClient, page: str, button: str, **more: str) -> str:
+    """Send the form of the button and return the page that comes of it."""
+    answer = press(client, page, button, **more)
+    assert answer.status_code == 303, answer.text
+    return client.get(answer.location).text
+
+
+def title(page: str) -> str:
+    """Return the text of the page's heading."""
+    found = re.search(r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL)
+    assert found
+    return html.unescape(re.sub(r"<[^>]+>", "", found[1])).strip()

@@ -1,0 +1,108 @@
+"""How the pages put moments and outcomes into words."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.web.history_pages import outcome
+from safe_clear_plugin.web.receipt_pages import receipt_of
+from safe_clear_plugin.web.rendering import when_day, when_full, when_minute, when_span
+
+NOW = datetime(2026, 11, 4, 3, 12, 9, tzinfo=timezone.utc)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def plan(**fields):
+    return PlanSummary(
+        **{
+            "id": "0" * 32,
+            "status": "applied",
+            "dag_id": "etl",
+            "selection": Selection(dag_id="etl"),
+            "run_on_latest_version": False,
+            "fingerprint": "f" * 64,
+            "created_by": "1",
+            "created_by_name": "ada",
+            "created_at": NOW,
+            "expires_at": NOW + HOUR,
+            "task_instances": 6,
+            "dag_runs": 3,
+            "cleared": 6,
+            "cleared_runs": 3,
+            "last_step_at": NOW,
+            **fields,
+        }
+    )
+
+
+def test_moments():
+    local = NOW.astimezone(timezone(timedelta(hours=-5)))
+    assert when_full(local) == "2026-11-04 03:12:09 UTC"
+    assert when_minute(local) == "03:12 UTC"
+    assert when_day(local, NOW) == "Wed 4 Nov"
+    assert when_day(NOW - 400 * DAY, NOW) == "Tue 30 Sep 2025"
+
+
+def test_spans():
+    start = NOW.replace(hour=0, minute=0, second=0)
+    assert when_span(start, start) == "2026-11-04 00:00 UTC"
+    assert when_span(start, start + HOUR) == "2026-11-04 00:00 to 01:00 UTC"
+    assert when_span(start, start + DAY) == "2026-11-04 00:00 to 2026-11-05 00:00 UTC"
+
+
+HALF = {"cleared": 2, "cleared_runs": 1}
+BY_ADA = {"kind": "stopped", "by": "ada", "reason": "Stopped by ada."}
+DRIFT = {"kind": "drift", "reason": "1 thing moved.", "moved": [], "total": 1}
+UNDONE = {"status": "undone", "undo_asked_runs": 3, "undone_runs": 3}
+
+
+@pytest.mark.parametrize(
+    ("fields", "in_the_list", "on_the_receipt"),
+    [
+        ({}, "Applied", "Cleared 6 task instances in 3 runs of etl"),
+        (
+            {"status": "stopped", "problem": BY_ADA, **HALF},
+            "Stopped",
+            "2 of 6 task instances were cleared; the other 4 are untouched",
+        ),
+        (
+            {"status": "stopped", "problem": DRIFT, "cleared": 5, "cleared_runs": 2},
+            "Applied in part",
+            "5 of 6 task instances were cleared; the other 1 is untouched",
+        ),
+        (
+            {"status": "stopped", "problem": DRIFT, "cleared": 0, "cleared_runs": 0},
+            "Stopped",
+            "Nothing was cleared",
+        ),
+        (
+            {"status": "applying", "last_step_at": NOW - HOUR, **HALF},
+            "Applied in part",
+            "Stopped at 2 of 6 task instances",
+        ),
+        ({**UNDONE, "put_back": 6}, "Undone, 6 of 6", "All 6 task instances were put back"),
+        ({**UNDONE, "put_back": 1, "stayed": 5}, "Undone, 1 of 6", "1 of 6 task instances was put back"),
+        ({**UNDONE, "stayed": 6}, "Undone, 0 of 6", "None of 6 task instances could be put back"),
+        (
+            {"undo_asked_runs": 1, "undone_runs": 1, "put_back": 2},
+            "Undone, 2 of 6",
+            "2 of 6 task instances were put back",
+        ),
+    ],
+)
+def test_outcomes(fields, in_the_list, on_the_receipt):
+    one = plan(**fields)
+    assert outcome(one, NOW).text == in_the_list
+    assert receipt_of(one, []).title == on_the_receipt
+
+
+def test_outcomes_that_have_no_receipt():
+    assert outcome(plan(status="ready"), NOW).text == "Ready"
+    assert outcome(plan(status="ready"), NOW + HOUR).text == "Expired"
+    assert outcome(plan(status="stale"), NOW).text == "Refused: it had moved"
+    assert outcome(plan(status="applying", **HALF), NOW).text == "Clearing"
+    assert outcome(plan(undo_asked_runs=3, undone_runs=1), NOW).text == "Being undone"
