@@ -21,7 +21,7 @@ from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.undo import RESTORABLE_STATES
 from safe_clear_plugin.services import housekeeping
 from safe_clear_plugin.services.scope import resolve_scope
-from safe_clear_plugin.storage import reading, writing
+from safe_clear_plugin.storage import reading, statistics, writing
 
 SHOWN_TASKS = 20
 
@@ -77,6 +77,8 @@ def make_plan(selection: Selection, actor: Actor, now: datetime) -> PlanSummary:
         )
         plan = reading.get(plan_id, session)
     assert plan is not None
+    with new_session() as session:
+        statistics.refresh(plan.task_instances, session)
     return plan
 
 

@@ -299,7 +299,10 @@ def test_left_without_a_word_it_is_resumed(server, open_page):
     other = page.context.new_page()
     page.close()
     other.goto(plan)
-    expect(heading(other)).to_have_text(f"Stopped at {EACH} of {TASK_INSTANCES} task instances")
+    # The batch in hand may still have reached the server.
+    expect(heading(other)).to_have_text(
+        re.compile(rf"^Stopped at ({EACH}|{2 * EACH}) of {TASK_INSTANCES} task")
+    )
     expect(other.get_by_role("link", name="Undo…")).to_be_visible()
     other.get_by_role("button", name="Resume").click()
     expect(heading(other)).to_contain_text(f"Cleared {TASK_INSTANCES} task instances")

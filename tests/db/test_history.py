@@ -16,6 +16,7 @@ from safe_clear_plugin.services.housekeeping import clean_up
 from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.services.results import cleared_by
 from safe_clear_plugin.services.undo import undo_plan
+from safe_clear_plugin.services.undo_preview import preview_undo
 from safe_clear_plugin.storage import purging, receipts
 from safe_clear_plugin.storage.models import metadata, plan
 from safe_clear_plugin.storage.receipts import PlanFilter
@@ -187,6 +188,20 @@ def test_receipts_go_when_their_time_is_over(dag, session, monkeypatch):
     clean_up(datetime.now(timezone.utc))
     session.rollback()
     assert UUID(young.id) in set(session.scalars(select(plan.c.id)))
+
+
+def test_a_plan_whose_receipt_is_going_goes_on_no_more(dag, session, one_run_a_batch):
+    found = step(planned(1, 3))
+    found = stop_plan(found, ME, datetime.now(timezone.utc))
+    after = datetime.now(timezone.utc) + timedelta(days=91)
+    with pytest.raises(Refused) as refused:
+        apply_plan(found, found.fingerprint, "", ME, after, resume=True)
+    assert (refused.value.status, "too old" in refused.value.problem.reason) == (409, True)
+    with pytest.raises(Refused) as refused:
+        undo_plan(found, (), "", ME, after)
+    assert (refused.value.status, "too long ago" in refused.value.problem.reason) == (409, True)
+    assert preview_undo(found, after).problem == refused.value.problem
+    assert preview_undo(found, after - timedelta(days=2)).put_back == 3
 
 
 def test_a_large_plan_goes_in_several_rounds(dag, session, monkeypatch):

@@ -632,10 +632,10 @@ def test_the_scheduler_queues_nothing_during_an_undo(dag, session, scheduler, mo
     locked, go_on = threading.Event(), threading.Event()
     real = undoing.decide
 
-    def slowly(*args):
+    def slowly(*args, **more):
         locked.set()
         assert go_on.wait(30)
-        real(*args)
+        real(*args, **more)
 
     monkeypatch.setattr(undoing, "decide", slowly)
     with ThreadPoolExecutor(1) as pool:

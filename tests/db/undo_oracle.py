@@ -126,7 +126,7 @@ class _Run:
         )
 
     def rests(self, key: Key) -> bool:
-        """Whether a task instance that was not cleared did nothing since: finished, or as unfinished as it was."""
+        """Whether a task instance that was not cleared is finished for long, or as unfinished as it was."""
         live, old = self.now.get(key), self.before.get(key)
         if all(row is None or row["state"] in FINISHED for row in (live, old)):
             return True
