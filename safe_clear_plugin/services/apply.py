@@ -11,16 +11,16 @@ from uuid import UUID
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import audit, clearing, dags, locking, runs, settings
+from safe_clear_plugin.airflow_api import audit, clearing, locking, runs, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.diff import Mismatch, Moved, mismatches
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
-from safe_clear_plugin.services import housekeeping
 from safe_clear_plugin.services.retrying import retrying
-from safe_clear_plugin.storage import applying, drift, images, reading
+from safe_clear_plugin.services.taking import find_drift, get_plan, take
+from safe_clear_plugin.storage import applying, images, reading
 from safe_clear_plugin.storage.applying import RunToClear
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,10 @@ def apply_plan(
         raise Refused(
             409, Problem("This is not the plan that was shown.", "Open the plan and look at it again.")
         )
-    plan = _take(plan, reason, actor, now, resume=resume)
+    plan = take(plan, reason, actor, now, resume=resume)
     if plan.status == "applying":
         _guarded(lambda: retrying(_clear_next_batch, plan, actor, reason or plan.reason), UUID(plan.id))
-    return _get(UUID(plan.id))
+    return get_plan(UUID(plan.id))
 
 
 def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
@@ -75,128 +75,7 @@ def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
         "remedy": "Each dag run was cleared whole or not at all. Resume, undo, or leave it so.",
     }
     retrying(_stop, UUID(plan.id), problem, now)
-    return _get(UUID(plan.id))
-
-
-def _get(plan_id: UUID) -> PlanSummary:
-    with new_session() as session:
-        plan = reading.get(plan_id, session)
-    if plan is None:
-        raise Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
-    return plan
-
-
-def _take(plan: PlanSummary, reason: str, actor: Actor, now: datetime, *, resume: bool) -> PlanSummary:
-    """Return the plan ready for its next batch, or as it is when it is done already."""
-    plan_id = UUID(plan.id)
-    if plan.status == "ready":
-        retrying(_claim, plan, reason, actor, now)
-        plan = _get(plan_id)
-    elif resume and plan.status in ("stopped", "applying"):
-        _require_resumable(plan, now)
-        # From here on it is this person who applies it; the receipt keeps both names.
-        retrying(_go_on, plan, actor, now)
-        plan = _get(plan_id)
-    if plan.status in ("applying", "applied") and plan.applied_by == actor.id:
-        return plan
-    raise _not_ready(plan)
-
-
-def _go_on(plan: PlanSummary, actor: Actor, now: datetime) -> None:
-    with new_session() as session:
-        applying.go_on(UUID(plan.id), plan.status, actor, now, session)
-
-
-def _require_resumable(plan: PlanSummary, now: datetime) -> None:
-    """Refuse to go on with a plan that is being removed, or across an upgrade.
-
-    What is kept for the undo has the columns of one version of Airflow.
-    """
-    if housekeeping.is_over(plan, now):
-        raise Refused(409, Problem("The plan is too old to go on with.", "Preview the rest as a new plan."))
-    if plan.airflow_version != settings.AIRFLOW_VERSION:
-        raise Refused(
-            409,
-            Problem(
-                f"It was begun under Airflow {plan.airflow_version}, and this is {settings.AIRFLOW_VERSION}.",
-                "Preview the rest as a new plan.",
-            ),
-        )
-
-
-def _claim(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
-    """Take the plan for this actor alone, if it still holds; what moved makes it stale instead."""
-    plan_id = UUID(plan.id)
-    with new_session() as session:
-        taken = applying.transition(
-            plan_id,
-            "ready",
-            "applying",
-            session,
-            unexpired_at=now,
-            reason=reason,
-            applied_by=actor.id,
-            applied_by_name=actor.name,
-            applied_at=now,
-            last_step_at=now,
-            airflow_version=settings.AIRFLOW_VERSION,
-        )
-        found = reading.get(plan_id, session)
-        if not taken:
-            if found is None or found.status == "ready" or found.applied_by != actor.id:
-                raise _not_ready(found)
-            return
-        moved, total = _find_drift(plan, session)
-        if moved:
-            problem = {"kind": "drift", "moved": [row.to_json() for row in moved], "total": total}
-            applying.transition(plan_id, "applying", "stale", session, problem=problem, finished_at=now)
-    if moved:
-        raise Refused(
-            409,
-            Problem(
-                f"Nothing was cleared: {count(total, 'thing')} moved since the preview.",
-                "Preview the same selection again.",
-            ),
-            {"drift": problem["moved"], "drift_total": total},
-        )
-
-
-def _not_ready(plan: PlanSummary | None) -> Refused:
-    if plan is None:
-        return Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
-    if plan.status == "ready":
-        return Refused(
-            410, Problem("The plan has expired; nothing was cleared.", "Preview the selection again.")
-        )
-    moved = plan.problem or {}
-    details = {"drift": moved.get("moved", []), "drift_total": moved.get("total", 0)}
-    if plan.status == "stale":
-        reason = "What the plan covers has moved; nothing was cleared."
-        return Refused(409, Problem(reason, "Preview the selection again."), details)
-    who = plan.applied_by_name or plan.applied_by
-    details = {"status": plan.status, "done": plan.cleared, "total": plan.task_instances}
-    if plan.status == "applying":
-        problem = Problem(f"{who} is applying the plan.", "Its page shows how far it is, and can resume it.")
-    elif plan.undo_asked_runs:
-        problem = Problem("The plan has been undone, so it cannot go on.", "Preview the selection again.")
-    elif plan.status == "stopped":
-        problem = Problem("The plan was stopped part of the way.", "Resume it on its page, or undo it.")
-    else:
-        problem = Problem(f"The plan has already been applied, by {who}.", "Its page shows what was cleared.")
-    return Refused(409, problem, details)
-
-
-def _find_drift(
-    plan: PlanSummary, session: Session, run_ids: list[str] | None = None
-) -> tuple[list[Moved], int]:
-    return drift.find(
-        UUID(plan.id),
-        plan.dag_id,
-        on_latest=plan.run_on_latest_version,
-        latest=dags.latest_version_id(plan.dag_id, session),
-        session=session,
-        run_ids=run_ids,
-    )
+    return get_plan(UUID(plan.id))
 
 
 def _guarded(step: Callable[[], None], plan_id: UUID) -> None:
@@ -211,7 +90,7 @@ def _guarded(step: Callable[[], None], plan_id: UUID) -> None:
         _stop(plan_id, _mismatch_problem(result), now)
     except OperationalError as error:
         log.warning("Plan %s stopped: %s", plan_id.hex, error)
-        _stop(plan_id, _busy_problem(), now)
+        _stop(plan_id, _busy_problem(error), now)
     except Exception as error:
         _stop(plan_id, _error_problem(error), now)
         raise
@@ -240,7 +119,7 @@ def _clear_batch(
     if applying.has_scheduled(plan_id, run_ids, session):
         locking.lock_out_scheduler(session)
     locking.lock_task_instances(plan.dag_id, run_ids, session)
-    moved, total = _find_drift(plan, session, run_ids)
+    moved, total = find_drift(plan, session, run_ids)
     if moved:
         raise Drifted(moved, total)
     before = clearing.read_task_instances(plan.dag_id, run_ids, session)
@@ -312,10 +191,11 @@ def _drift_problem(drifted: Drifted) -> dict[str, Any]:
     }
 
 
-def _busy_problem() -> dict[str, Any]:
+def _busy_problem(error: OperationalError) -> dict[str, Any]:
+    said = str(error.orig).strip().splitlines()
     return {
         "kind": "busy",
-        "reason": "The metadata DB was too busy, or refused the batch.",
+        "reason": f"The metadata DB did not take the batch: {said[0] if said else 'it gave no reason'}.",
         "remedy": "The batch in hand was rolled back, what was cleared before stands. Resume.",
     }
 

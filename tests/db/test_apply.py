@@ -223,6 +223,24 @@ def test_a_locked_database_is_tried_again(dag, session, monkeypatch):
     assert failures == []
 
 
+def test_a_database_that_stays_locked_stops_the_plan(dag, session, one_run_a_batch, monkeypatch):
+    plan = step(plan_of(days(1, 2)))
+    tries = []
+
+    def locked(*args):
+        tries.append(args)
+        raise OperationalError("select", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(locking, "lock_dag_runs", locked)
+    before = snapshot(session)
+    plan = step(plan)
+    assert (plan.status, plan.problem["kind"], plan.cleared_runs, len(tries)) == ("stopped", "busy", 1, 3)
+    assert "database is locked" in plan.problem["reason"]
+    assert set(diff_snapshots(before, snapshot(session))) == {"safe_clear_plan"}
+    monkeypatch.undo()
+    assert step(plan, resume=True).status == "applied"
+
+
 def test_an_error_leaves_runs_whole_and_the_plan_stopped(dag, session, one_run_a_batch, monkeypatch):
     plan = plan_of(days(1, 3))
     real, calls = clearing.clear_task_instances, []

@@ -267,6 +267,7 @@ def hitl_detail(ti: TaskInstance, *, session: Session, answered: bool = False) -
         detail.chosen_options = ["yes"]
         detail.params_input = {"reason": "looks right"}
     session.merge(detail)
+    session.flush()
 
 
 def add_deadline(run: DagRun, *, session: Session, missed: bool = False) -> Deadline:
