@@ -26,8 +26,13 @@ from safe_clear_plugin.storage import reading, statistics, writing
 SHOWN_TASKS = 20
 
 
-def make_plan(selection: Selection, actor: Actor, now: datetime) -> PlanSummary:
+def make_plan(
+    selection: Selection, actor: Actor, now: datetime, *, part_of: Selection | None = None
+) -> PlanSummary:
     """Resolve a selection, store the plan, and return it.
+
+    ``part_of`` is the selection that this one is a rest of: relatives of a map index follow it as they did
+    there, however many runs are left.
 
     :raises Invalid: with problems at their fields, and nothing written
     """
@@ -47,7 +52,7 @@ def make_plan(selection: Selection, actor: Actor, now: datetime) -> PlanSummary:
         if not versions:
             raise Invalid(_no_runs(selection))
         _require_known_tasks(selection, versions, session)
-        tasks = list(_taken_tasks(selection, pattern, versions, session))
+        tasks = list(_taken_tasks(selection, part_of or selection, pattern, versions, session))
         writing.insert_tasks(plan_id, tasks, session)
         writing.insert_task_instances(plan_id, selection, latest.id, session)
         writing.count_task_instances_per_run(plan_id, session)
@@ -152,14 +157,18 @@ def _used_versions(plan_id: UUID, latest: dags.Version, session: Session) -> dic
 
 
 def _taken_tasks(
-    selection: Selection, pattern: Any, versions: Mapping[UUID, dags.Version], session: Session
+    selection: Selection,
+    whole: Selection,
+    pattern: Any,
+    versions: Mapping[UUID, dags.Version],
+    session: Session,
 ) -> Iterator[dict[str, Any]]:
     matched_any = False
     for version in versions.values():
         matched = [task_id for task_id in version.task_ids if pattern.search(task_id)]
         matched_any = matched_any or bool(matched)
         retries = dags.retries(version)
-        for (task_id, map_index), why in _markers(selection, matched, version, session).items():
+        for (task_id, map_index), why in _markers(selection, whole, matched, version, session).items():
             yield {
                 "dag_version_id": version.id,
                 "task_id": task_id,
@@ -172,7 +181,7 @@ def _taken_tasks(
 
 
 def _markers(
-    selection: Selection, matched: list[str], version: dags.Version, session: Session
+    selection: Selection, whole: Selection, matched: list[str], version: dags.Version, session: Session
 ) -> dict[propagation.Marker, str]:
     if version.dag is None or not matched:
         return {}
@@ -186,9 +195,9 @@ def _markers(
         }
     if len(matched) > 1:
         raise Invalid(_several_tasks(selection, matched))
-    if len(selection.run_id) == 1:
+    if len(whole.run_id) == 1:
         return propagation.with_mapped_relatives(
-            version.dag, matched[0], selection.map_index, selection.run_id[0], session=session, **spread
+            version.dag, matched[0], selection.map_index, whole.run_id[0], session=session, **spread
         )
     return propagation.with_relatives_of_index(version.dag, matched[0], selection.map_index, **spread)
 

@@ -38,4 +38,4 @@ def make_rest_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummar
     named = replace(plan.selection, run_id=tuple(rest), include_past=False, include_future=False)
     if plan.selection.include_past or plan.selection.include_future:
         named = replace(named, date_from=None, date_to=None)
-    return make_plan(named, actor, now)
+    return make_plan(named, actor, now, part_of=plan.selection)

@@ -149,10 +149,7 @@ class Step(BaseOperator):
         self.value = value
 
 
-SINGLE_RUN = pytest.mark.xfail(reason="a single run that is left is planned as one that was named")
-
-
-@pytest.mark.parametrize("left", [pytest.param(1, marks=SINGLE_RUN), 2])
+@pytest.mark.parametrize("left", [1, 2])
 def test_of_one_map_index_with_what_follows(session, left):
     """In several runs relatives are taken whole, in a single one they follow the map index."""
     from airflow.sdk import task_group
