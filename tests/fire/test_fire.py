@@ -1,6 +1,6 @@
 """Clears, stops, resumes and undos at random, under a scheduler that runs what they clear.
 
-Takes SAFE_CLEAR_FIRE_SECONDS (90), and the time until every run has finished. SAFE_CLEAR_FIRE_SEED chooses
+Takes SAFE_CLEAR_FIRE_SECONDS (60), and the time until every run has finished. SAFE_CLEAR_FIRE_SEED chooses
 another course of events.
 """
 
@@ -40,7 +40,7 @@ from tests.support.factories import make_run
 
 pytestmark = pytest.mark.skipif(not POSTGRESQL, reason="needs SAFE_CLEAR_TEST_BACKEND=postgresql")
 
-SECONDS = float(os.environ.get("SAFE_CLEAR_FIRE_SECONDS") or 90)
+SECONDS = float(os.environ.get("SAFE_CLEAR_FIRE_SECONDS") or 60)
 SEED = int(os.environ.get("SAFE_CLEAR_FIRE_SEED") or 1)
 OPERATORS = 3
 RUNS = tuple(f"run_{number}" for number in range(1, 13))
