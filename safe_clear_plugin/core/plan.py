@@ -96,10 +96,13 @@ class PlannedRun:
     state: str | None
     after_state: str | None
     task_instances: int
-    dag_version_id: str | None = None
-    after_dag_version_id: str | None = None
-    clear_number: int = 0
     applied_at: datetime | None = None
+    batch: int | None = None
+    """The number of the batch that cleared it; ``undo_batch`` of the one that undid it."""
+    undone_at: datetime | None = None
+    undo_batch: int | None = None
+    put_back: bool | None = None
+    """Whether the undo gave the run its own state back, or left it to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,6 @@ class PlannedTaskInstance:
     effect: Effect
     after_state: str | None
     after_max_tries: int | None
-    after_dag_version_id: str | None
     why: str
 
 

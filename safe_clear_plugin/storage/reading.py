@@ -179,10 +179,11 @@ def _run(row: Row[Any]) -> PlannedRun:
         state=row.state,
         after_state=row.after_state,
         task_instances=row.task_instances,
-        dag_version_id=_hex(row.dag_version_id),
-        after_dag_version_id=_hex(row.after_dag_version_id),
-        clear_number=row.clear_number,
         applied_at=row.applied_at,
+        batch=row.batch,
+        undone_at=row.undone_at,
+        undo_batch=row.undo_batch,
+        put_back=row.put_back,
     )
 
 
@@ -226,7 +227,6 @@ def task_instances(
             effect=row.effect,
             after_state=row.after_state,
             after_max_tries=row.after_max_tries,
-            after_dag_version_id=_hex(row.after_dag_version_id),
             why=row.why,
         )
         for row in result

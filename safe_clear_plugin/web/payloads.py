@@ -160,6 +160,10 @@ def _run_json(run: PlannedRun) -> dict[str, Any]:
         "after": {"state": run.after_state},
         "task_instances": run.task_instances,
         "applied_at": _iso(run.applied_at),
+        "batch": run.batch,
+        "undone_at": _iso(run.undone_at),
+        "undo_batch": run.undo_batch,
+        "put_back": run.put_back,
     }
 
 

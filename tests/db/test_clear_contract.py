@@ -29,7 +29,7 @@ from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import results
 from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.storage.models import plan_run, plan_task_instance
+from safe_clear_plugin.storage.models import metadata, plan_run, plan_task_instance
 from tests.db import effort
 from tests.support.factories import expand, make_run, store_dag, task_instances
 from tests.support.snapshots import diff_snapshots, snapshot
@@ -45,7 +45,7 @@ TRIES = ((0, 0), (0, 3), (1, 0), (1, 3), (2, 5), (4, 3))
 AIRFLOW_33 = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
 
 CHANGED_BY_A_CLEAR = {"task_instance", "dag_run", "task_instance_history", "task_reschedule"}
-CHANGED_BY_APPLY = {*CHANGED_BY_A_CLEAR, "log", "safe_clear_plan", "safe_clear_plan_run"}
+CHANGED_BY_APPLY = {*CHANGED_BY_A_CLEAR, "log", *(table.name for table in metadata.sorted_tables)}
 RUN_COLUMNS_THAT_MOVE = {
     "state",
     "start_date",
@@ -485,7 +485,7 @@ def test_several_runs_of_several_kinds(session, running):
     assert (applied.status, applied.problem) == ("applied", None)
     after = read(session)
     found = diff_snapshots(everything, snapshot(session))
-    assert found.keys() <= {*CHANGED_BY_APPLY, "safe_clear_plan_task", "safe_clear_plan_task_instance"}
+    assert found.keys() <= CHANGED_BY_APPLY
     assert {run_id: run["clear_number"] for run_id, run in after.runs.items()} == dict.fromkeys(
         before.runs, 1
     )
