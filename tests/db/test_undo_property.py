@@ -226,7 +226,7 @@ def check(case: ClearAndUndo, session: Any) -> None:
 
 
 @settings(
-    max_examples=effort.examples(100),
+    max_examples=effort.examples(60),
     deadline=None,
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[
