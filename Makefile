@@ -37,7 +37,7 @@ $(VENV32): pyproject.toml uv.lock | $(UV)
 system: ## Install PostgreSQL and Chromium from Debian's packages where missing
 	@scripts/system-packages
 
-# The longest first, since two run at a time.
+# The longest first, since three run at a time: the browser, the fire and the servers also wait.
 SUITES := test-browser test-sqlite test-postgresql test-airflow32 test-fire test-views test-package test-unit
 
 test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2; SAFE_CLEAR_TEST_FULL=1 tries more cases
