@@ -15,6 +15,11 @@ TRY = (
         "come along; what was published from it goes stale; four runs go at a time.",
     ),
     (
+        "Take it back",
+        "sales_etl, every task of the last two weeks: stop it half-way, resume, then undo. All but the few "
+        "task instances that have started return to what they were. The list of Plans remembers it.",
+    ),
+    (
         "Repair a failed night",
         "ledger_daily: the third account did not balance some nights ago. Select failed and upstream_failed.",
     ),
