@@ -38,7 +38,7 @@ system: ## Install PostgreSQL and Chromium from Debian's packages where missing
 	@scripts/system-packages
 
 # The longest first, since three run at a time: the browser, the fire and the servers also wait.
-SUITES := test-browser test-sqlite test-postgresql test-airflow32 test-fire test-views test-package test-unit
+SUITES := test-browser test-sqlite test-postgresql test-fire test-airflow32 test-views test-package test-unit
 
 test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2; SAFE_CLEAR_TEST_FULL=1 tries more cases
 	@MAKE="$(MAKE)" scripts/all-suites $(SUITES)
