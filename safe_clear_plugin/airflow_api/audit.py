@@ -18,7 +18,7 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: the id that Airflow keeps as owner, and the name that it shows."""
+    """Who acts: the id that the auth manager knows, and the name that people know."""
 
     id: str
     name: str
@@ -54,11 +54,13 @@ def record(
                     "map_index": row.map_index,
                     "try_number": row.try_number,
                     "logical_date": row.logical_date,
-                    "owner": actor.id[:500],
+                    # Airflow's own rows have the name here too: it is what the Audit Log page shows.
+                    "owner": actor.name[:500],
                     "owner_display_name": actor.name[:500],
                     "extra": json.dumps(
                         {
                             "plan_id": plan_id,
+                            "user_id": actor.id,
                             "reason": reason,
                             "state_before": row.state,
                             "effect": row.effect,

@@ -107,7 +107,7 @@ def test_every_cleared_task_instance_is_in_the_audit_log(dag, session):
     confirm(plan)
     rows = session.scalars(select(Log).where(Log.event == "safe_clear")).all()
     assert {(row.run_id, row.task_id, row.owner, row.owner_display_name) for row in rows} == {
-        ("run_1", task, "1", "Me") for task in ("extract", "transform", "load")
+        ("run_1", task, "Me", "Me") for task in ("extract", "transform", "load")
     }
     assert all(plan.id in row.extra and "because" in row.extra for row in rows)
 

@@ -812,7 +812,7 @@ def test_what_comes_back_is_in_the_audit_log(dag, session):
         ("etl", "run_1", "load", -1),
         ("etl", "run_1", "transform", -1),
     ]
-    assert {(row.owner, row.owner_display_name) for row in rows} == {("2", "Somebody else")}
+    assert {(row.owner, row.owner_display_name) for row in rows} == {("Somebody else", "Somebody else")}
     extras = [json.loads(row.extra) for row in rows]
     assert {(extra["plan_id"], extra["reason"]) for extra in extras} == {(plan.id, "I mixed the date")}
 
