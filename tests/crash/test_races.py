@@ -107,7 +107,9 @@ def test_of_twenty_users_who_apply_a_plan_one_wins(session):
     refused = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
     assert [one.status for one in refused] == [409] * (MANY - 1)
     assert all(winner.applied_by_name in one.problem.reason for one in refused)
-    assert set(session.scalars(select(Log.owner).where(Log.event == "safe_clear"))) == {winner.applied_by_name}
+    assert set(session.scalars(select(Log.owner).where(Log.event == "safe_clear"))) == {
+        winner.applied_by_name
+    }
     check_cleared_once(plan, session)
 
 
