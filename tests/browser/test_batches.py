@@ -340,6 +340,8 @@ def test_chosen_runs_by_keyboard(server, open_page):
     button = page.get_by_role("button", name="Put back ")
     boxes = page.get_by_role("checkbox")
     expect(boxes).to_have_count(RUNS)
+    # The page puts the focus on its heading once its scripts have come, and would take it away again.
+    expect(heading(page)).to_be_focused()
     boxes.nth(0).focus()
     page.keyboard.press("Space")
     expect(button).to_have_attribute("aria-disabled", "true")
@@ -350,6 +352,7 @@ def test_chosen_runs_by_keyboard(server, open_page):
     page.keyboard.press("Enter")
     expect(heading(page)).to_have_text(f"Put back {4 * EACH} of {4 * EACH} task instances")
     expect(boxes).to_have_count(4)
+    expect(heading(page)).to_be_focused()
     button.focus()
     page.keyboard.press("Enter")
     expect(heading(page)).to_have_text(f"{4 * EACH} of {TASK_INSTANCES} task instances were put back")
