@@ -14,12 +14,12 @@ from safe_clear_plugin.airflow_api import dags, propagation, runs, settings, ver
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import policy, words
-from safe_clear_plugin.core.findings import Facts, find
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlanSummary, StateChange
+from safe_clear_plugin.core.findings import find
+from safe_clear_plugin.core.plan import PlanSummary, StateChange
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.core.undo import RESTORABLE_STATES
 from safe_clear_plugin.services import housekeeping
+from safe_clear_plugin.services.facts import PlanContext, gather
 from safe_clear_plugin.services.scope import resolve_scope
 from safe_clear_plugin.storage import reading, statistics, writing
 
@@ -62,8 +62,24 @@ def make_plan(
         changes = reading.state_changes(plan_id, session)
         if not task_instances:
             raise Invalid(_nothing_to_clear(selection, changes))
-        unexpanded = sum(row["map_index"] == -1 != selection.map_index for row in tasks)
-        facts = _facts(plan_id, selection, latest, changes, unexpanded=unexpanded, session=session)
+        facts = gather(
+            PlanContext(
+                plan_id=plan_id,
+                selection=selection,
+                scope=scope,
+                latest=latest,
+                versions=versions,
+                on_latest=on_latest,
+                tasks=tasks,
+                changes=changes,
+                run_changes=reading.run_state_changes(plan_id, session),
+                task_instances=task_instances,
+                dag_runs=dag_runs,
+                actor=actor,
+                now=now,
+                session=session,
+            )
+        )
         used = [
             version.to_json(target.bundle_version if version.id == latest.id else None)
             for version in versions.values()
@@ -215,48 +231,6 @@ def _add_moves(plan_id: UUID, latest: dags.Version, session: Session) -> None:
             pins=dags.VERSIONLESS_RUNS_MOVE,
             session=session,
         )
-
-
-def _facts(
-    plan_id: UUID,
-    selection: Selection,
-    latest: dags.Version,
-    changes: list[StateChange],
-    *,
-    unexpanded: int,
-    session: Session,
-) -> Facts:
-    def total(*effects: str, states: tuple[str, ...] = ()) -> int:
-        return sum(
-            change.count
-            for change in changes
-            if change.effect in effects and (not states or change.before in states)
-        )
-
-    model = dags.get_dag_model(selection.dag_id, session)
-    return Facts(
-        dag_id=selection.dag_id,
-        dag_is_paused=bool(model and model.is_paused),
-        dag_is_stale=bool(model and model.is_stale),
-        runs_to_queue=sum(
-            change.count
-            for change in reading.run_state_changes(plan_id, session)
-            if change.after == "queued" != change.before
-        ),
-        terminated=total("terminate"),
-        left_out=total("leave_out"),
-        pending=total("clear", states=("queued", "deferred", "awaiting_input")),
-        not_undoable=sum(
-            change.count
-            for change in changes
-            if change.effect in CLEARED_EFFECTS and change.before and change.before not in RESTORABLE_STATES
-        ),
-        created=total("create"),
-        restored=total("restore"),
-        removed=total("remove"),
-        latest_version=latest.number,
-        unexpanded=unexpanded,
-    )
 
 
 def _require_known_tasks(

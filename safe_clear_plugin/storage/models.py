@@ -80,6 +80,16 @@ plan = Table(
     Column("undone_runs", Integer(), nullable=False, server_default="0"),
     # The Airflow that cleared: before-images have its columns.
     Column("airflow_version", String(50)),
+    # The codes of the findings that whoever applied it ticked.
+    Column("acknowledged", JSON()),
+    # Above a limit a second person applies: when its author asked for one, and who approved or declined.
+    Column("approval_asked_at", UtcDateTime),
+    Column("approved_by", String(512)),
+    Column("approved_by_name", String(512)),
+    Column("declined_by", String(512)),
+    Column("declined_by_name", String(512)),
+    Column("declined_at", UtcDateTime),
+    Column("decline_reason", Text(), nullable=False, server_default=""),
     Index("idx_safe_clear_plan_dag_id_created_at", "dag_id", "created_at"),
     Index("idx_safe_clear_plan_status_expires_at", "status", "expires_at"),
     Index("idx_safe_clear_plan_created_at", "created_at"),
@@ -153,6 +163,19 @@ plan_task_instance = Table(
     # What the undo did with it, and in which state it found it.
     Column("undo", String(20)),
     Column("undo_state", String(20)),
+)
+
+plan_relation = Table(
+    "safe_clear_plan_relation",
+    metadata,
+    _plan_id(),
+    Column("dag_version_id", Uuid(), primary_key=True, nullable=False),
+    # A task that is cleared, and one that it has to do with: ``kind`` says how, seen from the cleared one.
+    Column("task_id", StringID(), primary_key=True, nullable=False),
+    Column("kind", String(20), primary_key=True, nullable=False),
+    Column("related_task_id", StringID(), primary_key=True, nullable=False),
+    # Whether only task instances with the same map index have to do with each other.
+    Column("same_map_index", Boolean(), nullable=False, server_default=false()),
 )
 
 plan_batch = Table(

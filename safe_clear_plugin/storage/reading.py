@@ -84,7 +84,7 @@ def summary(row: Row[Any]) -> PlanSummary:
         expires_at=row.expires_at,
         task_instances=row.task_instances,
         dag_runs=row.dag_runs,
-        findings=tuple(Finding(**item) for item in row.findings),
+        findings=tuple(Finding.from_json(item) for item in row.findings),
         reason=row.reason,
         applied_by=row.applied_by,
         applied_by_name=row.applied_by_name,

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from safe_clear_plugin.core.diff import mismatches
-from safe_clear_plugin.core.findings import Facts, find
+from safe_clear_plugin.core.findings import (
+    Facts,
+    Finding,
+    Link,
+    RunningFacts,
+    StartingFacts,
+    VersionFacts,
+    find,
+)
 from safe_clear_plugin.core.plan import FingerprintBuilder
 
 KEY, OTHER = ("run", "task", -1), ("run", "other", 2)
@@ -49,15 +58,12 @@ def test_every_difference_is_named(found, expected):
 
 
 NOTHING = Facts(
-    dag_id="etl",
-    dag_is_paused=False,
-    dag_is_stale=False,
-    runs_to_queue=0,
-    terminated=0,
-    left_out=0,
-    pending=0,
-    latest_version=3,
+    running=RunningFacts(), starting=StartingFacts(dag_id="etl"), versions=VersionFacts(latest_version=3)
 )
+
+
+def with_facts(area, **values):
+    return replace(NOTHING, **{area: replace(getattr(NOTHING, area), **values)})
 
 
 def test_nothing_to_say():
@@ -65,28 +71,43 @@ def test_nothing_to_say():
 
 
 @pytest.mark.parametrize(
-    ("facts", "code", "count"),
+    ("area", "facts", "code", "count"),
     [
-        ({"terminated": 2}, "running_terminated", 2),
-        ({"left_out": 1}, "running_left_out", 1),
-        ({"pending": 4}, "pending_cleared", 4),
-        ({"dag_is_paused": True, "runs_to_queue": 5}, "dag_paused", 5),
-        ({"dag_is_stale": True, "runs_to_queue": 5}, "dag_stale", 5),
-        ({"created": 2, "removed": 1}, "moves_to_latest", 3),
-        ({"unexpanded": 1}, "unexpanded_relatives", 1),
+        ("running", {"terminated": 2}, "running_terminated", 2),
+        ("running", {"left_out": 1}, "running_left_out", 1),
+        ("running", {"pending": 4}, "pending_cleared", 4),
+        ("running", {"not_undoable": 3}, "not_undoable", 3),
+        ("starting", {"dag_is_paused": True, "runs_to_queue": 5}, "dag_paused", 5),
+        ("starting", {"dag_is_stale": True, "runs_to_queue": 5}, "dag_stale", 5),
+        ("versions", {"created": 2, "removed": 1}, "moves_to_latest", 3),
+        ("versions", {"unexpanded": 1}, "unexpanded_relatives", 1),
     ],
 )
-def test_each_finding_has_its_cause(facts, code, count):
-    [finding] = find(replace(NOTHING, **facts))
+def test_each_finding_has_its_cause(area, facts, code, count):
+    [finding] = find(with_facts(area, **facts))
     assert (finding.code, finding.count) == (code, count)
     assert finding.title
     assert finding.detail
 
 
 def test_a_move_names_what_it_does():
-    [finding] = find(replace(NOTHING, created=2, removed=1))
+    [finding] = find(with_facts("versions", created=2, removed=1))
     assert finding.title == "3 more task instances change with the DAG version: 2 created, 1 marked removed"
     assert "version 3" in finding.detail
+
+
+def test_a_finding_survives_being_stored():
+    finding = Finding(
+        "x",
+        "warn",
+        "t",
+        "d",
+        2,
+        widen=("include_downstream",),
+        filter={"task": "a"},
+        links=(Link("dag", "b"),),
+    )
+    assert Finding.from_json(json.loads(json.dumps(finding.to_json()))) == finding
 
 
 def fingerprint(*groups):

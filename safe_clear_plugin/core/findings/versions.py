@@ -1,0 +1,65 @@
+"""DAG versions: what changes when a run uses another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from safe_clear_plugin.core.findings.finding import Check, Finding
+from safe_clear_plugin.core.words import count
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFacts:
+    """Task instances that come, return or go with the DAG version."""
+
+    created: int = 0
+    restored: int = 0
+    removed: int = 0
+    latest_version: int | None = None
+    unexpanded: int = 0
+    """Relatives of a map index that have not been expanded in their run."""
+
+
+def moves_to_latest(facts: VersionFacts) -> Finding | None:
+    """Task instances that appear, return or go because a run moves to the latest DAG version."""
+    total = facts.created + facts.restored + facts.removed
+    if not total:
+        return None
+    parts = [
+        f"{number:,} {word}"
+        for number, word in (
+            (facts.created, "created"),
+            (facts.restored, "restored"),
+            (facts.removed, "marked removed"),
+        )
+        if number
+    ]
+    version = f" (version {facts.latest_version})" if facts.latest_version else ""
+    return Finding(
+        "moves_to_latest",
+        "warn",
+        f"{count(total, 'more task instance')} change with the DAG version: {', '.join(parts)}",
+        f"Runs that move to the latest DAG version{version} get that version's tasks. "
+        "The rows are in the table below.",
+        total,
+    )
+
+
+def unexpanded_relatives(facts: VersionFacts) -> Finding | None:
+    """Relatives of a map index whose mapping is not known in the run."""
+    if not facts.unexpanded:
+        return None
+    return Finding(
+        "unexpanded_relatives",
+        "info",
+        f"{count(facts.unexpanded, 'related task')} not expanded yet",
+        "Their mapping is not known in this run, so the one task instance that stands for all of them "
+        "(map index -1) is taken.",
+        facts.unexpanded,
+    )
+
+
+CHECKS: tuple[Check[VersionFacts], ...] = (
+    Check("moves_to_latest", "runs that move to the latest DAG version", moves_to_latest),
+    Check("unexpanded_relatives", "mappings that are not expanded yet", unexpanded_relatives),
+)

@@ -1,0 +1,47 @@
+"""A plan in the making, as the facts are gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.dags import Version
+from safe_clear_plugin.airflow_api.runs import Scope
+from safe_clear_plugin.core.plan import StateChange
+from safe_clear_plugin.core.selection import Selection
+
+
+@dataclass(frozen=True)
+class PlanContext:
+    """A plan whose rows are written, in the transaction that makes it; nothing in it grows with the rows."""
+
+    plan_id: UUID
+    selection: Selection
+    scope: Scope
+    latest: Version
+    versions: Mapping[UUID, Version]
+    """The DAG versions that the runs use when they re-run."""
+    on_latest: bool
+    tasks: Sequence[Mapping[str, Any]]
+    """What is taken, by DAG version: rows of ``safe_clear_plan_task``, ``map_index`` of ``None`` for all."""
+    changes: Sequence[StateChange]
+    run_changes: Sequence[StateChange]
+    task_instances: int
+    dag_runs: int
+    actor: Actor
+    now: datetime
+    session: Session
+
+    def total(self, *effects: str, states: tuple[str, ...] = ()) -> int:
+        """Count the task instances with one of the effects and, if given, one of the states."""
+        return sum(
+            change.count
+            for change in self.changes
+            if change.effect in effects and (not states or change.before in states)
+        )
