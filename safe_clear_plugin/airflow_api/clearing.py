@@ -9,36 +9,60 @@ from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.utils.state import DagRunState
 from sqlalchemy import FromClause, Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
+from sqlalchemy.orm.attributes import set_committed_value
 
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
+from safe_clear_plugin.airflow_api.flushing import writing_together
+from safe_clear_plugin.airflow_api.readahead import reading_ahead
 
 TaskInstanceKey = tuple[str, str, int]
 
 
-def clear(planned_ids: Select[Any], *, reset_dag_runs: bool, on_latest: bool, session: Session) -> int:
+def clear(
+    dag_id: str,
+    run_pks: Sequence[int],
+    planned_ids: Select[Any],
+    *,
+    reset_dag_runs: bool,
+    on_latest: bool,
+    session: Session,
+) -> int:
     """Hand the task instances with the ids that ``planned_ids`` selects to ``clear_task_instances``.
 
-    Returns how many there were. Loads them afresh, so that no object read before the locks is used.
+    ``run_pks`` are the primary keys of their dag runs. Returns how many task instances there were.
     """
     wanted: FromClause = planned_ids.subquery()
+    task_instances = _load(run_pks, wanted, session)
+    with reading_ahead(dag_id, run_pks, wanted, session), writing_together(session):
+        clear_task_instances(
+            task_instances,
+            session,
+            dag_run_state=DagRunState.QUEUED if reset_dag_runs else False,
+            run_on_latest_version=on_latest,
+        )
+        session.flush()
+    return len(task_instances)
+
+
+def _load(run_pks: Sequence[int], wanted: FromClause, session: Session) -> list[TaskInstance]:
+    """Load task instances afresh, so that no object read before the locks is used, and each dag run once."""
+    fresh = {"populate_existing": True}
+    runs = {
+        run.run_id: run
+        for run in session.scalars(select(DagRun).where(DagRun.id.in_(run_pks)).execution_options(**fresh))
+    }
     task_instances = list(
         session.scalars(
             select(TaskInstance)
             .join(wanted, TaskInstance.id == wanted.c[0])
-            .join(DagRun, (DagRun.dag_id == TaskInstance.dag_id) & (DagRun.run_id == TaskInstance.run_id))
-            .order_by(DagRun.id, TaskInstance.task_id, TaskInstance.map_index)
-            .execution_options(populate_existing=True)
+            .options(lazyload(TaskInstance.dag_run))
+            .execution_options(**fresh)
         )
     )
-    clear_task_instances(
-        task_instances,
-        session,
-        dag_run_state=DagRunState.QUEUED if reset_dag_runs else False,
-        run_on_latest_version=on_latest,
-    )
-    session.flush()
-    return len(task_instances)
+    for task_instance_ in task_instances:
+        set_committed_value(task_instance_, "dag_run", runs[task_instance_.run_id])
+    return sorted(task_instances, key=lambda ti: (ti.dag_run.id, ti.task_id, ti.map_index))
 
 
 def read_task_instances(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
@@ -44,7 +44,15 @@ class NotAsPlanned(Exception):
 
 
 def apply_plan(
-    plan: PlanSummary, fingerprint: str, reason: str, actor: Actor, now: datetime, *, resume: bool = False
+    plan: PlanSummary,
+    fingerprint: str,
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    *,
+    resume: bool = False,
+    acknowledged: Sequence[str] = (),
+    approved: bool = False,
 ) -> PlanSummary:
     """Clear the next batch of the plan, and return the plan as it then is.
 
@@ -52,7 +60,8 @@ def apply_plan(
     compared again under its locks. While the plan comes back as ``applying``, there is more to clear. A drift
     or a mismatch rolls its batch back and stops there. Sent again, whatever was lost on the way, a call
     clears nothing twice. To go on with a plan that was stopped, or that somebody else applies, takes
-    ``resume``.
+    ``resume``. Whether the actor may confirm it, what they ``acknowledged`` and whether they ``approved`` in
+    place of its author, has been decided before; the first call puts it on record.
 
     :raises Refused: 409 when the plan was not what was shown, was applied, or drifted; 410 when it expired
     """
@@ -60,7 +69,7 @@ def apply_plan(
         raise Refused(
             409, Problem("This is not the plan that was shown.", "Open the plan and look at it again.")
         )
-    plan = take(plan, reason, actor, now, resume=resume)
+    plan = take(plan, reason, actor, now, resume=resume, acknowledged=acknowledged, approved=approved)
     if plan.status == "applying":
         _guarded(lambda: retrying(_clear_next_batch, plan, actor, reason or plan.reason), UUID(plan.id))
     return get_plan(UUID(plan.id))
@@ -125,6 +134,8 @@ def _clear_batch(
     before = clearing.read_task_instances(plan.dag_id, run_ids, session)
     images.capture(plan_id, plan.dag_id, run_ids, session)
     clearing.clear(
+        plan.dag_id,
+        [run.dag_run_id for run in batch],
         reading.cleared_ids(plan_id, run_ids),
         reset_dag_runs=plan.selection.reset_dag_runs,
         on_latest=plan.run_on_latest_version,
@@ -140,6 +151,7 @@ def _clear_batch(
         plan_id=plan.id,
         reason=reason,
         actor=actor,
+        details=_consent(plan),
         session=session,
     )
     applying.record_batch(
@@ -153,6 +165,14 @@ def _clear_batch(
         task_instances=sum(run.task_instances for run in batch),
         session=session,
     )
+
+
+def _consent(plan: PlanSummary) -> dict[str, Any]:
+    """Return who agreed to what when the plan was confirmed, for the audit log."""
+    consent: dict[str, Any] = {"acknowledged": list(plan.acknowledged)} if plan.acknowledged else {}
+    if plan.approved_by:
+        consent |= {"asked_by": plan.created_by_name, "approved_by": plan.approved_by_name}
+    return consent
 
 
 def _verify(

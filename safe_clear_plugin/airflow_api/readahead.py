@@ -1,0 +1,225 @@
+"""Answers the look-ups that ``clear_task_instances`` makes row by row from a few queries for a whole batch.
+
+Airflow's function stays as it is: a listener on Safe Clear's own session answers a statement that is, in
+tables, columns and operators, one of those written down here; every other goes to the database. It answers
+only what the database would have answered, and skips only what would have changed nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from airflow.models import taskinstance as airflow_taskinstance
+from airflow.models.dag_version import DagVersion
+from airflow.models.dagrun import DagRun
+from airflow.models.deadline import Deadline
+from airflow.models.hitl import HITLDetail
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.models.taskreschedule import TaskReschedule
+from airflow.utils.state import State
+from sqlalchemy import FromClause, and_, delete, event, false, func, or_, select, update
+from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
+from sqlalchemy.orm import ORMExecuteState, Session
+
+log = logging.getLogger(__name__)
+
+ONE_EACH = ("history", "task_reschedule")
+"""Look-ups that Airflow makes for every task instance: where none is seen, its function has changed."""
+ASKED_ONCE = ("latest_version", "dag_hash")
+"""Look-ups whose first answer holds for the transaction: the plan stands for these very versions."""
+
+_told: set[str] = set()
+_telling = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A statement of Airflow's; ``asks`` are the values in it whose places hold what it asks for."""
+
+    name: str
+    statement: Any
+    asks: tuple[Any, ...]
+
+
+def _some_id(number: int) -> UUID:
+    return UUID(int=number)
+
+
+def _shapes() -> Iterator[Shape]:
+    """Yield the statements, each built as the Airflow function that is named above it builds it."""
+    history, deadline = TaskInstanceHistory, Deadline
+    # TaskInstanceHistory.record_ti
+    yield Shape(
+        "history",
+        select(func.count(history.task_id)).where(
+            history.dag_id == "dag",
+            history.task_id == "task",
+            history.run_id == "run",
+            history.map_index == -7,
+            history.try_number == -8,
+        ),
+        ("task", "run", -7, -8),
+    )
+    # TaskInstanceHistory.record_ti
+    yield Shape("hitl_detail", select(HITLDetail).where(HITLDetail.ti_id == _some_id(1)), (_some_id(1),))
+    # TaskInstance.prepare_db_for_next_try
+    yield Shape("task_reschedule", delete(TaskReschedule).filter_by(ti_id=_some_id(1)), (_some_id(1),))
+    # DagVersion.get_latest_version
+    if latest := getattr(DagVersion, "_latest_version_select", None):
+        yield Shape("latest_version", latest("dag"), ("dag",))
+    # DBDagBag._current_dag_hash
+    serialized = SerializedDagModel
+    yield Shape(
+        "dag_hash",
+        select(serialized.dag_hash).where(serialized.dag_version_id == _some_id(1)),
+        (_some_id(1),),
+    )
+    # _recalculate_dagrun_queued_at_deadlines
+    alert = airflow_taskinstance.DeadlineAlertModel
+    models = airflow_taskinstance.ReferenceModels
+    yield Shape(
+        "deadline",
+        select(deadline, alert)
+        .join(alert, deadline.deadline_alert_id == alert.id)
+        .where(
+            deadline.dagrun_id == -7,
+            deadline.missed == false(),
+            alert.reference[models.REFERENCE_TYPE_FIELD].as_string()
+            == models.DagRunQueuedAtDeadline.__name__,
+        ),
+        (-7,),
+    )
+    # _pin_versionless_tis_to_run_version
+    ti = TaskInstance
+    yield Shape(
+        "pin_version",
+        update(ti)
+        .where(
+            ti.dag_id == "dag",
+            ti.run_id == "run",
+            ti.dag_version_id.is_(None),
+            or_(ti.state.is_(None), ti.state.in_(State.unfinished)),
+        )
+        .values(dag_version_id=_some_id(1)),
+        ("run",),
+    )
+
+
+def _cache_key(statement: Any) -> Any:
+    """Return SQLAlchemy's key of a statement: equal for statements that differ in parameters only."""
+    return statement._generate_cache_key()
+
+
+@cache
+def _known_shapes() -> dict[Any, tuple[str, tuple[int, ...]]]:
+    """Return name and places of what is asked for, by what statements of one shape have in common."""
+    known = {}
+    for shape in _shapes():
+        key = _cache_key(shape.statement)
+        values = [bind.effective_value for bind in key.bindparams]
+        known[key.key] = (shape.name, tuple(values.index(asked) for asked in shape.asks))
+    return known
+
+
+Result = IteratorResult[Any]
+
+
+def _result(*rows: Any) -> Result:
+    return IteratorResult(SimpleResultMetaData(["value"]), iter([(row,) for row in rows]))
+
+
+class _Batch:
+    """What there is of the things that Airflow looks for, in the task instances and dag runs of one batch."""
+
+    def __init__(self, dag_id: str, run_pks: Sequence[int], wanted: FromClause, session: Session) -> None:
+        self.seen: Counter[str] = Counter()
+        self._session = session
+        self._known: dict[tuple[str, tuple[Any, ...]], Any] = {}
+        ti, history = TaskInstance, TaskInstanceHistory
+        tried = and_(
+            history.dag_id == ti.dag_id,
+            history.run_id == ti.run_id,
+            history.task_id == ti.task_id,
+            history.map_index == ti.map_index,
+            history.try_number == ti.try_number,
+        )
+        ids = select(wanted.c[0])
+        self._tries = self._set(
+            select(ti.task_id, ti.run_id, ti.map_index, ti.try_number)
+            .join(wanted, wanted.c[0] == ti.id)
+            .join(history, tried)
+        )
+        self._there = {
+            "hitl_detail": self._set(select(HITLDetail.ti_id).where(HITLDetail.ti_id.in_(ids))),
+            "task_reschedule": self._set(select(TaskReschedule.ti_id).where(TaskReschedule.ti_id.in_(ids))),
+            "deadline": self._set(select(Deadline.dagrun_id).where(Deadline.dagrun_id.in_(run_pks))),
+            "pin_version": self._set(
+                select(ti.run_id)
+                .join(DagRun, and_(DagRun.dag_id == ti.dag_id, DagRun.run_id == ti.run_id))
+                .where(DagRun.id.in_(run_pks), ti.dag_id == dag_id, ti.dag_version_id.is_(None))
+            ),
+        }
+
+    def _set(self, query: Any) -> set[tuple[Any, ...]]:
+        return {tuple(row) for row in self._session.execute(query.distinct())}
+
+    def answer(self, state: ORMExecuteState) -> Result | None:
+        """Answer a statement of a known shape, or leave it to the database."""
+        key = _cache_key(state.statement)
+        name, places = _known_shapes().get(key.key, ("", ())) if key else ("", ())
+        if not name:
+            return None
+        asked = tuple(key.bindparams[place].effective_value for place in places)
+        self.seen[name] += 1
+        if name == "history":
+            return _result(int(asked in self._tries))
+        if name in ASKED_ONCE:
+            return self._remembered(name, asked, state)
+        return None if asked in self._there[name] else _result()
+
+    def _remembered(self, name: str, asked: tuple[Any, ...], state: ORMExecuteState) -> Result:
+        if (name, asked) not in self._known:
+            self._known[name, asked] = state.invoke_statement().scalar()
+        found = self._known[name, asked]
+        return _result() if found is None else _result(found)
+
+
+@contextmanager
+def reading_ahead(
+    dag_id: str, run_pks: Sequence[int], wanted: FromClause, session: Session
+) -> Iterator[Counter[str]]:
+    """Answer the look-ups that are made within, for the task instances whose ids ``wanted`` selects.
+
+    Yields how often each was made, for whoever wants to know.
+    """
+    batch = _Batch(dag_id, run_pks, wanted, session)
+    event.listen(session, "do_orm_execute", batch.answer)
+    try:
+        yield batch.seen
+    finally:
+        event.remove(session, "do_orm_execute", batch.answer)
+    for name in ONE_EACH:
+        if not batch.seen[name]:
+            _tell_once(name)
+
+
+def _tell_once(name: str) -> None:
+    with _telling:
+        if name in _told:
+            return
+        _told.add(name)
+    log.warning(
+        "This Airflow's clear_task_instances does not look for %s as the known versions do: "
+        "clears are as right as ever, but slower.",
+        name,
+    )

@@ -1,0 +1,201 @@
+"""Reading ahead, lean loading and writing together leave what Airflow's plain call leaves, row for row."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+import time_machine
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance, clear_task_instances
+from airflow.utils.state import DagRunState
+from sqlalchemy import event, select
+
+from safe_clear_plugin.airflow_api import clearing, readahead
+from tests.db import effort
+from tests.db.test_clear_contract import DAG_ID, RUN_STATES, SITUATIONS, Situation, set_up
+from tests.support.factories import add_deadline, hitl_detail, leave_trail, make_run, set_states, store_dag
+from tests.support.factories import task_instances as task_instances_of
+from tests.support.scenes import etl_dag
+from tests.support.snapshots import Snapshot, snapshot
+
+NOW = datetime(2026, 3, 1, 12, 30, tzinfo=timezone.utc)
+TRAILS = (
+    "note",
+    "xcom",
+    "rendered",
+    "another_try",
+    "same_try",
+    "trigger",
+    "resumes",
+    "without_version",
+    "never_tried",
+)
+RANDOM = ("context_carrier", "span_status")
+
+
+def leave_everything(session: Any) -> None:
+    """Leave a reschedule, a question, an old try and more on some task instances of the run."""
+    run = session.scalars(select(DagRun).where(DagRun.run_id == "run")).one()
+    for number, ti in enumerate(task_instances_of(run, session=session)):
+        if number % 3 == 0:
+            leave_trail(ti, "rescheduled", session=session)
+        if number % 4 == 0:
+            hitl_detail(ti, session=session, answered=number % 8 == 0)
+        if number % 2 == 0:
+            leave_trail(ti, TRAILS[number // 2 % len(TRAILS)], session=session)
+    session.commit()
+    add_deadline(run, session=session)
+
+
+def ids_of_run(session: Any, *, planned: Callable[[Any], bool]) -> list[Any]:
+    rows = session.execute(select(TaskInstance.id, TaskInstance.task_id).where(TaskInstance.run_id == "run"))
+    return [row.id for row in rows if planned(row)]
+
+
+def plain(ids: list[Any], session: Any, *, on_latest: bool, reset: bool) -> None:
+    """Clear as Airflow does: load, call."""
+    chosen = session.scalars(
+        select(TaskInstance)
+        .join(DagRun, (DagRun.dag_id == TaskInstance.dag_id) & (DagRun.run_id == TaskInstance.run_id))
+        .where(TaskInstance.id.in_(ids))
+        .order_by(DagRun.id, TaskInstance.task_id, TaskInstance.map_index)
+    )
+    clear_task_instances(
+        list(chosen),
+        session,
+        dag_run_state=DagRunState.QUEUED if reset else False,
+        run_on_latest_version=on_latest,
+    )
+
+
+def ours(ids: list[Any], session: Any, *, on_latest: bool, reset: bool) -> None:
+    pks = list(session.scalars(select(DagRun.id).where(DagRun.run_id == "run")))
+    chosen = select(TaskInstance.id).where(TaskInstance.id.in_(ids))
+    clearing.clear(DAG_ID, pks, chosen, reset_dag_runs=reset, on_latest=on_latest, session=session)
+
+
+def left_by(clear: Callable[..., None], ids: list[Any], session: Any, **options: Any) -> Snapshot:
+    """Return all that a clear leaves when time stands still; roll it back."""
+    with time_machine.travel(NOW, tick=False):
+        clear(ids, session, **options)
+        session.flush()
+    rows = snapshot(session)
+    session.rollback()
+    session.expire_all()
+    return rows
+
+
+def settled(rows: Snapshot, before: Snapshot) -> Snapshot:
+    """Replace what is drawn at random: the ids that the clear gave, wherever they stand, trace contexts."""
+    known = {str(row["id"]) for row in before["task_instance"]}
+    names = {
+        str(row["id"]): f"new id of {row['task_id']} {row['map_index']}"
+        for row in rows["task_instance"]
+        if str(row["id"]) not in known
+    }
+
+    def settle(column: str, value: Any) -> Any:
+        if column in RANDOM:
+            return value is not None
+        return names.get(str(value), value)
+
+    return {
+        table: sorted(
+            ({column: settle(column, value) for column, value in row.items()} for row in found), key=repr
+        )
+        for table, found in rows.items()
+    }
+
+
+def differences(one: Snapshot, other: Snapshot) -> dict[str, Any]:
+    return {
+        table: (
+            [row for row in one[table] if row not in other[table]],
+            [row for row in other[table] if row not in one[table]],
+        )
+        for table in one
+        if one[table] != other[table]
+    }
+
+
+@contextmanager
+def statements(session: Any) -> Iterator[list[str]]:
+    """Collect what goes to the database."""
+    sent: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    engine = session.get_bind()
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("run_state", RUN_STATES if effort.FULL else ("failed", "running"))
+@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
+def test_the_same_rows_as_the_plain_call(situation: Situation, run_state: str, session):
+    set_up(situation, run_state, session)
+    leave_everything(session)
+    before = snapshot(session)
+    ids = ids_of_run(session, planned=lambda row: not row.task_id.endswith(("removed", "source")))
+    options = {"on_latest": bool(situation.on_latest), "reset": run_state != "queued"}
+    expected = settled(left_by(plain, ids, session, **options), before)
+    assert expected != settled(before, before)
+    assert differences(settled(left_by(ours, ids, session, **options), before), expected) == {}
+
+
+def big_history(session: Any, runs: int = 12) -> list[Any]:
+    dag = etl_dag(DAG_ID)
+    store_dag(dag, session=session)
+    states = ("success", "failed", "running", "skipped", "up_for_retry", "deferred", None)
+    ids = []
+    for number in range(runs):
+        run = make_run(dag, session=session, run_id="run" if number == 0 else f"run_{number}", state="failed")
+        tasks = ("extract", "transform", "load")
+        set_states(run, {t: states[(number + i) % len(states)] for i, t in enumerate(tasks)}, session=session)
+        ids += [ti.id for ti in task_instances_of(run, session=session)]
+    return ids
+
+
+def clear_all(ids: list[Any], session: Any) -> None:
+    pks = list(session.scalars(select(DagRun.id)))
+    chosen = select(TaskInstance.id).where(TaskInstance.id.in_(ids))
+    clearing.clear(DAG_ID, pks, chosen, reset_dag_runs=True, on_latest=False, session=session)
+
+
+def test_the_number_of_statements_does_not_follow_the_number_of_task_instances(session):
+    ids = big_history(session)
+    counts = []
+    for part in (ids[:6], ids):
+        with statements(session) as sent:
+            clear_all(part, session)
+        counts.append(len(sent))
+        session.rollback()
+        session.expire_all()
+    few, many = counts
+    assert len(ids) == 36
+    assert many <= few + 4
+
+
+def test_an_airflow_that_asks_otherwise_is_cleared_all_the_same(session, monkeypatch, caplog):
+    ids = big_history(session, runs=2)
+    monkeypatch.setattr(readahead, "_known_shapes", dict)
+    monkeypatch.setattr(readahead, "_told", set())
+    with caplog.at_level(logging.WARNING, logger=readahead.__name__):
+        for _ in range(2):
+            with statements(session) as sent:
+                clear_all(ids, session)
+            states = set(session.scalars(select(TaskInstance.state)))
+            session.rollback()
+            session.expire_all()
+    assert states == {None, "restarting"}
+    assert sum("task_reschedule" in statement for statement in sent) >= len(ids)
+    assert sorted(record.args for record in caplog.records) == [("history",), ("task_reschedule",)]
