@@ -36,6 +36,64 @@ def get_provider_info() -> dict[str, Any]:
                         "example": None,
                         "default": "200",
                     },
+                    "confirm_above": {
+                        "description": (
+                            "Above so many task instances, whoever confirms a clear types the DAG id. "
+                            "0 never asks for it."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": None,
+                        "default": "200",
+                    },
+                    "max_task_instances": {
+                        "description": (
+                            "Task instances that a clear may take at most; a larger one is refused. "
+                            "0 sets no limit."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": None,
+                        "default": "0",
+                    },
+                    "require_reason": {
+                        "description": "Whether a clear is confirmed only with a reason.",
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "False",
+                    },
+                    "protected": {
+                        "description": (
+                            "Task instances that no clear may touch: patterns dag_id:task_regex with "
+                            "whitespace between them. The first colon parts the two, both are RE2 regular "
+                            "expressions; the first must match the whole DAG id, the second any part of the "
+                            "task id. A pattern that cannot be read protects everything."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "finance_.*:^publish sales_etl:",
+                        "default": "",
+                    },
+                    "approve_above": {
+                        "description": (
+                            "Above so many task instances, a second person applies the clear and its author "
+                            "cannot. 0 never asks for one."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": None,
+                        "default": "0",
+                    },
+                    "approval_ttl_minutes": {
+                        "description": (
+                            "Minutes that a second person may apply a plan after its author asked for it."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": None,
+                        "default": "480",
+                    },
                     "history_retention_days": {
                         "description": (
                             "Days that the receipt of a clear, and what is needed to undo it, are kept. "

@@ -1,40 +1,102 @@
 "use strict";
-// Counts down how long the plan may be confirmed; after that the page offers a new preview instead.
+// The bar of a plan's page: what is missing before it can be confirmed, and how long that is possible.
 (() => {
   const dock = document.querySelector("[data-expires]");
-  const button = dock?.querySelector("button[form]");
-  if (!button) return;
-  const validity = dock.querySelector("[data-validity]");
-  const until = validity.textContent.trim().replace(/^.*?, /, "");
-  const loaded = performance.now();
-  const left = Date.parse(dock.dataset.expires) - Date.parse(dock.dataset.now);
-  const soon = 5;
-
-  const say = (text) => {
-    if (validity.textContent.trim() !== text) validity.textContent = text;
+  if (!dock) return;
+  const numbers = new Intl.NumberFormat("en-US");
+  const button = dock.querySelector("button[form]");
+  const form = button?.form;
+  const write = (element, text) => {
+    if (element.textContent.trim() !== text) element.textContent = text;
   };
+
+  // What is missing: each with the words for it and the field where it is given.
+
+  const boxes = form?.id === "confirm" ? [...document.querySelectorAll('input[name="acknowledge"][form="confirm"]')] : [];
+  const typed = form?.elements.confirm_dag_id;
+  const reason = form?.querySelector('[name="reason"][aria-required]');
+  const left = dock.querySelector("[data-left]");
+
+  const missing = () => {
+    const found = [];
+    const open = boxes.filter((box) => !box.checked);
+    if (open.length) {
+      const ticked = numbers.format(boxes.length - open.length);
+      found.push({ what: `${ticked} of ${numbers.format(boxes.length)} acknowledged`, field: open[0] });
+    }
+    if (reason && !reason.value.trim()) found.push({ what: "reason", field: reason });
+    if (typed && typed.value.trim() !== typed.dataset.expected) found.push({ what: "type the DAG id", field: typed });
+    return found;
+  };
+
+  const check = () => {
+    if (!form || form.hasAttribute("data-sent")) return;
+    const found = missing();
+    write(left, found.map(({ what }) => what).join(" · "));
+    button.setAttribute("aria-disabled", String(found.length > 0));
+    button.toggleAttribute("data-lacks", found.length > 0);
+  };
+
+  // A field may lie in something that is folded.
+  const show = (field) => {
+    for (let fold = field.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    field.focus({ preventScroll: true });
+    field.scrollIntoView({ block: "center" });
+  };
+
+  const send = (event) => {
+    const [first] = missing();
+    if (!first) return;
+    event.preventDefault();
+    event.stopPropagation(); // before the page takes it as sent
+    check();
+    show(first.field);
+  };
+
+  if (form) {
+    form.addEventListener("submit", send);
+    for (const field of [...boxes, reason, typed]) {
+      field?.addEventListener("input", check);
+      field?.addEventListener("change", check);
+    }
+    // What the browser restored after going back, or a form that it offers again.
+    window.addEventListener("pageshow", check);
+    check();
+  }
+  document.querySelector("[data-select]")?.addEventListener("focus", ({ target }) => target.select());
+
+  // How long the plan may be confirmed; after that the page offers a new preview instead.
+
+  const again = dock.querySelector("[data-again]");
+  if (!button || !again) return;
+  const validity = dock.querySelector("[data-validity]");
+  const until = validity.textContent.trim().replace(/^.*?(?=until )/, "");
+  const loaded = performance.now();
+  const remaining = Date.parse(dock.dataset.expires) - Date.parse(dock.dataset.now);
+  const [soon, counted] = [5, 120];
 
   const expire = () => {
     clearInterval(timer);
     validity.classList.add("warn");
-    say("This plan has expired. Preview again to see how things stand now.");
-    const again = dock.querySelector("[data-again]");
+    write(validity, "This plan has expired. Preview again to see how things stand now.");
     const hadFocus = document.activeElement === button;
     again.hidden = false;
+    left.remove();
     button.remove();
     dock.querySelector("[data-change]").remove();
     if (hadFocus) again.focus();
   };
 
   const tick = () => {
-    if (button.form?.hasAttribute("data-sent")) return;
-    const minutes = (left - (performance.now() - loaded)) / 60_000;
+    if (form.hasAttribute("data-sent")) return;
+    const minutes = (remaining - (performance.now() - loaded)) / 60_000;
     if (minutes <= 0) {
       expire();
       return;
     }
+    if (minutes > counted) return;
     validity.classList.toggle("warn", minutes <= soon);
-    say(`Good for ${Math.max(1, Math.floor(minutes))} min, ${until}`);
+    write(validity, `Good for ${Math.max(1, Math.floor(minutes))} min, ${until}`);
   };
 
   const timer = setInterval(tick, 10_000);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -32,12 +33,14 @@ def record(
     plan_id: str,
     reason: str,
     actor: Actor,
+    details: Mapping[str, Any] | None = None,
     session: Session,
 ) -> None:
     """Write an audit row per task instance that ``planned`` selects, in the transaction that changes them.
 
-    ``planned`` yields run_id, logical_date, task_id, map_index, try_number, state and effect. Airflow's
-    decorator for its own endpoint commits before the endpoint runs, and so logs a refused clear too.
+    ``planned`` yields run_id, logical_date, task_id, map_index, try_number, state and effect; ``details`` are
+    the same for all. Airflow's decorator for its own endpoint commits before the endpoint runs, and so logs a
+    refused clear too.
     """
     now = datetime.now(timezone.utc)
     rows = session.execute(planned)
@@ -64,6 +67,7 @@ def record(
                             "reason": reason,
                             "state_before": row.state,
                             "effect": row.effect,
+                            **(details or {}),
                         }
                     ),
                 }

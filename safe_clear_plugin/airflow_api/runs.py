@@ -30,6 +30,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
 from safe_clear_plugin.airflow_api.dags import VERSIONLESS_RUNS_MOVE
+from safe_clear_plugin.airflow_api.keys import rows_of_keys
 from safe_clear_plugin.core.selection import (
     FINISHED_RUN_STATES,
     NO_STATE,
@@ -83,6 +84,8 @@ def run_conditions(scope: Scope) -> ColumnElement[bool]:
         conditions.append(date >= scope.date_from)
     if scope.date_to is not None:
         conditions.append(date <= scope.date_to)
+    if selection.exclude_run_id:
+        conditions.append(dag_run.c.run_id.not_in(selection.exclude_run_id))
     if selection.run_type:
         conditions.append(dag_run.c.run_type.in_(selection.run_type))
     if selection.run_state:
@@ -230,16 +233,20 @@ def task_instances_select(
             func.coalesce(tasks.c.why, "whole run, task not in the DAG").label("why"),
         )
         .select_from(source)
-        .where(runs.c.plan_id == plan_id, *_task_instance_conditions(selection))
+        .where(runs.c.plan_id == plan_id, *task_instance_conditions(selection))
     )
 
 
-def _task_instance_conditions(selection: Selection) -> Iterable[ColumnElement[bool]]:
+def task_instance_conditions(selection: Selection) -> Iterable[ColumnElement[bool]]:
+    """Yield the conditions on ``task_instance`` beside its run and its task."""
     ti = task_instance
     if selection.state:
         yield func.coalesce(ti.c.state, NO_STATE).in_(selection.state)
     if selection.exclude_task_id:
         yield ti.c.task_id.not_in(selection.exclude_task_id)
+    if selection.exclude_task_instance:
+        keys = rows_of_keys(selection.exclude_task_instance)
+        yield ~select(keys.c.run_id).where(*_is_key_of(ti, keys)).exists()
 
 
 def _after_state(left_out: ColumnElement[bool]) -> ColumnElement[Any]:
@@ -280,6 +287,30 @@ def _after_version(
         (runs.c.moves_to_latest, cast(literal(latest, Uuid()), Uuid())),
         else_=joins_run,
     )
+
+
+def _is_key_of(ti: Table, keys: FromClause) -> Iterable[ColumnElement[bool]]:
+    return (
+        keys.c.task_id == ti.c.task_id,
+        keys.c.map_index == ti.c.map_index,
+        keys.c.run_id == ti.c.run_id,
+    )
+
+
+def missing_task_instances(selection: Selection, session: Session) -> list[Any]:
+    """Return the excluded task instances that the DAG does not have."""
+    ti = task_instance
+    keys = rows_of_keys(selection.exclude_task_instance)
+    there = select(ti.c.id).where(ti.c.dag_id == selection.dag_id, *_is_key_of(ti, keys))
+    return list(session.execute(select(keys).where(~there.exists())))
+
+
+def missing_runs(dag_id: str, run_ids: Iterable[str], session: Session) -> list[str]:
+    """Return those of the run ids that the DAG does not have, in their order."""
+    wanted = list(run_ids)
+    query = select(dag_run.c.run_id).where(dag_run.c.dag_id == dag_id, dag_run.c.run_id.in_(wanted))
+    there = set(session.scalars(query))
+    return [run_id for run_id in wanted if run_id not in there]
 
 
 def is_unfinished(state: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.findings import Finding
 from safe_clear_plugin.core.selection import Selection
 
-PlanStatus = Literal["ready", "applying", "applied", "stopped", "stale", "undone"]
-"""``ready`` may be confirmed; ``applying`` has runs to clear yet; ``stopped`` cleared some, and may go on;
-``stale`` cleared nothing; ``undone`` has been put back, as far as that was possible."""
+PlanStatus = Literal["ready", "declined", "applying", "applied", "stopped", "stale", "undone"]
+"""``ready`` may be confirmed, unless it was ``declined``, or withdrawn; ``applying`` has runs to clear yet;
+``stopped`` cleared some, and may go on; ``stale`` cleared nothing; ``undone`` has been put back, as far as
+that was possible."""
 
 SILENT_FOR = timedelta(seconds=15)
 """A clear that committed nothing for so long is taken to have been left by whoever drove it."""
@@ -64,6 +66,18 @@ class PlanSummary:
     """Dag runs that somebody asked to undo; ``undone_runs`` of them are done."""
     undone_runs: int = 0
     airflow_version: str | None = None
+    estimate: Estimate | None = None
+    acknowledged: tuple[str, ...] = ()
+    """The codes of the findings that whoever applied it ticked."""
+    approval_asked_at: datetime | None = None
+    approved_by: str | None = None
+    """Who applied it in place of its author, where a second person had to."""
+    approved_by_name: str | None = None
+    declined_by: str | None = None
+    """Who declined it, or its author, who withdrew it."""
+    declined_by_name: str | None = None
+    declined_at: datetime | None = None
+    decline_reason: str = ""
 
     @property
     def undoing(self) -> bool:
@@ -83,6 +97,19 @@ class PlanSummary:
     def expired(self, now: datetime) -> bool:
         """Whether the plan can no longer be confirmed at ``now``."""
         return self.status == "ready" and now >= self.expires_at
+
+    def waiting(self, now: datetime) -> bool:
+        """Whether a second person was asked to apply it, and still can."""
+        return self.status == "ready" and self.approval_asked_at is not None and now < self.expires_at
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it was its author who declined it."""
+        return self.status == "declined" and self.declined_by == self.created_by
+
+    def shown_status(self, now: datetime) -> str:
+        """Return the status as lists and programs see it, in which a ready plan waits, or expires."""
+        return "expired" if self.expired(now) else "waiting" if self.waiting(now) else self.status
 
 
 @dataclass(frozen=True, slots=True)

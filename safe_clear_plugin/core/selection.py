@@ -10,6 +10,9 @@ from zoneinfo import ZoneInfo
 DateField = Literal["logical_date", "run_after"]
 Running = Literal["leave_out", "terminate"]
 
+TaskInstanceKey = tuple[str, int, str]
+"""One task instance of the DAG: task id, map index, run id."""
+
 DATE_FIELDS: tuple[DateField, ...] = get_args(DateField)
 RUNNING_CHOICES: tuple[Running, ...] = get_args(Running)
 
@@ -72,6 +75,8 @@ class Selection:
     include_past: bool = False
     include_future: bool = False
     exclude_task_id: tuple[str, ...] = ()
+    exclude_run_id: tuple[str, ...] = ()
+    exclude_task_instance: tuple[TaskInstanceKey, ...] = ()
     running: Running = "leave_out"
     run_on_latest_version: bool | None = None
     reset_dag_runs: bool = True
@@ -86,6 +91,7 @@ class Selection:
         values = asdict(self)
         for name in ("date_from", "date_to"):
             values[name] = values[name].isoformat() if values[name] else None
+        values["exclude_task_instance"] = [list(key) for key in self.exclude_task_instance]
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     @classmethod
@@ -95,6 +101,8 @@ class Selection:
         kept: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known
         }
+        if keys := kept.get("exclude_task_instance"):
+            kept["exclude_task_instance"] = tuple(tuple(key) for key in keys)
         for name in ("date_from", "date_to"):
             if kept.get(name):
                 kept[name] = datetime.fromisoformat(kept[name])

@@ -30,8 +30,8 @@ def sentence(selection: Selection, *, on_latest: bool) -> str:
     parts = [f"{_tasks(selection)}, {_runs(selection)}."]
     if spread := _spread(selection):
         parts.append(spread)
-    if selection.exclude_task_id:
-        parts.append(f"Without {_names(selection.exclude_task_id, 'task')}.")
+    if without := _without(selection):
+        parts.append(f"Without {without}.")
     parts.append(
         "Running ones are terminated and start again."
         if selection.running == "terminate"
@@ -66,6 +66,17 @@ def _spread(selection: Selection) -> str:
     ]
     along = f"everything {' and '.join(directions)} of them, and " if directions else ""
     return f"With {along}their setups and teardowns."
+
+
+def _without(selection: Selection) -> str:
+    excluded = [
+        _names(values, noun)
+        for values, noun in ((selection.exclude_task_id, "task"), (selection.exclude_run_id, "run"))
+        if values
+    ]
+    if selection.exclude_task_instance:
+        excluded.append(count(len(selection.exclude_task_instance), "single task instance"))
+    return " and ".join(part for part in (", ".join(excluded[:-1]), *excluded[-1:]) if part)
 
 
 def _runs(selection: Selection) -> str:

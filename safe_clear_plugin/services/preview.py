@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import re2
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import dags, propagation, runs, settings, version_move
+from safe_clear_plugin.airflow_api import dags, runs, settings, version_move
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import policy, words
@@ -18,12 +17,10 @@ from safe_clear_plugin.core.findings import find
 from safe_clear_plugin.core.plan import PlanSummary, StateChange
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services import housekeeping
+from safe_clear_plugin.services import excluding, housekeeping, matching
 from safe_clear_plugin.services.facts import PlanContext, gather
 from safe_clear_plugin.services.scope import resolve_scope
 from safe_clear_plugin.storage import reading, statistics, writing
-
-SHOWN_TASKS = 20
 
 
 def make_plan(
@@ -38,7 +35,7 @@ def make_plan(
     """
     if problems := list(policy.check(selection)):
         raise Invalid(*problems)
-    pattern = compile_regex(selection.task_regex)
+    pattern = matching.compile_regex(selection.task_regex)
     housekeeping.clean_up(now)
     with new_session() as session:
         latest = _latest_version(selection.dag_id, session)
@@ -51,7 +48,7 @@ def make_plan(
         versions = _used_versions(plan_id, latest, session)
         if not versions:
             raise Invalid(_no_runs(selection))
-        _require_known_tasks(selection, versions, session)
+        excluding.require_known(selection, versions.values(), session)
         tasks = list(_taken_tasks(selection, part_of or selection, pattern, versions, session))
         writing.insert_tasks(plan_id, tasks, session)
         writing.insert_task_instances(plan_id, selection, latest.id, session)
@@ -92,6 +89,7 @@ def make_plan(
                 "dag_runs": dag_runs,
                 "dag_versions": used,
                 "findings": [finding.to_json() for finding in find(facts)],
+                "estimate": facts.cost.estimate.to_json() if facts.cost.estimate else None,
                 "fingerprint": writing.fingerprint(plan_id, head, session),
             },
             session,
@@ -101,27 +99,6 @@ def make_plan(
     with new_session() as session:
         statistics.refresh(plan.task_instances, session)
     return plan
-
-
-def compile_regex(pattern: str) -> Any:
-    """Compile a task regex with RE2, which no pattern can make slow.
-
-    :raises Invalid: quoting RE2's reason and the fragment
-    """
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0]
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise Invalid(
-            Problem(
-                f"RE2 cannot read this regular expression: {text}.",
-                "RE2 has no lookaround and no backreferences; the rest is the usual syntax.",
-                "task_regex",
-            )
-        ) from None
 
 
 def _latest_version(dag_id: str, session: Session) -> dags.Version:
@@ -184,7 +161,8 @@ def _taken_tasks(
         matched = [task_id for task_id in version.task_ids if pattern.search(task_id)]
         matched_any = matched_any or bool(matched)
         retries = dags.retries(version)
-        for (task_id, map_index), why in _markers(selection, whole, matched, version, session).items():
+        found = matching.markers(selection, whole, matched, version, session)
+        for (task_id, map_index), why in found.items():
             yield {
                 "dag_version_id": version.id,
                 "task_id": task_id,
@@ -193,29 +171,7 @@ def _taken_tasks(
                 "why": why,
             }
     if selection.task_regex and not matched_any:
-        raise Invalid(_no_match(selection, versions))
-
-
-def _markers(
-    selection: Selection, whole: Selection, matched: list[str], version: dags.Version, session: Session
-) -> dict[propagation.Marker, str]:
-    if version.dag is None or not matched:
-        return {}
-    if not selection.task_regex:
-        return {(task_id, None): "whole run" for task_id in matched}
-    spread = {"upstream": selection.include_upstream, "downstream": selection.include_downstream}
-    if selection.map_index is None:
-        return {
-            (task_id, None): why
-            for task_id, why in propagation.with_relatives(version.dag, matched, **spread).items()
-        }
-    if len(matched) > 1:
-        raise Invalid(_several_tasks(selection, matched))
-    if len(whole.run_id) == 1:
-        return propagation.with_mapped_relatives(
-            version.dag, matched[0], selection.map_index, whole.run_id[0], session=session, **spread
-        )
-    return propagation.with_relatives_of_index(version.dag, matched[0], selection.map_index, **spread)
+        raise Invalid(matching.no_match(selection, excluding.listed_tasks(versions.values())))
 
 
 def _add_moves(plan_id: UUID, latest: dags.Version, session: Session) -> None:
@@ -233,56 +189,12 @@ def _add_moves(plan_id: UUID, latest: dags.Version, session: Session) -> None:
         )
 
 
-def _require_known_tasks(
-    selection: Selection, versions: Mapping[UUID, dags.Version], session: Session
-) -> None:
-    """Refuse to exclude a task that there is not: a misspelt one would be cleared.
-
-    A task that the DAG no longer has may still have task instances.
-    """
-    in_dag = {task_id for version in versions.values() for task_id in version.task_ids}
-    doubtful = [task_id for task_id in selection.exclude_task_id if task_id not in in_dag]
-    known = runs.task_ids_with_rows(selection.dag_id, doubtful, session) if doubtful else set()
-    if unknown := [task_id for task_id in doubtful if task_id not in known]:
-        more = f" and {len(unknown) - SHOWN_TASKS:,} more" if len(unknown) > SHOWN_TASKS else ""
-        raise Invalid(
-            Problem(
-                f"{selection.dag_id} has no task {', '.join(unknown[:SHOWN_TASKS])}{more} to exclude.",
-                f"Its tasks are {_listed_tasks(versions)}.",
-                "exclude_task_id",
-            )
-        )
-
-
-def _listed_tasks(versions: Mapping[UUID, dags.Version]) -> str:
-    task_ids = list(dict.fromkeys(task for version in versions.values() for task in version.task_ids))
-    more = f" and {len(task_ids) - SHOWN_TASKS:,} more" if len(task_ids) > SHOWN_TASKS else ""
-    return ", ".join(task_ids[:SHOWN_TASKS]) + more
-
-
 def _no_runs(selection: Selection) -> Problem:
     return Problem(
         f"No dag run of {selection.dag_id} is selected.",
         "Widen the dates, or loosen the filters on runs. A run without a logical date is found by its "
         "run_after, or by its run id.",
         "run_id" if selection.run_id and not selection.has_dates else "date_from",
-    )
-
-
-def _no_match(selection: Selection, versions: Mapping[UUID, dags.Version]) -> Problem:
-    return Problem(
-        f"No task of {selection.dag_id} matches {selection.task_regex}.",
-        f"Its tasks are {_listed_tasks(versions)}.",
-        "task_regex",
-    )
-
-
-def _several_tasks(selection: Selection, matched: list[str]) -> Problem:
-    return Problem(
-        f"A map index needs one task, but {selection.task_regex} matches {len(matched):,}: "
-        f"{', '.join(matched[:SHOWN_TASKS])}.",
-        "Narrow the task regex, for example with ^ and $, or leave the map index empty.",
-        "map_index",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -19,11 +20,20 @@ from safe_clear_plugin.services.retrying import retrying
 from safe_clear_plugin.storage import applying, drift, reading
 
 
-def take(plan: PlanSummary, reason: str, actor: Actor, now: datetime, *, resume: bool) -> PlanSummary:
+def take(
+    plan: PlanSummary,
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    *,
+    resume: bool,
+    acknowledged: Sequence[str] = (),
+    approved: bool = False,
+) -> PlanSummary:
     """Return the plan ready for its next batch, or as it is when it is done already."""
     plan_id = UUID(plan.id)
     if plan.status == "ready":
-        retrying(_claim, plan, reason, actor, now)
+        retrying(_claim, plan, reason, actor, now, acknowledged=acknowledged, approved=approved)
         plan = get_plan(plan_id)
     elif resume and plan.status in ("stopped", "applying"):
         _require_resumable(plan, now)
@@ -32,7 +42,7 @@ def take(plan: PlanSummary, reason: str, actor: Actor, now: datetime, *, resume:
         plan = get_plan(plan_id)
     if plan.status in ("applying", "applied") and plan.applied_by == actor.id:
         return plan
-    raise _not_ready(plan)
+    raise not_ready(plan)
 
 
 def _go_on(plan: PlanSummary, actor: Actor, now: datetime) -> None:
@@ -57,27 +67,32 @@ def _require_resumable(plan: PlanSummary, now: datetime) -> None:
         )
 
 
-def _claim(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
+def _claim(
+    plan: PlanSummary,
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    *,
+    acknowledged: Sequence[str],
+    approved: bool,
+) -> None:
     """Take the plan for this actor alone, if it still holds; what moved makes it stale instead."""
     plan_id = UUID(plan.id)
     with new_session() as session:
-        taken = applying.transition(
+        taken = applying.claim(
             plan_id,
-            "ready",
-            "applying",
+            actor,
+            now,
             session,
-            unexpired_at=now,
             reason=reason,
-            applied_by=actor.id,
-            applied_by_name=actor.name,
-            applied_at=now,
-            last_step_at=now,
+            acknowledged=acknowledged,
+            approved=approved,
             airflow_version=settings.AIRFLOW_VERSION,
         )
         found = reading.get(plan_id, session)
         if not taken:
             if found is None or found.status == "ready" or found.applied_by != actor.id:
-                raise _not_ready(found)
+                raise not_ready(found)
             return
         moved, total = find_drift(plan, session)
         if moved:
@@ -94,12 +109,20 @@ def _claim(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
         )
 
 
-def _not_ready(plan: PlanSummary | None) -> Refused:
+def not_ready(plan: PlanSummary | None) -> Refused:
+    """Return why a plan, as it is now, can neither be taken nor declined."""
     if plan is None:
         return Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
     if plan.status == "ready":
         return Refused(
             410, Problem("The plan has expired; nothing was cleared.", "Preview the selection again.")
+        )
+    if plan.status == "declined":
+        did = "withdrew" if plan.withdrawn else "declined"
+        return Refused(
+            409,
+            Problem(f"{plan.declined_by_name} {did} the plan; nothing was cleared.", "Preview it again."),
+            {"status": plan.status},
         )
     moved = plan.problem or {}
     details = {"drift": moved.get("moved", []), "drift_total": moved.get("total", 0)}

@@ -16,9 +16,11 @@ from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.core.words import count
 from safe_clear_plugin.services.retrying import retrying
+from safe_clear_plugin.services.taking import get_plan
 from safe_clear_plugin.services.undo_preview import problem_with
-from safe_clear_plugin.storage import applying, reading, restoring, statistics, undoing
+from safe_clear_plugin.storage import applying, restoring, statistics, undoing
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +33,18 @@ def undo_plan(
     now: datetime,
     *,
     go_on: bool = False,
+    seen_runs: int | None = None,
 ) -> PlanSummary:
     """Put back the next batch of the named runs, and return the plan as it then is.
 
     With none named, of all that are cleared and not undone yet; with ``go_on``, of what was asked for before,
-    and no others. While the plan comes back as ``undoing``, there is more to put back. A task instance that
-    starts before its batch is locked stays, and the receipt lists it. No run is undone twice.
+    and no others. ``seen_runs`` is how many runs were cleared when its preview was made: a clear that has
+    gone on since is to be looked at again. While the plan comes back as ``undoing``, there is more to put
+    back. A task instance that starts before its batch is locked stays, and the receipt lists it. No run is
+    undone twice.
 
-    :raises Refused: 409 when there is nothing to undo, with the reason; 503 when the database is too busy
+    :raises Refused: 409 when there is nothing to undo, or more than was seen, with the reason; 503 when the
+        database is too busy
     """
     if problem := problem_with(plan, now):
         raise Refused(409, problem)
@@ -47,7 +53,7 @@ def undo_plan(
 
     def next_batch() -> bool:
         tries.append(True)
-        return _undo_next_batch(plan, None if go_on else list(run_ids), reason, actor)
+        return _undo_next_batch(plan, None if go_on else list(run_ids), reason, actor, seen_runs)
 
     try:
         if plan.status == "applying":
@@ -69,10 +75,7 @@ def undo_plan(
         raise Refused(
             409, Problem("There is nothing to undo.", "The plan's page shows what was cleared and undone.")
         )
-    with new_session() as session:
-        after = reading.get(plan_id, session)
-    assert after is not None
-    return after
+    return get_plan(plan_id)
 
 
 def _refresh_statistics(task_instances: int) -> None:
@@ -91,7 +94,9 @@ def _settle(plan_id: UUID, now: datetime) -> None:
         applying.stop_if_silent(plan_id, problem, now, session)
 
 
-def _undo_next_batch(plan: PlanSummary, run_ids: list[str] | None, reason: str, actor: Actor) -> bool:
+def _undo_next_batch(
+    plan: PlanSummary, run_ids: list[str] | None, reason: str, actor: Actor, seen_runs: int | None
+) -> bool:
     """Undo the next runs in one transaction. Says whether there was anything to undo.
 
     ``run_ids`` are asked for: none of them means all, and ``None`` only what was asked for before.
@@ -103,6 +108,7 @@ def _undo_next_batch(plan: PlanSummary, run_ids: list[str] | None, reason: str, 
         if number is None:
             return False
         if run_ids is not None:
+            _require_seen(plan_id, seen_runs, session)
             undoing.ask(plan_id, run_ids, now, session)
         batch = undoing.asked_runs(plan_id, run_ids or [], settings.batch_size(), session)
         if not batch:
@@ -110,6 +116,22 @@ def _undo_next_batch(plan: PlanSummary, run_ids: list[str] | None, reason: str, 
             return False
         _undo_batch(plan, batch, reason, actor, number=number, session=session)
     return True
+
+
+def _require_seen(plan_id: UUID, seen_runs: int | None, session: Session) -> None:
+    """Refuse to undo runs that were cleared after the preview of their undo."""
+    cleared = undoing.cleared_runs(plan_id, session)
+    if seen_runs is None or seen_runs == cleared:
+        return
+    raise Refused(
+        409,
+        Problem(
+            f"The clear has gone on since this undo was previewed: {count(cleared, 'run')} "
+            f"{'is' if cleared == 1 else 'are'} cleared now, and {seen_runs:,} were then.",
+            "Nothing was put back. Look at the undo again, then confirm it.",
+        ),
+        {"cleared_runs": cleared},
+    )
 
 
 def _undo_batch(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Row, Select, and_, insert, null, select, update
+from sqlalchemy import CursorResult, Row, Select, and_, case, insert, null, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.audit import Actor
@@ -51,6 +51,39 @@ def transition(
         update(plan).where(and_(*conditions)).values(status=after, **values)
     )
     return result.rowcount == 1
+
+
+def claim(
+    plan_id: UUID,
+    actor: Actor,
+    at: datetime,
+    session: Session,
+    *,
+    reason: str,
+    acknowledged: Sequence[str],
+    approved: bool,
+    airflow_version: str,
+) -> bool:
+    """Take a ready plan that still holds for this actor alone. Returns whether it was there to be taken.
+
+    The reason with which its author asked for approval stays.
+    """
+    second = {"approved_by": actor.id, "approved_by_name": actor.name} if approved else {}
+    return transition(
+        plan_id,
+        "ready",
+        "applying",
+        session,
+        unexpired_at=at,
+        reason=case((plan.c.approval_asked_at.is_(None), reason), else_=plan.c.reason),
+        acknowledged=list(acknowledged),
+        applied_by=actor.id,
+        applied_by_name=actor.name,
+        applied_at=at,
+        last_step_at=at,
+        airflow_version=airflow_version,
+        **second,
+    )
 
 
 def go_on(plan_id: UUID, before: str, actor: Actor, at: datetime, session: Session) -> None:

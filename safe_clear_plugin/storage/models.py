@@ -80,6 +80,8 @@ plan = Table(
     Column("undone_runs", Integer(), nullable=False, server_default="0"),
     # The Airflow that cleared: before-images have its columns.
     Column("airflow_version", String(50)),
+    # What it is likely to cost, as :meth:`Estimate.to_json` wrote it.
+    Column("estimate", JSON()),
     # The codes of the findings that whoever applied it ticked.
     Column("acknowledged", JSON()),
     # Above a limit a second person applies: when its author asked for one, and who approved or declined.
@@ -163,6 +165,8 @@ plan_task_instance = Table(
     # What the undo did with it, and in which state it found it.
     Column("undo", String(20)),
     Column("undo_state", String(20)),
+    # The state that the scheduler will give it without running it, because of what lies upstream.
+    Column("foreseen_state", String(20)),
 )
 
 plan_relation = Table(
@@ -171,9 +175,9 @@ plan_relation = Table(
     _plan_id(),
     Column("dag_version_id", Uuid(), primary_key=True, nullable=False),
     # A task that is cleared, and one that it has to do with: ``kind`` says how, seen from the cleared one.
-    Column("task_id", StringID(), primary_key=True, nullable=False),
     Column("kind", String(20), primary_key=True, nullable=False),
     Column("related_task_id", StringID(), primary_key=True, nullable=False),
+    Column("task_id", StringID(), primary_key=True, nullable=False),
     # Whether only task instances with the same map index have to do with each other.
     Column("same_map_index", Boolean(), nullable=False, server_default=false()),
 )

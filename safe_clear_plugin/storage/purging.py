@@ -15,7 +15,7 @@ ROWS = 5_000
 
 
 def purge(unapplied_before: datetime, applied_before: datetime | None, session: Session) -> int:
-    """Remove rows of one plan that expired unapplied, or whose last step is older than the receipts are kept.
+    """Remove rows of one plan that expired undecided, or whose last step is older than the receipts are kept.
 
     A large plan goes in several calls: first its dag runs, with all that hangs on them, then itself. Returns
     how many dag runs went.
@@ -38,10 +38,9 @@ def purge(unapplied_before: datetime, applied_before: datetime | None, session: 
 def _oldest(unapplied_before: datetime, applied_before: datetime | None, session: Session) -> UUID | None:
     doomed = and_(plan.c.status.in_(("ready", "stale")), plan.c.expires_at < unapplied_before)
     if applied_before is not None:
-        applied = plan.c.status.in_(("applying", "applied", "stopped", "undone"))
-        doomed = or_(
-            doomed, and_(applied, func.coalesce(plan.c.last_step_at, plan.c.applied_at) < applied_before)
-        )
+        decided = plan.c.status.in_(("applying", "applied", "stopped", "undone", "declined"))
+        last = func.coalesce(plan.c.last_step_at, plan.c.applied_at, plan.c.declined_at)
+        doomed = or_(doomed, and_(decided, last < applied_before))
     query = select(plan.c.id).where(doomed).order_by(plan.c.created_at).limit(1)
     return session.scalar(query.with_for_update(skip_locked=True))
 

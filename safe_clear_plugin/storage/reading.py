@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, inspect, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
+from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.findings import Finding
 from safe_clear_plugin.core.plan import (
     CLEARED_EFFECTS,
@@ -29,13 +30,22 @@ rows_ = plan_task_instance
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Which rows of a plan to show; empty means all. ``task`` and ``run`` match a part of the id."""
+    """Which rows of a plan to show; empty means all.
+
+    ``task``, ``run`` and ``why`` match a part, ``task_id`` and ``run_id`` all of it. The date that a run goes
+    by lies from ``run_from`` on and before ``run_to``.
+    """
 
     task: str = ""
     run: str = ""
     state: str = ""
     effect: str = ""
     why: str = ""
+    task_id: str = ""
+    run_id: str = ""
+    map_index: int | None = None
+    run_from: datetime | None = None
+    run_to: datetime | None = None
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Yield SQL conditions on the plan's task instances."""
@@ -49,6 +59,22 @@ class RowFilter:
             yield rows_.c.effect == self.effect
         if self.why:
             yield rows_.c.why.contains(self.why, autoescape=True)
+        if self.task_id:
+            yield rows_.c.task_id == self.task_id
+        if self.run_id:
+            yield rows_.c.run_id == self.run_id
+        if self.map_index is not None:
+            yield rows_.c.map_index == self.map_index
+        if self.run_from or self.run_to:
+            yield self._in_runs().exists()
+
+    def _in_runs(self) -> Select[Any]:
+        run = plan_run.alias("run")
+        date = func.coalesce(run.c.logical_date, run.c.run_after)
+        found = select(run.c.run_id).where(run.c.plan_id == rows_.c.plan_id, run.c.run_id == rows_.c.run_id)
+        if self.run_from:
+            found = found.where(date >= self.run_from)
+        return found.where(date < self.run_to) if self.run_to else found
 
 
 def tables_exist(session: Session) -> bool:
@@ -100,6 +126,15 @@ def summary(row: Row[Any]) -> PlanSummary:
         undo_asked_runs=row.undo_asked_runs,
         undone_runs=row.undone_runs,
         airflow_version=row.airflow_version,
+        estimate=Estimate.from_json(row.estimate) if row.estimate else None,
+        acknowledged=tuple(row.acknowledged or ()),
+        approval_asked_at=row.approval_asked_at,
+        approved_by=row.approved_by,
+        approved_by_name=row.approved_by_name,
+        declined_by=row.declined_by,
+        declined_by_name=row.declined_by_name,
+        declined_at=row.declined_at,
+        decline_reason=row.decline_reason,
     )
 
 

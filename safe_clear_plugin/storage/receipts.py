@@ -15,8 +15,19 @@ from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR, PlanSummary
 from safe_clear_plugin.storage.models import plan, plan_batch, plan_run, plan_task_instance
 from safe_clear_plugin.storage.reading import summary
 
-SHOWN_STATUSES = ("ready", "expired", "applying", "stopped", "stale", "applied", "undone")
-"""Statuses as people see them: a ready plan expires, and a clear that was left counts as stopped."""
+SHOWN_STATUSES = (
+    "ready",
+    "waiting",
+    "expired",
+    "declined",
+    "applying",
+    "stopped",
+    "stale",
+    "applied",
+    "undone",
+)
+"""Statuses as people see them: a ready plan waits for approval, or expires; a clear that was left counts as
+stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +64,11 @@ class PlanFilter:
 
     def _has_status(self) -> ColumnElement[bool]:
         expired = plan.c.expires_at <= self.now
+        asked = plan.c.approval_asked_at.is_not(None)
         left = plan.c.last_step_at <= self.now - SILENT_FOR
         special: dict[str, ColumnElement[bool]] = {
-            "ready": and_(plan.c.status == "ready", ~expired),
+            "ready": and_(plan.c.status == "ready", ~expired, ~asked),
+            "waiting": and_(plan.c.status == "ready", ~expired, asked),
             "expired": and_(plan.c.status == "ready", expired),
             "applying": and_(plan.c.status == "applying", ~left),
             "stopped": or_(plan.c.status == "stopped", and_(plan.c.status == "applying", left)),

@@ -138,6 +138,11 @@ def begin_batch(plan_id: UUID, at: datetime, session: Session) -> int | None:
     return session.scalar(select(plan.c.batches).where(plan.c.id == plan_id))
 
 
+def cleared_runs(plan_id: UUID, session: Session) -> int:
+    """Return how many runs of the plan are cleared, undone ones too."""
+    return session.scalar(select(plan.c.cleared_runs).where(plan.c.id == plan_id)) or 0
+
+
 def audit_select(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:
     """Select what the audit log says of each task instance that was put back."""
     rows = plan_task_instance

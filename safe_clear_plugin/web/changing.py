@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,11 +12,15 @@ from safe_clear_plugin.airflow_api import auth
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.policy import Given
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services.apply import apply_plan, stop_plan
+from safe_clear_plugin.services.apply import stop_plan
+from safe_clear_plugin.services.approving import ask_approval, decline_plan
+from safe_clear_plugin.services.confirming import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.rest import make_rest_plan
 from safe_clear_plugin.services.undo import undo_plan
 from safe_clear_plugin.web import bodies, guard, pages, payloads, plan_pages, receipt_pages
+from safe_clear_plugin.web.confirm_pages import Attempt
 from safe_clear_plugin.web.identity import caller
 
 
@@ -24,11 +29,15 @@ def apply(plan: PlanSummary) -> Any:
     sent = bodies.confirmation()
     resume = sent.resume or (sent.take_over and plan.status == "applying")
     try:
-        plan = apply_plan(plan, sent.fingerprint, sent.reason, _actor(), _now(), resume=resume)
+        plan = confirm_plan(plan, sent.fingerprint, sent.given, _actor(), _now(), resume=resume)
+    except Unconfirmed as refused:
+        if guard.wants_json() or refused.status != 422:
+            raise
+        return plan_pages.changed_page(plan.id, Attempt(sent.given, refused.missing)), refused.status
     except Refused as refused:
         if guard.wants_json() or not refused.details.get("drift"):
             raise
-        return plan_pages.moved_page(plan.id), refused.status
+        return plan_pages.changed_page(plan.id), refused.status
     if not guard.wants_json():
         return _to(plan)
     body = payloads.apply_json(plan)
@@ -45,8 +54,30 @@ def apply(plan: PlanSummary) -> Any:
 
 def stop(plan: PlanSummary) -> Any:
     """Stop the clear after the batch in hand."""
+    bodies.nothing()
     plan = stop_plan(plan, _actor(), _now())
     return jsonify(payloads.apply_json(plan)) if guard.wants_json() else _to(plan)
+
+
+def ask(plan: PlanSummary) -> Any:
+    """Ask for a second person to apply the plan."""
+    return _with_reason(plan, ask_approval)
+
+
+def decline(plan: PlanSummary) -> Any:
+    """Decline a plan that waits for approval, or withdraw it."""
+    return _with_reason(plan, decline_plan)
+
+
+def _with_reason(plan: PlanSummary, step: Callable[[PlanSummary, str, Actor, datetime], PlanSummary]) -> Any:
+    reason = bodies.reason_alone()
+    try:
+        plan = step(plan, reason, _actor(), _now())
+    except Unconfirmed as refused:
+        if guard.wants_json():
+            raise
+        return plan_pages.changed_page(plan.id, Attempt(Given(reason), refused.missing)), refused.status
+    return jsonify(payloads.summary_json(plan, _now())) if guard.wants_json() else _to(plan)
 
 
 def undo(plan: PlanSummary) -> Any:
@@ -56,7 +87,9 @@ def undo(plan: PlanSummary) -> Any:
     if sent.go_on:
         with new_session() as session:
             reason = reason or receipt_pages.undo_step(plan, session).reason
-    plan = undo_plan(plan, sent.run_ids, reason, _actor(), _now(), go_on=sent.go_on)
+    plan = undo_plan(
+        plan, sent.run_ids, reason, _actor(), _now(), go_on=sent.go_on, seen_runs=sent.cleared_runs
+    )
     if not guard.wants_json():
         return _to(plan)
     with new_session() as session:
@@ -65,6 +98,7 @@ def undo(plan: PlanSummary) -> Any:
 
 def rest(plan: PlanSummary) -> Any:
     """Plan what this plan has not cleared, without what moved."""
+    bodies.nothing()
     return planned(make_rest_plan(plan, _actor(), _now()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,7 @@ from safe_clear_plugin.core.selection import (
     RUNNING_CHOICES,
     TASK_INSTANCE_STATES,
     Selection,
+    TaskInstanceKey,
     parse_moment,
 )
 
@@ -56,8 +58,12 @@ def available_timezones() -> frozenset[str]:
 def _plain(_: Form, field: Field) -> None:
     """Refuse what no id contains and no database stores: control characters, lone surrogates."""
     values = field.data if isinstance(field.data, list) else [field.data or ""]
-    if any(unicodedata.category(char) in ("Cc", "Cs") for value in values for char in value):
+    if any(_has_control_characters(value) for value in values):
         raise ValidationError("Remove the control characters.")
+
+
+def _has_control_characters(text: str) -> bool:
+    return any(unicodedata.category(char) in ("Cc", "Cs") for char in text)
 
 
 def _not_too_many(_: Form, field: Field) -> None:
@@ -85,6 +91,29 @@ class LinesField(TextAreaField):
 
     def _value(self) -> str:
         return "\n".join(self.data or [])
+
+
+class KeysField(LinesField):
+    """Task instances, each as JSON: ``["task_id", map_index, "run_id"]``."""
+
+    def keys(self) -> tuple[TaskInstanceKey, ...]:
+        """Return the keys, each once.
+
+        :raises ValidationError: at a line that is none
+        """
+        return tuple(dict.fromkeys(_key(line) for line in self.data or ()))
+
+
+def _key(line: str) -> TaskInstanceKey:
+    try:
+        task_id, map_index, run_id = json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        task_id = map_index = run_id = None
+    if not (isinstance(task_id, str) and type(map_index) is int and isinstance(run_id, str)):
+        raise ValidationError(f'Write each task instance as ["task_id", -1, "run_id"], not as {line[:250]}.')
+    if not -1 <= map_index < 2**31 or _has_control_characters(task_id + run_id):
+        raise ValidationError(f"There can be no task instance {line[:250]}.")
+    return task_id, map_index, run_id
 
 
 class FlagField(BooleanField):
@@ -140,6 +169,12 @@ class SelectionForm(Form):
     exclude_task_id = LinesField(
         "Tasks to exclude", [_plain, _not_too_many], description="One task id a line."
     )
+    exclude_run_id = LinesField("Runs to exclude", [_plain, _not_too_many], description="One run id a line.")
+    exclude_task_instance = KeysField(
+        "Task instances to exclude",
+        [_plain, _not_too_many],
+        description='One a line, as `["task_id", -1, "run_id"]`.',
+    )
     running = RadioField(
         "What runs now",
         choices=[_SelectChoice("leave_out", "Leave out"), _SelectChoice("terminate", "Terminate")],
@@ -162,6 +197,10 @@ class SelectionForm(Form):
             raise ValidationError(
                 "A map index is a whole number from 0 on, or -1 for one that is not expanded."
             )
+
+    def validate_exclude_task_instance(self, field: KeysField) -> None:
+        """Refuse what is no key of a task instance."""
+        field.keys()
 
     def validate_timezone(self, field: Field) -> None:
         """Refuse a zone that does not exist."""
@@ -210,6 +249,8 @@ class SelectionForm(Form):
             include_past=self.include_past.data,
             include_future=self.include_future.data,
             exclude_task_id=tuple(self.exclude_task_id.data or ()),
+            exclude_run_id=tuple(self.exclude_run_id.data or ()),
+            exclude_task_instance=self.exclude_task_instance.keys(),
             running=self.running.data,
             run_on_latest_version=on_latest,
             reset_dag_runs=self.reset_dag_runs.data,
@@ -248,6 +289,8 @@ def from_json(body: Any) -> tuple[MultiDict[str, str], dict[str, list[str]]]:
         return data, {"": ["Send a JSON object with the fields of the form."]}
     for name, value in body.items():
         values = value if isinstance(value, list) else [value]
+        if name == "exclude_task_instance":
+            values = [json.dumps(item) if isinstance(item, list) else item for item in values]
         if all(item is None or isinstance(item, (str, int, bool)) for item in values):
             data.setlist(name, [_as_text(item) for item in values if item is not None])
         else:
@@ -272,9 +315,10 @@ def _as_form_data(selection: Selection) -> dict[str, Any]:
     values["run_on_latest_version"] = {None: "", True: "true", False: "false"}[
         selection.run_on_latest_version
     ]
+    values["exclude_task_instance"] = [json.dumps(key) for key in selection.exclude_task_instance]
     zone = ZoneInfo(selection.timezone)
     for name, moment in (("date_from", selection.date_from), ("date_to", selection.date_to)):
-        values[name] = _typed(moment, zone, end=name == "date_to") if moment else ""
+        values[name] = typed(moment, zone, end=name == "date_to") if moment else ""
     flags = {True: "true", False: "false"}
     return {
         name: flags[value] if isinstance(value, bool) else value if isinstance(value, list) else str(value)
@@ -283,7 +327,7 @@ def _as_form_data(selection: Selection) -> dict[str, Any]:
     }
 
 
-def _typed(moment: datetime, zone: ZoneInfo, *, end: bool) -> str:
+def typed(moment: datetime, zone: ZoneInfo, *, end: bool) -> str:
     """Write a moment so that it reads back as the same: as it may have been typed, else in UTC."""
     try:
         local = moment.astimezone(zone)

@@ -29,7 +29,9 @@ LONGEST = 250
 
 STATUS_LABELS = {
     "ready": "Ready",
+    "waiting": "Waiting for approval",
     "expired": "Expired",
+    "declined": "Declined or withdrawn",
     "applying": "Clearing",
     "stopped": "Stopped, or applied in part",
     "stale": "Refused: it had moved",
@@ -158,6 +160,12 @@ def _row(plan: PlanSummary, now: datetime) -> Row:
     return Row(plan, outcome(plan, now), sentence.removesuffix(" " + USUAL).removesuffix("."))
 
 
+def _of_ready(plan: PlanSummary, now: datetime) -> Outcome:
+    if plan.waiting(now):
+        return Outcome("warn", "Waiting for approval")
+    return Outcome("quiet", "Expired") if plan.expired(now) else Outcome("", "Ready")
+
+
 def outcome(plan: PlanSummary, now: datetime) -> Outcome:
     """Say how the plan stands."""
     part = f"{plan.cleared:,} of {plan.task_instances:,} cleared"
@@ -165,7 +173,10 @@ def outcome(plan: PlanSummary, now: datetime) -> Outcome:
         text = "Being undone" if plan.undoing else f"Undone, {plan.put_back:,} of {plan.cleared:,}"
         return Outcome("quiet", text, part if plan.cleared < plan.task_instances else "")
     simple = {
-        "ready": Outcome("quiet", "Expired") if plan.expired(now) else Outcome("", "Ready"),
+        "ready": _of_ready(plan, now),
+        "declined": Outcome("quiet", "Withdrawn")
+        if plan.withdrawn
+        else Outcome("bad", "Declined", f"by {plan.declined_by_name}"),
         "applied": Outcome("ok", "Applied"),
         "stale": Outcome("bad", "Refused: it had moved"),
     }

@@ -15,6 +15,8 @@ from safe_clear_plugin.core.undo import UndoPreview
 from safe_clear_plugin.services.results import Progress
 from safe_clear_plugin.storage import reading, receipts
 from safe_clear_plugin.storage.receipts import Batch
+from safe_clear_plugin.web.confirm_pages import required_json
+from safe_clear_plugin.web.reader import for_reader
 from safe_clear_plugin.web.receipt_pages import Step
 
 
@@ -26,7 +28,7 @@ def summary_json(plan: PlanSummary, now: datetime) -> dict[str, Any]:
     """Return a plan as it stands in the list of plans."""
     return {
         "id": plan.id,
-        "status": "expired" if plan.expired(now) else plan.status,
+        "status": plan.shown_status(now),
         "interrupted": plan.interrupted(now),
         "dag_id": plan.dag_id,
         "sentence": words.sentence(plan.selection, on_latest=plan.run_on_latest_version),
@@ -43,6 +45,12 @@ def summary_json(plan: PlanSummary, now: datetime) -> dict[str, Any]:
         "applied_at": _iso(plan.applied_at),
         "finished_at": _iso(plan.finished_at),
         "problem": plan.problem,
+        "acknowledged": list(plan.acknowledged),
+        "approval_asked_at": _iso(plan.approval_asked_at),
+        "approved_by": plan.approved_by_name,
+        "declined_by": plan.declined_by_name,
+        "declined_at": _iso(plan.declined_at),
+        "decline_reason": plan.decline_reason,
     }
 
 
@@ -60,7 +68,9 @@ def plan_json(plan: PlanSummary, now: datetime, session: Session) -> dict[str, A
         },
         "dag_runs": [_run_json(run) for run in reading.runs(plan_id, session)],
         "batches": [_batch_json(batch) for batch in receipts.batches(plan_id, session)],
-        "findings": [finding.to_json() for finding in plan.findings],
+        "findings": [finding.to_json() for finding in for_reader(plan, session).findings],
+        "estimate": plan.estimate.to_json() if plan.estimate else None,
+        "required": required_json(plan, session),
     }
 
 
@@ -105,9 +115,10 @@ def undo_json(plan: PlanSummary, step: Step) -> dict[str, Any]:
     }
 
 
-def undo_preview_json(undo: UndoPreview) -> dict[str, Any]:
+def undo_preview_json(plan: PlanSummary, undo: UndoPreview) -> dict[str, Any]:
     """Return what an undo would do; ``dag_runs`` and ``stays`` are the first of them."""
     return {
+        "cleared_runs": plan.cleared_runs,
         "task_instances": undo.task_instances,
         "put_back": undo.put_back,
         "stay": undo.stay,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -11,55 +10,31 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import auth
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import words
 from safe_clear_plugin.core.diff import Moved
-from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary
-from safe_clear_plugin.core.problems import Problem
-from safe_clear_plugin.core.selection import NO_STATE
+from safe_clear_plugin.core.order import Extent
+from safe_clear_plugin.core.plan import PlannedRun, PlanSummary
 from safe_clear_plugin.services import results
+from safe_clear_plugin.services.taking import get_plan
 from safe_clear_plugin.storage import reading
-from safe_clear_plugin.web import pages, receipt_pages, rendering
-from safe_clear_plugin.web.forms import SelectionForm
+from safe_clear_plugin.web import finding_pages, grid_pages, pages, receipt_pages, rendering, table_pages
+from safe_clear_plugin.web.confirm_pages import NO_ATTEMPT, Attempt, confirm_context, declined_page
 from safe_clear_plugin.web.identity import caller
-from safe_clear_plugin.web.paging import Page, number
-
-ROWS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class RunGroup:
-    """A dag run with those of its rows that are on the page."""
-
-    run: PlannedRun
-    rows: list[PlannedTaskInstance]
+from safe_clear_plugin.web.likely import likely_done
+from safe_clear_plugin.web.reader import for_reader
 
 
-def row_filter(args: Mapping[str, str]) -> reading.RowFilter:
-    """Read the filter of a plan's rows from the query."""
-    names = ("task", "run", "state", "effect", "why")
-    return reading.RowFilter(**{name: args.get(name, "").replace("\x00", "").strip() for name in names})
-
-
-def select_page(form: SelectionForm, problems: list[Problem] | None = None) -> str:
-    """Render the form, with the DAGs that the caller may clear."""
-    with new_session() as session:
-        dag_ids = auth.clearable_dag_ids(caller().user, session)
-    problems = problems or []
-    count = sum(len(errors) for errors in form.errors.values()) + len(problems)
-    return pages.render(
-        "select.html",
-        form=form,
-        dag_ids=dag_ids,
-        problems=problems,
-        error_count=count,
-        here=pages.Here("select", form.dag_id.data or ""),
-    )
-
-
-def plan_page(plan: PlanSummary, args: Mapping[str, str], *, may_clear: bool, session: Session) -> str:
+def plan_page(
+    plan: PlanSummary,
+    args: Mapping[str, str],
+    *,
+    may_clear: bool,
+    session: Session,
+    attempt: Attempt = NO_ATTEMPT,
+) -> str:
     """Render the page that fits the plan's status."""
+    plan = for_reader(plan, session)
     now = datetime.now(timezone.utc)
     context = {
         "plan": plan,
@@ -69,18 +44,20 @@ def plan_page(plan: PlanSummary, args: Mapping[str, str], *, may_clear: bool, se
         "here": pages.Here("", plan.dag_id),
     }
     if plan.status == "ready":
-        return _ready(plan, args, now, session, {**context, "may_clear": may_clear})
+        return _ready(plan, args, now, session, {**context, "may_clear": may_clear, "attempt": attempt})
+    if plan.status == "declined":
+        return declined_page(plan, context)
     if plan.status == "stale":
         return _stale(plan, session, {**context, "may_clear": may_clear})
+    context["args"] = args
     return receipt_pages.confirmed_page(plan, context, now, may_clear=may_clear, session=session)
 
 
-def moved_page(plan_id: str) -> str:
-    """Render the page of a plan that has just turned out to have moved, for a caller who may clear."""
+def changed_page(plan_id: str, attempt: Attempt = NO_ATTEMPT) -> str:
+    """Render the page of a plan as it is after a request that was refused, for a caller who may clear."""
+    plan = get_plan(UUID(plan_id))
     with new_session() as session:
-        plan = reading.get(UUID(plan_id), session)
-        assert plan is not None
-        return plan_page(plan, {}, may_clear=True, session=session)
+        return plan_page(plan, {}, may_clear=True, session=session, attempt=attempt)
 
 
 def _stale(plan: PlanSummary, session: Session, context: dict[str, Any]) -> str:
@@ -102,26 +79,32 @@ def _stale(plan: PlanSummary, session: Session, context: dict[str, Any]) -> str:
 def _ready(
     plan: PlanSummary, args: Mapping[str, str], now: datetime, session: Session, context: dict[str, Any]
 ) -> str:
-    plan_id, wanted = UUID(plan.id), row_filter(args)
+    plan_id = UUID(plan.id)
     changes = reading.state_changes(plan_id, session)
-    total = reading.count_task_instances(plan_id, wanted, session)
-    offset = number(args, "offset", 0, 0, 2**31)
-    page = Page(total, offset if offset < total else 0, ROWS)
-    rows = reading.task_instances(plan_id, wanted, session, offset=page.offset, limit=page.limit)
+    run_changes = reading.run_state_changes(plan_id, session)
     first, last = reading.first_and_last_run(plan_id, session)
+    context |= confirm_context(
+        plan,
+        Extent(changes, run_changes, first, last),
+        context["attempt"],
+        may_clear=context["may_clear"],
+        now=now,
+        session=session,
+    )
     return pages.render(
         "plan.html",
+        likely=likely_done(plan, now),
         headline=words.headline(plan.selection, plan.task_instances, plan.dag_runs),
         changes=changes,
-        run_changes=reading.run_state_changes(plan_id, session),
+        run_changes=run_changes,
         first_run=first,
         last_run=last,
         ruler=_ruler(plan_id, first, last, now, session),
-        runs=_grouped(plan_id, rows, session),
-        page=page,
-        filters=asdict(wanted),
-        filter_states=sorted({change.before or NO_STATE for change in changes if change.effect != "create"}),
-        filter_effects=sorted({change.effect for change in changes}),
+        checklist=finding_pages.checklist(context["plan"]),
+        view=grid_pages.view(plan, args, session, live=False),
+        table=table_pages.table(
+            plan, args, changes, session, tickable=context["may_clear"] and not plan.expired(now)
+        ),
         expired=plan.expired(now),
         minutes_left=max(0, int((plan.expires_at - now).total_seconds() // 60)),
         **context,
@@ -135,9 +118,3 @@ def _ruler(
         return []
     shown = rendering.ruler_days(first, last, now)
     return rendering.day_ruler(shown, reading.days_with_runs(plan_id, shown, session), now)
-
-
-def _grouped(plan_id: UUID, rows: list[PlannedTaskInstance], session: Session) -> list[RunGroup]:
-    run_ids = list(dict.fromkeys(row.run_id for row in rows))
-    by_id = {run.run_id: run for run in reading.runs(plan_id, session, run_ids=run_ids)}
-    return [RunGroup(by_id[run_id], [row for row in rows if row.run_id == run_id]) for run_id in run_ids]

@@ -18,7 +18,7 @@ from safe_clear_plugin.services import results
 from safe_clear_plugin.services.undo_preview import preview_undo
 from safe_clear_plugin.storage import leftovers, reading, receipts
 from safe_clear_plugin.storage.receipts import Batch
-from safe_clear_plugin.web import pages
+from safe_clear_plugin.web import grid_pages, pages
 from safe_clear_plugin.web.identity import caller
 from safe_clear_plugin.web.undo_pages import LISTED, StayGroup, stay_groups
 
@@ -145,6 +145,7 @@ def _receipt_page(plan: PlanSummary, context: dict[str, Any], now: datetime, ses
         run_links=[(run, _airflow_url(plan.dag_id, run.run_id)) for run in runs],
         run_links_total=plan.cleared_runs,
         dag_url=_airflow_url(plan.dag_id),
+        view=grid_pages.view(plan, context["args"], session, live=True),
         **context,
     )
 

@@ -279,8 +279,13 @@ def run_moment(run: PlannedRun) -> datetime:
 
 
 def ruler_days(first: PlannedRun, last: PlannedRun, now: datetime) -> list[date]:
-    """Return the days that the ruler shows: the last ones or, for older runs, those around both ends."""
-    start, end = sorted((_utc(run_moment(first)).date(), _utc(run_moment(last)).date()))
+    """Return the days that the ruler shows for planned runs."""
+    return ruler_around(run_moment(first), run_moment(last), now)
+
+
+def ruler_around(first: datetime, last: datetime, now: datetime) -> list[date]:
+    """Return the days that the ruler shows: the last ones or, for older ones, those around both ends."""
+    start, end = sorted((_utc(first).date(), _utc(last).date()))
     today = _utc(now).date()
     shown = {today - timedelta(days=n) for n in range(RULER_DAYS)}
     if start not in shown or end not in shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -20,12 +21,17 @@ from safe_clear_plugin.services.undo_preview import preview_undo
 from safe_clear_plugin.storage import reading
 from safe_clear_plugin.web import (
     changing,
+    csv_export,
+    finding_pages,
+    grid_pages,
     guard,
     history_pages,
     pages,
     payloads,
     plan_pages,
     receipt_pages,
+    select_pages,
+    table_pages,
     undo_pages,
 )
 from safe_clear_plugin.web.access import clearable_plan, readable_plan, require_may_clear
@@ -33,8 +39,10 @@ from safe_clear_plugin.web.bodies import json_body, storable
 from safe_clear_plugin.web.forms import SelectionForm, filled, from_json, task_regex_of
 from safe_clear_plugin.web.identity import CSRF_FIELD, caller
 from safe_clear_plugin.web.paging import number
+from safe_clear_plugin.web.unticking import plan_without
 
 MAX_FORM_BYTES = 4 * 1024 * 1024
+BROWSER_TIMEZONE = "browser_timezone"
 
 
 class SafeClearView(BaseView):
@@ -57,18 +65,32 @@ class SafeClearView(BaseView):
     def select(self) -> str:
         """The empty form, or one that the query or an earlier plan fills in."""
         if "plan" in request.args:
-            return plan_pages.select_page(filled(clearable_plan(request.args["plan"]).selection))
+            return select_pages.select_page(filled(clearable_plan(request.args["plan"]).selection))
         given: MultiDict[str, str] = MultiDict(request.args)
         if (task_id := given.pop("task_id", "")) and not given.get("task_regex"):
             given["task_regex"] = "" if task_id.startswith("{") else task_regex_of(task_id)
         form = SelectionForm(given)
         _require_may_clear_dag_of(form)
-        return plan_pages.select_page(form)
+        return select_pages.select_page(form)
 
     @expose("/<path:address>")
     def nowhere(self, address: str) -> Any:
         """Any other address: our own page, since Airflow's sets its session cookie."""
         raise Refused(404, Problem(f"There is no page {address} here.", "Start with a new plan."))
+
+    @expose("/dags.json")
+    def dags_json(self) -> Response:
+        """The DAGs that the caller may clear and whose id contains ``q``, the first fifty."""
+        return jsonify(select_pages.dags_json(request.args))
+
+    @expose("/answers", methods=["POST"])
+    def answers(self) -> Any:
+        """What the form says so far would take, as parts of its page; writes nothing."""
+        form, errors = _read_form(besides=(BROWSER_TIMEZONE,))
+        if errors:
+            return jsonify(errors=errors), 422
+        _require_may_clear_dag_of(form)
+        return select_pages.answers_part(form, _browser_timezone())
 
     @expose("/plans", methods=["POST"])
     def create_plan(self) -> Any:
@@ -89,7 +111,7 @@ class SafeClearView(BaseView):
                 found[""] = [str(problem) for problem in rest]
             return jsonify(errors=found), 422
         rest += [Problem(f"{name}: {text}", "") for name, texts in errors.items() for text in texts]
-        return plan_pages.select_page(form, rest), 422
+        return select_pages.select_page(form, rest), 422
 
     @expose("/plans")
     def plans(self) -> str:
@@ -129,11 +151,57 @@ class SafeClearView(BaseView):
         plan = readable_plan(plan_id)
         offset = number(request.args, "offset", 0, 0, 2**31)
         limit = number(request.args, "limit", 100, 1, 1_000)
-        wanted = plan_pages.row_filter(request.args)
+        wanted = table_pages.row_filter(request.args)
         with new_session() as session:
             rows = reading.task_instances(UUID(plan.id), wanted, session, offset=offset, limit=limit)
             total = reading.count_task_instances(UUID(plan.id), wanted, session)
         return jsonify(total=total, items=[payloads.task_instance_json(row) for row in rows])
+
+    @expose("/plans/<plan_id>/task_instances.csv")
+    def task_instances_csv(self, plan_id: str) -> Response:
+        """The plan's task instances that a filter lets through, as a file."""
+        return csv_export.download(readable_plan(plan_id), request.args)
+
+    @expose("/plans/<plan_id>/grid")
+    def grid(self, plan_id: str) -> str:
+        """A part of the grid, to take the place of the one on the page."""
+        plan = readable_plan(plan_id)
+        with new_session() as session:
+            return grid_pages.page(plan, request.args, session)
+
+    @expose("/plans/<plan_id>/rows")
+    def rows(self, plan_id: str) -> str:
+        """A page of the table, to take the place of the one on the page."""
+        plan = readable_plan(plan_id)
+        with new_session() as session:
+            tickable = auth.may_clear(plan.dag_id, caller().user) and not plan.expired(_now())
+            return table_pages.page(plan, request.args, session, tickable=tickable)
+
+    @expose("/plans/<plan_id>/without", methods=["POST"])
+    def without(self, plan_id: str) -> Any:
+        """Plan the same without what was unticked."""
+        plan = clearable_plan(plan_id)
+        return changing.planned(plan_without(plan, request.form, auth.actor(caller().user), _now()))
+
+    @expose("/plans/<plan_id>/findings/<code>")
+    def finding(self, plan_id: str, code: str) -> str:
+        """A finding of the plan, and the task instances behind it."""
+        plan = readable_plan(plan_id)
+        with new_session() as session:
+            return finding_pages.finding_page(plan, code, request.args, session)
+
+    @expose("/plans/<plan_id>/findings/<code>.json")
+    def finding_json(self, plan_id: str, code: str) -> Response:
+        """The same, for programs."""
+        plan = readable_plan(plan_id)
+        with new_session() as session:
+            return jsonify(finding_pages.rows_json(plan, code, request.args, session))
+
+    @expose("/plans/<plan_id>/widen", methods=["POST"])
+    def widen(self, plan_id: str) -> Any:
+        """Plan the same with what a finding proposes switched on."""
+        plan = clearable_plan(plan_id)
+        return changing.planned(finding_pages.widened(plan, auth.actor(caller().user), _now()))
 
     @expose("/plans/<plan_id>/progress.json")
     def progress(self, plan_id: str) -> Response:
@@ -150,6 +218,16 @@ class SafeClearView(BaseView):
     def apply(self, plan_id: str) -> Any:
         """Clear the next batch of what was shown."""
         return changing.apply(clearable_plan(plan_id))
+
+    @expose("/plans/<plan_id>/ask", methods=["POST"])
+    def ask(self, plan_id: str) -> Any:
+        """Ask for a second person to apply the plan."""
+        return changing.ask(clearable_plan(plan_id))
+
+    @expose("/plans/<plan_id>/decline", methods=["POST"])
+    def decline(self, plan_id: str) -> Any:
+        """Decline, or withdraw, a plan that waits for approval."""
+        return changing.decline(clearable_plan(plan_id))
 
     @expose("/plans/<plan_id>/stop", methods=["POST"])
     def stop(self, plan_id: str) -> Any:
@@ -171,7 +249,8 @@ class SafeClearView(BaseView):
     @expose("/plans/<plan_id>/undo.json")
     def undo_preview_json(self, plan_id: str) -> Response:
         """The same, for programs."""
-        return jsonify(payloads.undo_preview_json(preview_undo(clearable_plan(plan_id), _now(), _run_ids())))
+        plan = clearable_plan(plan_id)
+        return jsonify(payloads.undo_preview_json(plan, preview_undo(plan, _now(), _run_ids())))
 
     @expose("/plans/<plan_id>/undo", methods=["POST"])
     def undo(self, plan_id: str) -> Any:
@@ -189,7 +268,12 @@ def _allow_long_forms() -> None:
     request.max_content_length = MAX_FORM_BYTES
 
 
-def _read_form() -> tuple[SelectionForm, dict[str, list[str]]]:
+def _browser_timezone() -> str:
+    body = json_body() if request.is_json else request.form
+    return str(body.get(BROWSER_TIMEZONE) or "")
+
+
+def _read_form(besides: Collection[str] = ()) -> tuple[SelectionForm, dict[str, list[str]]]:
     """Read the form from form data or JSON; a name that it does not have is an error, not ignored."""
     errors: dict[str, list[str]] = {}
     given: MultiDict[str, str] = request.form
@@ -197,7 +281,7 @@ def _read_form() -> tuple[SelectionForm, dict[str, list[str]]]:
         given, errors = from_json(json_body())
     form = SelectionForm(given)
     for name in given:
-        if name not in form and name != CSRF_FIELD:
+        if name not in form and name != CSRF_FIELD and name not in besides:
             errors.setdefault(name, []).append("There is no such field.")
     return form, errors
 

@@ -52,8 +52,12 @@ def preview(frame: FrameLocator | Page, **fields: str) -> None:
 
 
 def confirm(frame: FrameLocator | Page, reason: str = "") -> None:
-    """Give the reason and confirm the plan that is on the page."""
+    """Give all that is asked for and confirm the plan that is on the page."""
+    for box in frame.locator("input[name=acknowledge]:visible").all():
+        box.check()
     frame.get_by_role("textbox", name="Reason").fill(reason)
+    for dag_id in frame.locator("input[name=confirm_dag_id]").all():
+        dag_id.fill(dag_id.get_attribute("data-expected") or "")
     confirm_button(frame).click()
 
 

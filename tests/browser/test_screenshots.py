@@ -159,6 +159,16 @@ def hold_batches(page) -> Callable[[int], None]:
     return let_pass
 
 
+def confirmation(plan: dict[str, Any]) -> dict[str, Any]:
+    """Return what confirms a plan: its fingerprint, what is to be ticked, and its DAG id."""
+    ticked = [finding["code"] for finding in plan["findings"] if finding["level"] == "acknowledge"]
+    return {
+        "fingerprint": plan["fingerprint"],
+        "acknowledge": ticked,
+        "confirm_dag_id": plan["dag_id"],
+    }
+
+
 def other_plans(server) -> None:
     """Leave a few more plans with other ends for the list."""
     day = datetime.now(timezone.utc).date() - timedelta(days=9)
@@ -174,7 +184,8 @@ def other_plans(server) -> None:
     ):
         plan = post("", dag_id="sales_etl", task_regex=task_regex, date_from=str(day), date_to=str(day))
         for change in changes:
-            post(f"/{plan['id']}/{change}", fingerprint=plan["fingerprint"], reason=reason)
+            confirmed = confirmation(plan) if change == "apply" else {}
+            post(f"/{plan['id']}/{change}", reason=reason, **confirmed)
 
 
 def rerun_so_far(execute) -> None:

@@ -31,6 +31,9 @@ def test_keyboard_alone(prefixed_server, open_page):
     heading = page.get_by_role("heading", level=1)
     expect(heading).to_have_text("Clear 2 task instances in 2 runs of e2e_orders")
     expect(heading).to_be_focused()
+    for box in page.locator("input[name=acknowledge]").all():
+        tab_to(page, box)
+        page.keyboard.press("Space")
     tab_to(page, page.get_by_role("textbox", name="Reason"))
     page.keyboard.type("by keyboard")
     tab_to(page, confirm_button(page))

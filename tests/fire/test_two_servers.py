@@ -75,7 +75,13 @@ def make_plan(server, run_ids):
 
 
 def apply(server, plan, user="admin", **more):
-    body = {"fingerprint": plan["fingerprint"], "reason": "two servers", **more}
+    ticked = [finding["code"] for finding in plan["findings"] if finding["level"] == "acknowledge"]
+    body = {
+        "fingerprint": plan["fingerprint"],
+        "reason": "two servers",
+        "acknowledge": ticked,
+        **more,
+    }
     return server.api("POST", f"{PAGES}/plans/{plan['id']}/apply", user=user, json=body)
 
 
@@ -87,7 +93,7 @@ def apply_to_the_end(server, plan, user="admin"):
 
 
 def undo(server, plan, **body):
-    answer = server.api("POST", f"{PAGES}/plans/{plan['id']}/undo", json={"run_id": [], **body})
+    answer = server.api("POST", f"{PAGES}/plans/{plan['id']}/undo", json=body)
     return answer.raise_for_status().json()
 
 

@@ -56,12 +56,18 @@ class PostgresqlServer:
     The server refuses to run as root; started by root it runs as the ``postgres`` user of Debian's package.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] = SERVER_SETTINGS) -> None:
         """Choose the place, so that URLs are known before the server is started."""
+        self._settings = settings
         # A Unix socket's path has at most 107 characters: pytest's temporary directories may be too deep.
         self.directory = Path(tempfile.mkdtemp(prefix="safe-clear-pg-", dir="/tmp"))
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
+
+    @property
+    def process_id(self) -> int | None:
+        """The process id of the started server."""
+        return self._process.pid if self._process else None
 
     def url(self, database: str) -> str:
         """Return the SQLAlchemy URL of ``database``."""
@@ -78,7 +84,7 @@ class PostgresqlServer:
             stdout=subprocess.DEVNULL,
             **account,
         )
-        settings = [f"-c{name}={value}" for name, value in SERVER_SETTINGS.items()]
+        settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         self._log = (self.directory / "server.log").open("wb")
         self._process = subprocess.Popen(
             [server_program("postgres"), "-D", str(data), "-k", str(self.directory), *settings],

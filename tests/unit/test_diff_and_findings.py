@@ -11,6 +11,7 @@ from safe_clear_plugin.core.diff import mismatches
 from safe_clear_plugin.core.findings import (
     Facts,
     Finding,
+    LimitFacts,
     Link,
     RunningFacts,
     StartingFacts,
@@ -58,7 +59,10 @@ def test_every_difference_is_named(found, expected):
 
 
 NOTHING = Facts(
-    running=RunningFacts(), starting=StartingFacts(dag_id="etl"), versions=VersionFacts(latest_version=3)
+    limits=LimitFacts(),
+    running=RunningFacts(),
+    starting=StartingFacts(dag_id="etl"),
+    versions=VersionFacts(latest_version=3),
 )
 
 

@@ -41,10 +41,15 @@ def get(client: FlaskClient, plan: dict[str, Any], rest: str = ".json", user: st
 def post(
     client: FlaskClient, plan: dict[str, Any], what: str, user: str = "admin", **body: Any
 ) -> TestResponse:
-    """Send a change as JSON; ``apply`` carries the plan's fingerprint."""
+    """Send a change as JSON; ``apply`` carries the plan's fingerprint, and ticks what is to be ticked."""
     if what == "apply":
-        body = {"fingerprint": plan["fingerprint"], **body}
+        body = {"fingerprint": plan["fingerprint"], "acknowledge": to_tick(plan), **body}
     return client.post(path(plan, f"/{what}"), json=body, headers=bearer(user))
+
+
+def to_tick(plan: dict[str, Any]) -> list[str]:
+    """Return the codes of the findings that whoever confirms the plan acknowledges."""
+    return [finding["code"] for finding in plan["findings"] if finding["level"] == "acknowledge"]
 
 
 def apply_all(client: FlaskClient, plan: dict[str, Any], **body: Any) -> int:
@@ -76,17 +81,28 @@ def forms(page: str) -> list[dict[str, Any]]:
     return found
 
 
-def press(client: FlaskClient, page: str, button: str, **more: str) -> TestResponse:
-    """Send the form of the button, as a browser without JavaScript does."""
-    wanted = [form for form in forms(page) if button in form["text"] or form["id"] == button]
-    assert len(wanted) == 1, (button, [form["text"] for form in forms(page)])
+def press(client: FlaskClient, page: str, button: str, **more: str | list[str]) -> TestResponse:
+    """Send the form of the button with all boxes ticked, as a browser without JavaScript does."""
+    found = forms(page)
+    wanted = [form for form in found if form["id"] == button] or [
+        form for form in found if button in form["text"]
+    ]
+    assert len(wanted) == 1, (button, [form["text"] for form in found])
     data: dict[str, list[str]] = {}
     for name, value in wanted[0]["fields"]:
         data.setdefault(name, []).append(value)
+    if wanted[0]["id"] == "confirm" and "acknowledge" not in more:
+        data["acknowledge"] = boxes(page)
     return client.post(wanted[0]["action"], data={**data, **more})
 
 
-def press_and_follow(client: FlaskClient, page: str, button: str, **more: str) -> str:
+def boxes(page: str) -> list[str]:
+    """Return the codes of the findings that the page has a box to tick for."""
+    inputs = [dict(ATTRIBUTE.findall(one)) for one in INPUT.findall(page)]
+    return [one["value"] for one in inputs if one.get("name") == "acknowledge"]
+
+
+def press_and_follow(client: FlaskClient, page: str, button: str, **more: str | list[str]) -> str:
     """Send the form of the button and return the page that comes of it."""
     answer = press(client, page, button, **more)
     assert answer.status_code == 303, answer.text

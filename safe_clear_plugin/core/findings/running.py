@@ -26,7 +26,7 @@ def running_terminated(facts: RunningFacts) -> Finding | None:
         return None
     return Finding(
         "running_terminated",
-        "warn",
+        "acknowledge",
         f"{count(facts.terminated, 'running task instance')} will be terminated",
         "Airflow kills their processes and starts them again as a new try. "
         "To let them finish, choose “Leave out” under “What runs now”.",

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from safe_clear_plugin.core.findings.affected import joined, named
 from safe_clear_plugin.core.findings.finding import Check, Finding
 from safe_clear_plugin.core.words import count
+
+
+@dataclass(frozen=True, slots=True)
+class OlderVersion:
+    """A DAG version before the latest, the runs that use it, and how the latest one's tasks differ."""
+
+    number: int
+    runs: int
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +29,7 @@ class VersionFacts:
     latest_version: int | None = None
     unexpanded: int = 0
     """Relatives of a map index that have not been expanded in their run."""
+    older: tuple[OlderVersion, ...] = ()
 
 
 def moves_to_latest(facts: VersionFacts) -> Finding | None:
@@ -59,7 +71,37 @@ def unexpanded_relatives(facts: VersionFacts) -> Finding | None:
     )
 
 
+def dag_version(facts: VersionFacts) -> Finding | None:
+    """Runs that re-run with a DAG version before the latest."""
+    if not facts.older:
+        return None
+    number = sum(version.runs for version in facts.older)
+    used = [
+        f"{count(version.runs, 'run')} {'uses' if version.runs == 1 else 'use'} version {version.number:,}"
+        for version in facts.older
+    ]
+    return Finding(
+        "dag_version",
+        "info",
+        f"{joined(used)}: the latest is {facts.latest_version:,}",
+        "A run re-runs with the DAG version that it was made with. With `run_on_latest_version` it would "
+        f"move to version {facts.latest_version:,}. {' '.join(map(_difference, facts.older))}",
+        number,
+        remedy="Run on the latest version, if what was wrong has been mended there.",
+        widen=("run_on_latest_version",),
+    )
+
+
+def _difference(older: OlderVersion) -> str:
+    parts = [
+        f"{verb} {named(tasks)}" for verb, tasks in (("adds", older.added), ("drops", older.dropped)) if tasks
+    ]
+    what = joined(parts) if parts else "has the same task ids; what they do may differ"
+    return f"Compared with version {older.number:,} it {what}."
+
+
 CHECKS: tuple[Check[VersionFacts], ...] = (
     Check("moves_to_latest", "runs that move to the latest DAG version", moves_to_latest),
+    Check("dag_version", "DAG versions before the latest", dag_version),
     Check("unexpanded_relatives", "mappings that are not expanded yet", unexpanded_relatives),
 )

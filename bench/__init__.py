@@ -1,0 +1,1 @@
+"""Measures Safe Clear beside Airflow's own ways and the database's limit: `make bench`."""

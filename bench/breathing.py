@@ -1,0 +1,148 @@
+"""How long a heartbeat, the scheduler and another request wait while a clear goes on in a real api-server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from bench.databases import ENGINE, REPOSITORY, BenchServer
+from bench.scopes import Scope, dag_id
+from bench.workers import DATABASE
+from tests.support.postgres import SUPERUSER
+from tests.support.processes import stop_groups, stop_with_parent
+from tests.support.server import AirflowServer
+
+SIZE = 10_000
+QUIET_SECONDS = 5.0
+RUNNING = """
+WITH chosen AS (
+    SELECT ti.id, r.id AS run_pk FROM dag_run r
+    JOIN task_instance ti ON ti.dag_id = r.dag_id AND ti.run_id = r.run_id
+    WHERE r.dag_id = %(dag_id)s AND r.logical_date >= %(date_from)s AND ti.task_id = 'publish_09'
+    ORDER BY r.logical_date
+), runs AS (
+    UPDATE dag_run SET state = 'running', end_date = NULL WHERE id IN (SELECT run_pk FROM chosen)
+)
+UPDATE task_instance SET state = 'running', end_date = NULL, last_heartbeat_at = now()
+WHERE id IN (SELECT id FROM chosen) RETURNING id::text
+"""
+SCHEDULED = """
+WITH run AS (
+    UPDATE dag_run SET state = 'running', end_date = NULL
+    WHERE dag_id = %(dag_id)s AND logical_date = (SELECT max(logical_date) FROM dag_run) RETURNING dag_id, run_id
+)
+UPDATE task_instance ti SET state = 'scheduled', start_date = NULL, end_date = NULL
+FROM run WHERE ti.dag_id = run.dag_id AND ti.run_id = run.run_id
+"""
+Send = Callable[..., httpx.Response]
+
+
+def rows(server: BenchServer, scope: Scope, cap: float) -> list[dict[str, Any]]:
+    """Measure the waits while nothing goes on, while we clear, and while Airflow clears."""
+    ways = {"nothing": quiet, "ours": ours, "airflow_rest": airflow}
+    return [
+        {"op": "breathing", "size": scope.task_instances, "who": who, **_measure(server, scope, way, cap)}
+        for who, way in ways.items()
+    ]
+
+
+def quiet(_: Send, __: Scope) -> None:
+    """Do nothing for a while."""
+    time.sleep(QUIET_SECONDS)
+
+
+def ours(send: Send, scope: Scope) -> None:
+    """Plan, and apply batch by batch as the page does."""
+    home = "/pluginsv2/safe_clear/plans"
+    fields = {"dag_id": scope.dag_id, "date_from": scope.date_from, "date_to": scope.date_to}
+    plan = send(home, json=fields).json()
+    body = {
+        "fingerprint": plan["fingerprint"],
+        "reason": "because",
+        "confirm_dag_id": scope.dag_id,
+        "acknowledge": [finding["code"] for finding in plan["findings"]],
+    }
+    while (found := send(f"{home}/{plan['id']}/apply", json=body).json())["status"] != "applied":
+        if found["status"] != "applying":
+            raise RuntimeError(f"the clear ended as {found}")
+
+
+def airflow(send: Send, scope: Scope) -> None:
+    """Clear in one request, as Airflow's UI does."""
+    body = {"dry_run": False, "start_date": scope.date_from, "end_date": scope.date_to, "only_failed": False}
+    send(f"/api/v2/dags/{scope.dag_id}/clearTaskInstances", json=body)
+
+
+def _measure(
+    server: BenchServer, scope: Scope, clear: Callable[[Send, Scope], None], cap: float
+) -> dict[str, Any]:
+    with server.copy(DATABASE), tempfile.TemporaryDirectory() as dags:
+        running = _set_going(server, scope)
+        web = AirflowServer(
+            server.url(DATABASE),
+            Path(dags),
+            AIRFLOW__DATABASE__SQL_ALCHEMY_ENGINE_ARGS=ENGINE,
+            AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
+        )
+        try:
+            web.start(components=())
+            with httpx.Client(base_url=web.url, trust_env=False, timeout=cap) as client:
+                client.headers["Authorization"] = f"Bearer {web.token('admin')}"
+
+                def send(address: str, **request: Any) -> httpx.Response:
+                    return client.post(address, **request).raise_for_status()
+
+                with _probing(server, web.url, running) as found:
+                    start = time.perf_counter()
+                    clear(send, scope)
+                    seconds = time.perf_counter() - start
+        finally:
+            web.stop()
+    return {"seconds": seconds, **found}
+
+
+@contextmanager
+def _probing(server: BenchServer, url: str, running: list[str]) -> Iterator[dict[str, Any]]:
+    """Probe during the block; what was found is complete when the block has ended."""
+    found: dict[str, Any] = {}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.probes"],
+        env=server.environment(DATABASE),
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        preexec_fn=stop_with_parent(signal.SIGTERM),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        print(json.dumps({"url": url, "running": running}), file=process.stdin, flush=True)
+        if "ready" not in process.stdout.readline():
+            raise RuntimeError("the probes did not start")
+        yield found
+        print(file=process.stdin, flush=True)
+        found.update(json.loads(process.stdout.readline()))
+    finally:
+        stop_groups([process])
+
+
+def _set_going(server: BenchServer, scope: Scope) -> list[str]:
+    """Let a task instance run in each of the runs to be cleared, and others wait for the scheduler."""
+    values = {"dag_id": scope.dag_id, "date_from": scope.date_from}
+    with psycopg.connect(host=str(server.directory), dbname=DATABASE, user=SUPERUSER) as connection:
+        connection.execute(SCHEDULED, {"dag_id": dag_id(1)})
+        return [row[0] for row in connection.execute(RUNNING, values)]

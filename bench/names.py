@@ -1,0 +1,32 @@
+"""Who is measured at what, and how large."""
+
+from __future__ import annotations
+
+WAYS: dict[str, tuple[str, ...]] = {
+    "preview": ("ours", "airflow_rest", "airflow_dag_clear", "limit", "limit_aggregate"),
+    "apply": ("ours", "ours_http", "airflow_rest", "airflow_one_call", "limit"),
+    "undo": ("ours", "limit"),
+    "drift": ("ours",),
+    "history": ("ours",),
+}
+"""In this order, one after the other, so that all meet the same machine."""
+
+AIRFLOWS = ("airflow_rest", "airflow_dag_clear", "airflow_one_call")
+
+LABELS = {
+    "ours": "Safe Clear",
+    "ours_http": "Safe Clear, by HTTP",
+    "airflow_rest": "Airflow, REST",
+    "airflow_dag_clear": "Airflow, SerializedDAG.clear",
+    "airflow_one_call": "Airflow, one call",
+    "limit": "limit: set-based SQL",
+    "limit_aggregate": "limit: an aggregate",
+}
+
+TITLES = {
+    "preview": "Preview",
+    "apply": "Apply",
+    "undo": "Undo",
+    "drift": "Has anything moved?",
+    "history": "The page of 10,000 plans",
+}

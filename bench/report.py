@@ -1,0 +1,93 @@
+"""The tables on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.names import LABELS, TITLES
+
+Row = dict[str, Any]
+COLUMNS = ("", "time", "× ours", "CPU", "CPU × ours", "DB CPU", "memory", "statements", "longest txn", "out")
+
+
+def show(console: Console, title: str, rows: Iterable[Row]) -> None:
+    """Print a table for each operation and size."""
+    console.rule(title)
+    for (op, size), group in groupby(rows, key=lambda row: (row["op"], row["size"])):
+        console.print(_table(f"{TITLES[op]}: {size:,}", list(group)))
+
+
+def _table(title: str, rows: list[Row]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, name in enumerate(COLUMNS):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    ours = next((row for row in rows if row["who"] == "ours"), {})
+    for row in rows:
+        table.add_row(LABELS[row["who"]], *cells(row, ours))
+    return table
+
+
+def cells(row: Row, ours: Row) -> list[str]:
+    """Return the cells of a row: what it took, and how many times as much as ours."""
+    if row["seconds"] is None:
+        return [row["note"]]
+    return [
+        seconds(row["seconds"]),
+        ratio(row["seconds"], ours.get("seconds")),
+        seconds(row["cpu_seconds"]),
+        ratio(row["cpu_seconds"], ours.get("cpu_seconds")),
+        seconds(row["server_cpu_seconds"]),
+        f"{row['peak_mb']:,.0f} MB",
+        f"{row['statements']:,.0f}",
+        seconds(row["longest_txn_seconds"]),
+        f"{row['bytes'] / 1000:,.0f} kB" if row["bytes"] else "",
+    ]
+
+
+def seconds(value: float) -> str:
+    """Write a duration with about three digits."""
+    if value < 1:
+        return f"{value * 1000:,.{0 if value >= 0.1 else 1}f} ms"
+    return f"{value:,.{2 if value < 10 else 1}f} s"
+
+
+def ratio(value: float, of: float | None) -> str:
+    """Write how many times as much something is."""
+    if not of:
+        return ""
+    times = value / of
+    return f"{times:,.2f}" if times < 10 else f"{times:,.0f}"
+
+
+def show_startup(console: Console, rows: Iterable[Row]) -> None:
+    """Print what the plugin adds to a server."""
+    table = Table(title="Start-up and idle", title_justify="left", title_style="bold")
+    for name in ("", "plugins loaded", "app ready", "memory", "modules", "another request"):
+        table.add_column(name, justify="right" if name else "left")
+    for row in rows:
+        table.add_row(
+            row["what"],
+            seconds(row["plugins_seconds"]),
+            seconds(row["app_seconds"]),
+            f"{row['memory_mb']:,.0f} MB",
+            f"{row['modules']:,.0f}",
+            seconds(row["request_seconds"]),
+        )
+    console.print(table)
+
+
+def show_breathing(console: Console, rows: Iterable[Row]) -> None:
+    """Print how long others waited."""
+    table = Table(title="Longest wait of others", title_justify="left", title_style="bold")
+    names = ("", "heartbeat", "scheduler's runs", "scheduler's pick", "/api/v2/version", "while it took")
+    for name in names:
+        table.add_column(name, justify="right" if name else "left")
+    for row in rows:
+        waits = [row[probe] for probe in ("heartbeat", "runs", "pick", "version")]
+        table.add_row(row["who"], *(seconds(wait["longest"]) for wait in waits), seconds(row["seconds"]))
+    console.print(table)

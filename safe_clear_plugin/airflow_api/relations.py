@@ -1,0 +1,137 @@
+"""How the tasks of a DAG version are related: what lies downstream, and what a trigger rule looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Literal
+
+from airflow.serialization.definitions.mappedoperator import is_mapped
+from packaging.version import Version as Release
+
+RelationKind = Literal["downstream", "upstream", "one_upstream", "setup", "mapped"]
+"""``one_upstream`` is for a trigger rule that does not wait for every task upstream."""
+
+ONE_IS_ENOUGH = frozenset({"one_success", "one_failed", "one_done"})
+
+_SINCE_3_3: bool = Release(version("apache-airflow")) >= Release("3.3")
+
+WITHOUT_SUCCESS_IS_FAILED: bool = _SINCE_3_3
+"""Whether none_failed_min_one_success without any success becomes upstream_failed (3.3), or waits (3.2)."""
+
+ONE_SERVES_ALL: bool = not _SINCE_3_3
+"""Whether in a mapped task group one map index upstream serves all (3.2), or each has its own (3.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What another task is to a cleared one, and whether map index by map index."""
+
+    task_id: str
+    kind: RelationKind
+    related_task_id: str
+    same_map_index: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What ``TriggerRuleDep`` and ``MappedTaskUpstreamDep`` look at for one task.
+
+    ``direct`` and ``setups`` say how many task instances are expected of them; ``None`` means as many as
+    there are rows, since a mapping is among them.
+    """
+
+    task_id: str
+    trigger_rule: str
+    relations: tuple[Relation, ...]
+    direct: int | None
+    setups: int | None
+    direct_setups: frozenset[str]
+    """Those of the tasks directly upstream that are setups."""
+    all_while_unexpanded: bool = False
+    """Whether, until it is expanded, it goes by every map index of what shares its mapped task group."""
+
+
+def downstream_of(dag: Any, task_ids: Iterable[str]) -> Iterator[Relation]:
+    """Yield, for each of the tasks, the tasks downstream of it whose data rests on its own.
+
+    A setup or teardown provides no data, and teardowns use none. Within one mapped task group a map index
+    rests on the same map index only, unless a way between the two leaves the group.
+    """
+    for task_id in task_ids:
+        task = dag.get_task(task_id)
+        if task.is_setup or task.is_teardown:
+            continue
+        for related, same in _reached_from(task).items():
+            if not dag.get_task(related).is_teardown:
+                yield Relation(task_id, "downstream", related, same)
+
+
+def upstream_of(dag: Any, task_id: str) -> Upstream | None:
+    """Return what decides whether a task starts, or ``None`` when nothing upstream does."""
+    task = dag.get_task(task_id)
+    rule = str(getattr(task.trigger_rule, "value", task.trigger_rule))
+    looks_up = rule != "always" and bool(task.upstream_list)
+    direct = {other.task_id: other for other in task.upstream_list} if looks_up else {}
+    setups = {
+        other.task_id: other
+        for other in (task.get_upstreams_only_setups() if looks_up and not task.is_teardown else ())
+        if other.task_id not in direct
+    }
+    apart = not (ONE_SERVES_ALL and rule in ONE_IS_ENOUGH and is_mapped(task.task_group))
+    kind: RelationKind = "one_upstream" if rule in ONE_IS_ENOUGH else "upstream"
+    relations = (
+        *(
+            Relation(task_id, kind, id_, apart and _share_mapping(task, other))
+            for id_, other in direct.items()
+        ),
+        *(
+            Relation(task_id, "setup", id_, apart and _share_mapping(task, other))
+            for id_, other in setups.items()
+        ),
+        *(Relation(task_id, "mapped", id_) for id_ in sorted(_mapped_over(task))),
+    )
+    if not relations:
+        return None
+    return Upstream(
+        task_id,
+        rule,
+        relations,
+        direct=_expected(direct.values()),
+        setups=_expected(setups.values()),
+        direct_setups=frozenset(id_ for id_, other in direct.items() if other.is_setup),
+        all_while_unexpanded=not ONE_SERVES_ALL and rule in (*ONE_IS_ENOUGH, "none_failed_min_one_success"),
+    )
+
+
+def _reached_from(task: Any) -> dict[str, bool]:
+    """Return each task downstream → whether it is reached within a mapped task group of ``task`` only."""
+    found: dict[str, bool] = {}
+    ahead = [(relative, _share_mapping(task, relative)) for relative in task.downstream_list]
+    while ahead:
+        relative, same = ahead.pop()
+        known = found.get(relative.task_id)
+        if known is False or (known is True and same):
+            continue
+        found[relative.task_id] = same
+        ahead += [(further, same and _share_mapping(task, further)) for further in relative.downstream_list]
+    return found
+
+
+def _share_mapping(one: Any, other: Any) -> bool:
+    """Mirror ``_find_common_ancestor_mapped_group``: whether both lie in one mapped task group."""
+    groups = {group.group_id for group in one.iter_mapped_task_groups()}
+    return bool(groups) and any(group.group_id in groups for group in other.iter_mapped_task_groups())
+
+
+def _mapped_over(task: Any) -> set[str]:
+    if is_mapped(task):
+        return {operator.task_id for operator in task.iter_mapped_dependencies()}
+    group = task.get_closest_mapped_task_group()
+    return {operator.task_id for operator in group.iter_mapped_dependencies()} if group else set()
+
+
+def _expected(tasks: Iterable[Any]) -> int | None:
+    listed = list(tasks)
+    return None if any(task.get_needs_expansion() for task in listed) else len(listed)

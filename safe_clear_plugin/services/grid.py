@@ -1,0 +1,252 @@
+"""The grid of a plan: which level, which columns and rows, and what is in the cells."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import CTE
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api import dags, task_tree
+from safe_clear_plugin.core import bins, grid
+from safe_clear_plugin.core.grid import Cell, Column, Level, Node, Row, Segment
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.storage import gridding
+from safe_clear_plugin.storage.gridding import Counted, Extent, Window
+
+MOST_RUNS = 80
+MOST_BINS = 92
+MOST_CELLS = 3_000
+LEAST_ROWS, MOST_ROWS = 25, 100
+BESIDE = 3
+"""Runs of the DAG that are shown on each side of the plan's, so that a wrong date is seen."""
+OTHER_VERSIONS = 4
+MOST_HOURS = 48
+ENOUGH = 14
+"""Columns that leave nothing to wish for: a coarser level would show less and not fit better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which part of the grid is asked for, and how coarse; with ``live`` the states are those of now."""
+
+    level: Level | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    opened: frozenset[str] = frozenset()
+    first_row: int = 0
+    first_column: int = 0
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What is shown, and what else there is to look at."""
+
+    level: Level
+    levels: tuple[Level, ...]
+    whole: Extent
+    here: Extent
+    zoomed: bool
+    columns: tuple[Column, ...]
+    all_columns: int
+    rows: tuple[Row, ...]
+    all_rows: int
+    runs: Mapping[object, Cell]
+    question: Question
+
+
+def build(plan: PlanSummary, question: Question, session: Session) -> Grid | None:
+    """Return the grid; ``None`` for a plan without runs."""
+    window = Window(UUID(plan.id), plan.dag_id, question.start, question.end)
+    whole = gridding.extent(Window(window.plan_id, window.dag_id), session)
+    if whole is None:
+        return None
+    here = gridding.extent(window, session)
+    if here is None:
+        question = replace(question, start=None, end=None)
+        window, here = Window(window.plan_id, window.dag_id), whole
+    counts = gridding.task_counts(window.plan_id, session)
+    nodes = _nodes(window.plan_id, counts, session)
+    touched = counts.keys() | gridding.tasks_downstream(window.plan_id, session)
+    rows = grid.folded(nodes, touched, question.opened)
+    level = question.level or _level(here, len(rows))
+    columns, all_columns, source, window = _columns(level, question, window, whole, here, session=session)
+    shown, all_rows = _page(rows, len(columns), question.first_row)
+    asked = None if len(shown) == len(nodes) else [row.node.id for row in shown if row.kind == "task"]
+    found = _count(window, columns, source, asked, session, live=question.live)
+    if asked is None:
+        shown += _gone(found, nodes)
+    runs = _run_cells(window, columns, source, session, live=question.live)
+    columns = [replace(one, runs=runs[one.key].count if one.key in runs else 0) for one in columns]
+    return Grid(
+        level=level,
+        levels=tuple(_levels(here)),
+        whole=whole,
+        here=here,
+        zoomed=question.start is not None or question.end is not None,
+        columns=tuple(columns),
+        all_columns=all_columns,
+        rows=tuple(_filled(shown, found)),
+        all_rows=all_rows,
+        runs=runs,
+        question=question,
+    )
+
+
+def _nodes(plan_id: UUID, counts: Mapping[str, int], session: Session) -> list[Node]:
+    """Return the tasks of the DAG version that most runs use, then those of others, then those gone."""
+    ids = gridding.versions_by_use(plan_id, session)[: 1 + OTHER_VERSIONS]
+    versions = dags.load_versions(ids, session)
+    trees = [task_tree.nodes(versions[id_]) for id_ in ids if id_ in versions]
+    others = [node for tree in trees[1:] for node in tree]
+    known = {node.id for tree in trees for node in tree}
+    return grid.with_others(trees[0] if trees else [], others, [one for one in counts if one not in known])
+
+
+def _gone(found: Sequence[Counted], nodes: Sequence[Node]) -> list[Row]:
+    known = {node.id for node in nodes}
+    gone = {one.task_id for one in found if one.task_id not in known}
+    return [Row("group" if n.group else "task", n, len(n.path)) for n in grid.with_others([], [], gone)]
+
+
+def _level(here: Extent, rows: int) -> Level:
+    """Choose the finest level that fits; tasks that do not fit are paged."""
+    fits = MOST_CELLS // max(1, min(rows, MOST_ROWS))
+    span = here.last - here.first
+    if here.runs <= min(MOST_RUNS, fits) or span < timedelta(hours=1):
+        return "run"
+    if span < timedelta(days=1):
+        return "hour"
+    return bins.fitting(here.first, here.last, min(MOST_BINS, fits), bins.UNITS[1:])
+
+
+def _levels(here: Extent) -> Iterable[Level]:
+    """Yield the levels that are worth a choice."""
+    if here.runs <= MOST_RUNS or here.last - here.first < timedelta(hours=1):
+        yield "run"
+    finer = ENOUGH + 1
+    for unit in bins.UNITS:
+        count = len(bins.starts(here.first, here.last, unit, MOST_BINS + 1))
+        if 1 < count <= MOST_BINS and finer > ENOUGH and (unit != "hour" or count <= MOST_HOURS):
+            yield unit
+            finer = count
+
+
+def page_size(columns: int) -> int:
+    """Return how many lines are shown at once."""
+    return min(MOST_ROWS, max(LEAST_ROWS, MOST_CELLS // max(1, columns)))
+
+
+def _page(rows: Sequence[Row], columns: int, first: int) -> tuple[list[Row], int]:
+    size = page_size(columns)
+    first = first if 0 <= first < len(rows) else 0
+    return list(rows[first : first + size]), len(rows)
+
+
+def _columns(
+    level: Level, question: Question, window: Window, whole: Extent, here: Extent, *, session: Session
+) -> tuple[list[Column], int, CTE, Window]:
+    """Return the columns, how many there are beyond the page of them, and the plan's runs in SQL."""
+    if level == "run":
+        first = question.first_column if question.first_column < here.runs else 0
+        columns, source = _run_columns(first, window, here, session)
+        count, last = here.runs, first + MOST_RUNS >= here.runs
+    else:
+        starts = bins.starts(here.first, here.last, level, 100 * MOST_BINS)
+        first = question.first_column if question.first_column < len(starts) else 0
+        shown = starts[first : first + MOST_BINS]
+        end = bins.next_start(shown[-1], level)
+        start = max(window.start or shown[0], shown[0])
+        window = replace(window, start=start, end=min(window.end or end, end))
+        columns = [Column(n, start, bins.next_start(start, level)) for n, start in enumerate(shown)]
+        source = gridding.by_bin(window, shown)
+        count, last = len(starts), first + MOST_BINS >= len(starts)
+    before, after = gridding.runs_beside(window, here.first, here.last, session, each=BESIDE)
+    if first == 0 and here.first == whole.first:
+        columns = [_run_column(row, planned=False) for row in before] + columns
+    if last and here.last == whole.last:
+        columns += [_run_column(row, planned=False) for row in after]
+    return columns, count, source, window
+
+
+def _run_columns(first: int, window: Window, here: Extent, session: Session) -> tuple[list[Column], CTE]:
+    """Return a column for each of the plan's runs and, where there is room, for those that lie among them."""
+    found = gridding.runs(window, session, offset=first, limit=MOST_RUNS)
+    columns = [_run_column(row, planned=True) for row in found]
+    if here.runs <= MOST_RUNS:
+        room = MOST_RUNS - here.runs
+        among = gridding.runs_between(window, here.first, here.last, session, limit=room + 1)
+        if len(among) <= room:
+            columns += [_run_column(row, planned=False) for row in among]
+    columns.sort(key=lambda one: one.start)
+    return columns, gridding.by_run(window, [row.run_id for row in found])
+
+
+def _run_column(row: Any, *, planned: bool) -> Column:
+    return Column(
+        row.run_id, row.date, run_id=row.run_id, dated=row.logical_date is not None, planned=planned
+    )
+
+
+def _count(
+    window: Window,
+    columns: Sequence[Column],
+    source: CTE,
+    task_ids: Collection[str] | None,
+    session: Session,
+    *,
+    live: bool,
+) -> list[Counted]:
+    if live:
+        found = gridding.cleared_cells(window, source, task_ids, session)
+    else:
+        found = gridding.planned_cells(window.plan_id, source, task_ids, session)
+        found += gridding.stale_cells(window, source, task_ids, session)
+    found += gridding.other_cells(window, source, task_ids, session)
+    if beside := [cast(str, one.run_id) for one in columns if not one.planned]:
+        found += gridding.beside_cells(window, beside, task_ids, session)
+    return found
+
+
+def _run_cells(
+    window: Window, columns: Sequence[Column], source: CTE, session: Session, *, live: bool
+) -> dict[object, Cell]:
+    segments: dict[object, list[Segment]] = defaultdict(list)
+    for row in gridding.bin_runs(source, session, live=live):
+        segments[row.key].append(_run_segment(row, live=live))
+    beside = [cast(str, one.run_id) for one in columns if not one.planned]
+    for row in gridding.run_states(window, beside, session) if beside else ():
+        segments[row.run_id].append(Segment("untouched", row.state, None, 1))
+    return {key: grid.cell(found) for key, found in segments.items()}
+
+
+def _run_segment(row: Any, *, live: bool) -> Segment:
+    if live:
+        return Segment("cleared" if row.applied and row.taken else "untouched", row.state, None, row.n)
+    return Segment("clear" if row.taken else "untouched", row.state, row.after_state, row.n)
+
+
+def _filled(rows: Iterable[Row], found: Iterable[Counted]) -> Iterable[Row]:
+    """Put the counts into their lines."""
+    segments: dict[str, dict[object, list[Segment]]] = defaultdict(lambda: defaultdict(list))
+    whys: dict[str, dict[object, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for one in found:
+        segments[one.task_id][one.column].append(one.segment)
+        if one.why:
+            whys[one.task_id][one.column].add(one.why)
+    for row in rows:
+        mine = segments.get(row.node.id, {}) if row.kind == "task" else {}
+        why = whys.get(row.node.id, {})
+        yield replace(
+            row, cells={key: grid.cell(parts, _only(why.get(key, ()))) for key, parts in mine.items()}
+        )
+
+
+def _only(whys: Collection[str]) -> str:
+    return next(iter(whys)) if len(whys) == 1 else ""

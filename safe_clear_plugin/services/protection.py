@@ -1,0 +1,54 @@
+"""Protected tasks: patterns of DAG and task that no clear may touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import re2
+
+from safe_clear_plugin.core.findings.limits import Protection
+from safe_clear_plugin.storage.touched import TouchedTask
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """``dag_id:task_regex``, as written and as RE2 has compiled its two parts."""
+
+    text: str
+    dag: Any
+    task: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What should be a pattern, and why it is none."""
+
+    text: str
+    why: str
+
+
+def read(text: str) -> Pattern | Unreadable:
+    """Read a pattern; the first colon parts the DAG from the task."""
+    dag, colon, task = text.partition(":")
+    if not dag or not colon:
+        return Unreadable(text, "it is not dag_id:task_regex")
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return Pattern(text, re2.compile(dag, options), re2.compile(task, options))
+    except re2.error as error:
+        reason = error.args[0]
+        return Unreadable(text, reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason))
+
+
+def find(patterns: Iterable[Pattern], dag_id: str, touched: Sequence[TouchedTask]) -> list[Protection]:
+    """Return which patterns match tasks that a plan touches: the whole DAG id, any part of the task id."""
+    found = []
+    for pattern in patterns:
+        if not pattern.dag.fullmatch(dag_id):
+            continue
+        if tasks := [task for task in touched if pattern.task.search(task.task_id)]:
+            found.append(Protection(pattern.text, tuple((task.task_id, task.changed) for task in tasks)))
+    return found

@@ -1,0 +1,283 @@
+"""What a selection would take, said while it is being made. Reads only, and in bounded time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api import bounded, dags, intervals, runs, scouting
+from safe_clear_plugin.airflow_api.session import new_session
+from safe_clear_plugin.core import counting, policy
+from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.services import excluding, marking, matching
+from safe_clear_plugin.services.scope import resolve_scope
+
+MOST_RUNS = 20_000
+"""Dag runs whose task instances are counted; a preview counts any number."""
+MOST_VERSIONS = 20
+SECONDS = 4.0
+"""Time that all counting together may take: whoever types waits for it."""
+
+SELECTED = "selected"
+SPREADS = ("include_upstream", "include_downstream", "include_past", "include_future")
+OF_TASKS = SPREADS[:2]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What one more direction would add to a selection."""
+
+    total: int
+    succeeded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many task instances and dag runs the selection takes."""
+
+    found: counting.Sum
+    cleared_runs: int | None
+    added: Mapping[str, Added | None]
+    """By form field what ticking it would add; ``None`` where that is not counted."""
+
+
+@dataclass
+class Scouted:
+    """All that is known about a selection so far; what cannot be said yet, or not in time, stays empty."""
+
+    now: datetime
+    dag: scouting.DagState | None = None
+    tree: marking.Tree | None = None
+    scope: runs.Scope | None = None
+    dag_runs: int | None = None
+    first: Any = None
+    last: Any = None
+    undated: int = 0
+    missing: intervals.Missing | None = None
+    since: tuple[datetime | None, datetime | None] = (None, None)
+    counts: Counts | None = None
+    not_counted: str = ""
+    """Why there are no counts of task instances."""
+    problems: list[Problem] = field(default_factory=list)
+
+
+def scout(selection: Selection, now: datetime, *, broken: frozenset[str] = frozenset()) -> Scouted:
+    """Look at a selection that may not be complete; ``broken`` are the fields that cannot be read."""
+    scouted = Scouted(now)
+    with new_session() as session:
+        _Scout(scouted, selection, broken, session).look()
+    return scouted
+
+
+class _Scout:
+    """Fills a :class:`Scouted`, step by step; each step leaves what it cannot say."""
+
+    def __init__(
+        self, scouted: Scouted, selection: Selection, broken: frozenset[str], session: Session
+    ) -> None:
+        self.found = scouted
+        self.selection = selection
+        self.broken = broken
+        self.session = session
+        self.budget = bounded.Budget(SECONDS)
+
+    def look(self) -> None:
+        """Go as far as what is filled in leads."""
+        dag_id = self.selection.dag_id
+        latest = self._latest(dag_id)
+        self.found.dag = scouting.dag_state(dag_id, latest, self.session)
+        if latest is None:
+            self._refuse(_no_dag(dag_id, self.found.dag))
+            return
+        self.found.since = scouting.last_success(self.selection, self.session)
+        pattern = self._pattern()
+        scope = self._scope()
+        if scope is not None:
+            self._look_at_range(scope, latest)
+        versions = {latest.id: latest}
+        covered = None
+        if scope is not None:
+            covered, tallies = self._cover(scope, latest)
+            versions.update(self._versions(tallies, latest))
+        if pattern is None:
+            self.found.tree = marking.tree(latest, {}, {}, self.selection)
+        else:
+            self._count(pattern, latest, versions, covered)
+
+    def _latest(self, dag_id: str) -> dags.Version | None:
+        latest_id = dags.latest_version_id(dag_id, self.session)
+        latest = dags.load_versions([latest_id], self.session).get(latest_id) if latest_id else None
+        return latest if latest and latest.dag is not None else None
+
+    def _refuse(self, *problems: Problem) -> None:
+        self.found.problems.extend(problems)
+
+    def _pattern(self) -> Any:
+        if "task_regex" in self.broken:
+            return None
+        try:
+            return matching.compile_regex(self.selection.task_regex)
+        except Invalid as invalid:
+            self._refuse(*invalid.problems)
+            return None
+
+    def _scope(self) -> runs.Scope | None:
+        """Return the range, unless there is none yet or it cannot be read."""
+        of_range = {"date_from", "date_to", "timezone", "run_id", "date_field", "run_type", "run_state"}
+        if of_range & self.broken or not (self.selection.has_dates or self.selection.run_id):
+            return None
+        problems = list(policy.check(self.selection))
+        self._refuse(*problems)
+        if any(problem.field == "date_to" for problem in problems):
+            return None
+        try:
+            return resolve_scope(self.selection, self.session)
+        except Invalid as invalid:
+            self._refuse(*invalid.problems)
+            return None
+
+    def _look_at_range(self, scope: runs.Scope, latest: dags.Version) -> None:
+        found = self.found
+        found.scope = scope
+        found.first, found.last = scouting.first_and_last(scope, self.session)
+        found.undated = scouting.count_undated(scope, self.budget, self.session) or 0
+        if not self.selection.run_id:
+            found.missing = intervals.find_missing(latest.dag, scope, found.now, self.session)
+
+    def _cover(
+        self, scope: runs.Scope, latest: dags.Version
+    ) -> tuple[scouting.Covered, list[scouting.RunTally] | None]:
+        """Take the range, and what it would be with past and future so far as these can be counted."""
+        on_latest = dags.runs_on_latest(
+            self.selection.run_on_latest_version, self.selection.dag_id, self.session
+        )
+        for scopes in ({SELECTED: scope, **self._wider_scopes()}, {SELECTED: scope}):
+            covered = scouting.covered(scopes, on_latest, latest.id)
+            tallies = scouting.count_runs(covered, self.budget, self.session)
+            if tallies is not None and not _too_many(tallies):
+                break
+        if tallies is not None:
+            self.found.dag_runs = sum(tally.count for tally in tallies if SELECTED in tally.scopes)
+        return covered, tallies
+
+    def _wider_scopes(self) -> dict[str, runs.Scope]:
+        scopes = {}
+        for name in SPREADS[2:]:
+            if not getattr(self.selection, name):
+                try:
+                    scopes[name] = resolve_scope(_with(self.selection, name), self.session)
+                except Invalid:
+                    continue
+        return scopes
+
+    def _versions(
+        self, tallies: list[scouting.RunTally] | None, latest: dags.Version
+    ) -> dict[UUID, dags.Version]:
+        """Load the DAG versions of the runs, or say why nothing is counted."""
+        if tallies is None:
+            self.found.not_counted = "Counting the dag runs takes too long here; Preview counts them."
+        elif reason := _too_many(tallies):
+            self.found.not_counted = reason
+        else:
+            return dags.load_versions({tally.version for tally in tallies} - {latest.id}, self.session)
+        return {}
+
+    def _count(
+        self,
+        pattern: Any,
+        latest: dags.Version,
+        versions: Mapping[UUID, dags.Version],
+        covered: scouting.Covered | None,
+    ) -> None:
+        """Mark the tasks and, unless something is wrong or missing, count their task instances."""
+        try:
+            marks = marking.mark(self.selection, pattern, versions.values(), self.session)
+        except Invalid as invalid:
+            self._refuse(*invalid.problems)
+            whole = replace(self.selection, map_index=None)
+            marks = marking.mark(whole, pattern, versions.values(), self.session)
+        self.found.tree = marking.tree(latest, marks, versions, self.selection)
+        if not any(marks.values()):
+            self._refuse(matching.no_match(self.selection, excluding.listed_tasks(versions.values())))
+        try:
+            excluding.require_known(self.selection, versions.values(), self.session)
+        except Invalid as invalid:
+            self._refuse(*invalid.problems)
+        if covered and not (self.broken or self.found.problems or self.found.not_counted):
+            taken = marking.taken(self.selection, marks)
+            self.found.counts = self._counts(pattern, versions, covered, taken)
+
+    def _counts(
+        self,
+        pattern: Any,
+        versions: Mapping[UUID, dags.Version],
+        covered: scouting.Covered,
+        taken: counting.Taken,
+    ) -> Counts | None:
+        wider = self._taken_with(pattern, versions)
+        indexes = counting.indexes_asked_for([taken, *wider.values()])
+        tallies = scouting.count_task_instances(covered, indexes, self.budget, self.session)
+        if tallies is None:
+            self.found.not_counted = "Counting the task instances takes too long here; Preview counts them."
+            return None
+        found = counting.add_up(tallies, taken, self.selection, SELECTED)
+        added: dict[str, Added | None] = {}
+        for name in SPREADS:
+            if getattr(self.selection, name):
+                continue
+            if name in OF_TASKS and not self.selection.task_regex:
+                added[name] = Added(0, 0)
+            elif name in wider:
+                added[name] = _added(found, counting.add_up(tallies, wider[name], self.selection, SELECTED))
+            elif name in covered.names:
+                added[name] = _added(found, counting.add_up(tallies, taken, self.selection, name))
+            else:
+                added[name] = None
+        cleared = scouting.count_cleared_runs(covered, SELECTED, taken, self.budget, self.session)
+        return Counts(found, cleared, added)
+
+    def _taken_with(self, pattern: Any, versions: Mapping[UUID, dags.Version]) -> dict[str, counting.Taken]:
+        """Return what would be taken with upstream, and with downstream, where they are not asked for."""
+        found = {}
+        for name in OF_TASKS:
+            if self.selection.task_regex and not getattr(self.selection, name):
+                wider = _with(self.selection, name)
+                marks = marking.mark(wider, pattern, versions.values(), self.session)
+                found[name] = marking.taken(wider, marks)
+        return found
+
+
+def _with(selection: Selection, name: str) -> Selection:
+    ticked: dict[str, Any] = {name: True}
+    return replace(selection, **ticked)
+
+
+def _too_many(tallies: Iterable[scouting.RunTally]) -> str:
+    """Say why the runs are too many to count their task instances, if they are."""
+    tallies = list(tallies)
+    if sum(tally.count for tally in tallies) > MOST_RUNS:
+        return f"The task instances of more than {MOST_RUNS:,} dag runs are only counted by Preview."
+    versions = len({tally.version for tally in tallies})
+    if versions > MOST_VERSIONS:
+        return f"The dag runs use {versions:,} DAG versions, so only Preview counts task instances."
+    return ""
+
+
+def _added(now: counting.Sum, then: counting.Sum) -> Added:
+    return Added(then.total - now.total, then.states["success"] - now.states["success"])
+
+
+def _no_dag(dag_id: str, dag: scouting.DagState | None) -> Problem:
+    if dag is None:
+        return Problem(f"There is no DAG {dag_id}.", "Choose one from the list.", "dag_id")
+    return Problem(
+        f"{dag_id} has no serialized version.",
+        "Wait until Airflow has parsed its file, or look at the DAG's import errors.",
+        "dag_id",
+    )

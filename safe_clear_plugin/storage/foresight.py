@@ -1,0 +1,236 @@
+"""What the scheduler makes of cleared task instances without running them, because of what lies upstream.
+
+A state that is foreseen is written to the plan's row, where the tasks downstream of it find it in the next
+round, as each pass of the scheduler finds what the one before has set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, FromClause, Integer, Select, and_, case, cast, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.base import task_instance
+from safe_clear_plugin.airflow_api.relations import Upstream
+from safe_clear_plugin.storage.models import ALL_MAP_INDEXES, plan_relation, plan_run, plan_task_instance
+from safe_clear_plugin.storage.relations import foreseen_state, same_key
+from safe_clear_plugin.storage.trigger_rules import (
+    COUNTED,
+    SUCCESS_MATTERS,
+    Counts,
+    by_mapping,
+    by_rule,
+    by_setups,
+)
+
+rows_ = plan_task_instance
+PENDING_EFFECTS = ("clear", "terminate", "create", "restore")
+"""Effects after which the scheduler looks at a task instance."""
+
+MAPPED = ("mapped",)
+SETUP = ("setup",)
+DIRECT = ("upstream", "one_upstream")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The runs of one plan that use one DAG version."""
+
+    plan_id: UUID
+    dag_id: str
+    dag_version_id: UUID
+
+    def runs(self) -> Iterator[ColumnElement[bool]]:
+        """Yield the conditions on runs: only those that the scheduler looks at after the clear."""
+        yield plan_run.c.plan_id == self.plan_id
+        yield plan_run.c.uses_dag_version_id == self.dag_version_id
+        yield plan_run.c.task_instances > 0
+        yield plan_run.c.after_state.in_(("queued", "running"))
+
+    def upstream(self, relation: FromClause, task_id: str, kinds: Sequence[str]) -> Iterator[Any]:
+        """Yield the conditions on relations: what a task has upstream."""
+        yield relation.c.plan_id == self.plan_id
+        yield relation.c.dag_version_id == self.dag_version_id
+        yield relation.c.kind.in_(kinds)
+        yield relation.c.task_id == task_id
+
+    def task_instances(self, ti: FromClause, mine: FromClause) -> FromClause:
+        """Return the runs with their task instances, each with the plan's row of it, if any."""
+        here = and_(ti.c.dag_id == self.dag_id, ti.c.run_id == plan_run.c.run_id)
+        return plan_run.join(ti, here).join(mine, and_(*same_key(mine, ti, self.plan_id)), isouter=True)
+
+
+def foresee(reach: Reach, tasks: Sequence[Upstream], session: Session) -> None:
+    """Write the foreseen states of the task instances that re-run with a DAG version.
+
+    ``tasks`` are in topological order. Within a round they are gone through against it, so that none sees
+    what the round has changed.
+    """
+    known = _states_upstream(reach, session)
+    to_check = {task.task_id for task in tasks if _may_end(task, known)}
+    while to_check:
+        changed = {
+            task.task_id
+            for task in reversed(tasks)
+            if task.task_id in to_check and _settle(reach, task, session)
+        }
+        to_check = {
+            task.task_id for task in tasks if any(r.related_task_id in changed for r in task.relations)
+        }
+
+
+def _may_end(task: Upstream, known: Mapping[str, set[str]]) -> bool:
+    states: set[str] = set().union(*(known.get(r.related_task_id, set()) for r in task.relations))
+    return bool(states - {"success"}) or (bool(states) and task.trigger_rule in SUCCESS_MATTERS)
+
+
+def _states_upstream(reach: Reach, session: Session) -> dict[str, set[str]]:
+    """Return the finished states that tasks upstream of planned ones keep."""
+    related = (
+        select(plan_relation.c.related_task_id)
+        .where(
+            plan_relation.c.plan_id == reach.plan_id,
+            plan_relation.c.dag_version_id == reach.dag_version_id,
+            plan_relation.c.kind != "downstream",
+        )
+        .distinct()
+        .subquery("related")
+    )
+    ti, mine = task_instance, rows_.alias("mine")
+    state = foreseen_state(ti, mine)
+    source = reach.task_instances(ti, mine).join(related, related.c.related_task_id == ti.c.task_id)
+    query = select(ti.c.task_id, state.label("state")).select_from(source)
+    found: dict[str, set[str]] = {}
+    for row in session.execute(query.where(*reach.runs(), state.in_(COUNTED)).distinct()):
+        found.setdefault(row.task_id, set()).add(row.state)
+    return found
+
+
+def _settle(reach: Reach, task: Upstream, session: Session) -> bool:
+    """Write what becomes of one task's instances in this round; return whether anything does.
+
+    Setups come first, as in ``TriggerRuleDep``; what a mapping is taken from is looked at last.
+    """
+    mine = rows_.alias("waiting")
+    changed = 0
+    for kinds, expected in ((SETUP, task.setups), (DIRECT, task.direct), (MAPPED, None)):
+        if not any(relation.kind in kinds for relation in task.relations):
+            continue
+        table = _counts(reach, task, kinds)
+        becomes = _becomes(task, kinds, Counts(table, expected), mine.c.map_index)
+        if becomes is not None:
+            changed += _write(reach, task, mine, table, becomes=becomes, session=session)
+    return changed > 0
+
+
+def _becomes(
+    task: Upstream, kinds: Sequence[str], counts: Counts, map_index: ColumnElement[Any]
+) -> ColumnElement[Any] | None:
+    if kinds == SETUP:
+        return by_setups(counts, map_index)
+    if kinds == MAPPED:
+        return by_mapping(counts)
+    return by_rule(task.trigger_rule, counts, map_index)
+
+
+def _counts(reach: Reach, task: Upstream, kinds: Sequence[str]) -> FromClause:
+    """Count, in each run, what is upstream of a task by state: for all map indexes, or for each by itself."""
+    parts = _existing(reach, task, kinds).union_all(_created(reach, task, kinds)).subquery("parts")
+    setup = parts.c.task_id.in_(sorted(task.direct_setups))
+    return (
+        select(
+            parts.c.run_id,
+            parts.c.map_index,
+            func.count().label("total"),
+            *(_number(parts.c.state == name).label(name) for name in COUNTED),
+            _number(setup).label("setups"),
+            _number(and_(setup, parts.c.state == "success")).label("setups_succeeded"),
+            _number(and_(setup, parts.c.state == "skipped")).label("setups_skipped"),
+        )
+        .group_by(parts.c.run_id, parts.c.map_index)
+        .subquery("counts")
+    )
+
+
+def _existing(reach: Reach, task: Upstream, kinds: Sequence[str]) -> Select[Any]:
+    relation, ti, mine = plan_relation.alias("relation"), task_instance.alias("up"), rows_.alias("mine")
+    source = reach.task_instances(ti, mine).join(relation, relation.c.related_task_id == ti.c.task_id)
+    return (
+        select(
+            ti.c.run_id.label("run_id"),
+            case((relation.c.same_map_index, ti.c.map_index), else_=ALL_MAP_INDEXES).label("map_index"),
+            ti.c.task_id.label("task_id"),
+            foreseen_state(ti, mine).label("state"),
+        )
+        .select_from(source)
+        .where(*reach.runs(), *reach.upstream(relation, task.task_id, kinds))
+        .where(*([ti.c.map_index == -1] if kinds == MAPPED else []))
+    )
+
+
+def _created(reach: Reach, task: Upstream, kinds: Sequence[str]) -> Select[Any]:
+    """Select what is upstream only once the run's move to another DAG version has created it."""
+    relation, mine = plan_relation.alias("relation"), rows_.alias("mine")
+    of_run = and_(mine.c.plan_id == plan_run.c.plan_id, mine.c.run_id == plan_run.c.run_id)
+    return (
+        select(
+            mine.c.run_id,
+            case((relation.c.same_map_index, mine.c.map_index), else_=ALL_MAP_INDEXES),
+            mine.c.task_id,
+            func.coalesce(mine.c.foreseen_state, mine.c.after_state),
+        )
+        .select_from(plan_run.join(mine, of_run).join(relation, relation.c.related_task_id == mine.c.task_id))
+        .where(*reach.runs(), *reach.upstream(relation, task.task_id, kinds), mine.c.effect == "create")
+    )
+
+
+def _write(
+    reach: Reach,
+    task: Upstream,
+    mine: FromClause,
+    table: FromClause,
+    *,
+    becomes: ColumnElement[Any],
+    session: Session,
+) -> int:
+    counted_for = and_(
+        table.c.run_id == mine.c.run_id,
+        or_(
+            table.c.map_index < 0,
+            table.c.map_index == mine.c.map_index,
+            *([mine.c.map_index < 0] if task.all_while_unexpanded else []),
+        ),
+    )
+    verdict = (
+        select(mine.c.run_id, mine.c.map_index, becomes.label("state"))
+        .select_from(mine.join(table, counted_for))
+        .where(
+            mine.c.plan_id == reach.plan_id,
+            mine.c.task_id == task.task_id,
+            mine.c.effect.in_(PENDING_EFFECTS),
+            mine.c.foreseen_state.is_(None),
+            or_(mine.c.after_state.is_(None), mine.c.after_state == "restarting"),
+        )
+        .group_by(mine.c.run_id, mine.c.map_index)
+        .subquery("verdict")
+    )
+    result = session.execute(
+        update(rows_)
+        .where(
+            rows_.c.plan_id == reach.plan_id,
+            rows_.c.task_id == task.task_id,
+            rows_.c.run_id == verdict.c.run_id,
+            rows_.c.map_index == verdict.c.map_index,
+            verdict.c.state.is_not(None),
+        )
+        .values(foreseen_state=verdict.c.state)
+    )
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+def _number(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    return func.sum(cast(case((condition, 1), else_=0), Integer()))

@@ -1,0 +1,36 @@
+"""What of a plan its reader may see: its findings point to other DAGs, of which not everyone may know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api import auth
+from safe_clear_plugin.core.findings import Finding
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.words import count
+from safe_clear_plugin.web.identity import caller
+
+
+def for_reader(plan: PlanSummary, session: Session) -> PlanSummary:
+    """Return the plan with those links only to DAGs that the caller may read; others are counted."""
+    others = {
+        link.id
+        for finding in plan.findings
+        for link in finding.links
+        if link.kind == "dag" and link.id != plan.dag_id
+    }
+    if not others:
+        return plan
+    readable = {plan.dag_id, *auth.readable_dag_ids(sorted(others), caller().user, session)}
+    return replace(plan, findings=tuple(_readable(finding, readable) for finding in plan.findings))
+
+
+def _readable(finding: Finding, dag_ids: set[str]) -> Finding:
+    links = tuple(link for link in finding.links if link.kind != "dag" or link.id in dag_ids)
+    hidden = len(finding.links) - len(links)
+    if not hidden:
+        return finding
+    more = f"{count(hidden, 'DAG')} of these you may not see."
+    return replace(finding, links=links, detail=f"{finding.detail} {more}")

@@ -1,0 +1,153 @@
+"use strict";
+// Turns the DAG field into a combobox that the server's search fills.
+(() => {
+  const form = document.getElementById("selection");
+  const input = form?.elements.namedItem("dag_id");
+  if (!input) return;
+  const DELAY = 150;
+
+  const list = document.createElement("ul");
+  list.id = "dag-list";
+  list.className = "listbox";
+  list.setAttribute("role", "listbox");
+  list.setAttribute("aria-label", "DAGs");
+  list.hidden = true;
+  const count = document.createElement("p");
+  count.className = "vh";
+  count.setAttribute("role", "status");
+  const holder = document.createElement("div");
+  holder.className = "combobox";
+  input.before(holder);
+  holder.append(input, list, count);
+  for (const [name, value] of Object.entries({
+    role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id,
+  })) input.setAttribute(name, value);
+
+  let timer = 0;
+  let latest = 0;
+  let active = -1;
+  let settled = input.value;
+  const options = () => [...list.querySelectorAll("[role=option]")];
+
+  const open = (yes) => {
+    list.hidden = !yes;
+    input.setAttribute("aria-expanded", String(yes));
+    if (!yes) mark(-1);
+  };
+
+  const mark = (index) => {
+    active = index;
+    options().forEach((option, position) => option.setAttribute("aria-selected", String(position === index)));
+    const option = options()[index];
+    if (option) {
+      input.setAttribute("aria-activedescendant", option.id);
+      option.scrollIntoView({ block: "nearest" });
+    } else {
+      input.removeAttribute("aria-activedescendant");
+    }
+  };
+
+  const optionOf = ({ dag_id: id, is_paused: paused }, index) => {
+    const option = document.createElement("li");
+    option.id = `dag-option-${index}`;
+    option.setAttribute("role", "option");
+    option.setAttribute("aria-selected", "false");
+    option.dataset.value = id;
+    const name = document.createElement("bdi");
+    name.textContent = id;
+    option.append(name);
+    if (paused) {
+      const note = document.createElement("span");
+      note.className = "muted";
+      note.textContent = "paused";
+      option.append(" ", note);
+    }
+    return option;
+  };
+
+  const noteOf = (text) => {
+    const note = document.createElement("li");
+    note.className = "note";
+    note.setAttribute("role", "presentation");
+    note.textContent = text;
+    return note;
+  };
+
+  const show = ({ items, more }) => {
+    list.replaceChildren(...items.map(optionOf));
+    const text = items.length
+      ? (more ? `The first ${items.length}; type on for others` : "")
+      : "No DAG that you may clear has this in its id";
+    if (text) list.append(noteOf(text));
+    count.textContent = text || `${items.length} ${items.length === 1 ? "DAG" : "DAGs"}`;
+    active = -1;
+    input.removeAttribute("aria-activedescendant");
+    open(document.activeElement === input);
+    if (items.some((item) => item.dag_id === input.value.trim())) settle();
+  };
+
+  const search = async () => {
+    const mine = ++latest;
+    try {
+      const response = await fetch(`${form.dataset.dags}?${new URLSearchParams({ q: input.value.trim() })}`);
+      if (mine === latest && response.ok) show(await response.json());
+    } catch {
+      // no network: the id can be typed, and the answers say what is wrong
+    }
+  };
+
+  // The rest of the page hears of a DAG once it is chosen, not of every letter.
+  const settle = () => {
+    if (settled === input.value) return;
+    settled = input.value;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+
+  const choose = (option) => {
+    input.value = option.dataset.value;
+    open(false);
+    settle();
+  };
+
+  const step = (by) => {
+    const last = options().length - 1;
+    if (last < 0) return;
+    if (active < 0) mark(by > 0 ? 0 : last);
+    else mark(active + by > last ? 0 : active + by < 0 ? last : active + by);
+  };
+
+  input.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(search, DELAY);
+  });
+  input.addEventListener("change", () => {
+    settled = input.value;
+  });
+  input.addEventListener("click", () => {
+    if (list.hidden) search();
+  });
+  input.addEventListener("blur", () => {
+    latest += 1;
+    clearTimeout(timer);
+    open(false);
+  });
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      if (list.hidden) search();
+      else step(event.key === "ArrowDown" ? 1 : -1);
+    } else if (event.key === "Enter" && !list.hidden && active >= 0) {
+      event.preventDefault();
+      choose(options()[active]);
+    } else if (event.key === "Escape" && !list.hidden) {
+      event.preventDefault();
+      open(false);
+    }
+  });
+  // Before the field loses its focus to the list.
+  list.addEventListener("mousedown", (event) => {
+    event.preventDefault();
+    const option = event.target.closest("[role=option]");
+    if (option) choose(option);
+  });
+})();

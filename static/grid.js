@@ -1,0 +1,190 @@
+"use strict";
+// The grid: one tab stop, arrows move, a line below reads the cell out, zooming replaces it in place.
+(() => {
+  const NARROW = 640;
+  const PAGE = 10;
+  let table;
+  let current;
+  let latest = 0;
+
+  const view = () => document.getElementById("grid");
+  const textOf = (element) => element.textContent.replace(/\s+/g, " ").trim();
+
+  // The cells of a line by column; what spans several stands in each of them.
+  const cellsOf = (row) => [...row.cells].flatMap((cell) => Array(cell.colSpan).fill(cell));
+  const place = (cell) => [cell.parentElement.rowIndex, cellsOf(cell.parentElement).indexOf(cell)];
+  const columnOf = (index) => cellsOf(table.querySelector(".times"))[index];
+  const runOf = (column) => (column?.getAttribute("aria-label") ?? "").split(", ").reverse().join(" · ");
+
+  const sentence = (cell) => {
+    if (cell.matches("thead th")) return cell.getAttribute("aria-label") ?? textOf(cell);
+    const row = cell.parentElement.cells[0];
+    const name = row.dataset.name === "fold" ? textOf(row) : row.dataset.name ?? textOf(row);
+    if (cell === row) return [name, textOf(cell.parentElement.lastElementChild)].filter(Boolean).join(" · ");
+    if (cell.classList.contains("sum")) return `${name} · ${textOf(cell) || "not in the plan"}`;
+    const words = document.getElementById(cell.dataset.words ?? cell.getAttribute("aria-labelledby") ?? "");
+    const what = words?.textContent ?? "no task instance";
+    return `${runOf(columnOf(place(cell)[1]))} · ${name} · ${what}`;
+  };
+
+  const read = (cell) => {
+    const line = view().querySelector("[data-readout]");
+    const text = sentence(cell);
+    if (line.textContent !== text) line.textContent = text;
+    return text;
+  };
+
+  const setCurrent = (cell, focus) => {
+    current?.setAttribute("tabindex", "-1");
+    current = cell;
+    cell.setAttribute("tabindex", "0");
+    if (!focus) return;
+    const text = read(cell);
+    if (cell.matches("td:not(.sum)")) {
+      // The whole sentence, not only what is in the cell.
+      cell.dataset.words ??= cell.getAttribute("aria-labelledby") ?? "";
+      cell.removeAttribute("aria-labelledby");
+      cell.setAttribute("aria-label", text);
+    }
+    cell.focus({ preventScroll: true });
+    cell.scrollIntoView({ block: "nearest", inline: "nearest" });
+  };
+
+  const move = (rows, columns) => {
+    const [row, column] = place(current);
+    const lines = [...table.rows];
+    const next = lines[Math.min(lines.length - 1, Math.max(0, row + rows))];
+    const cells = cellsOf(next);
+    let index = Math.min(cells.length - 1, Math.max(0, column + columns));
+    if (columns === 1 && cells[index] === current) index = Math.min(cells.length - 1, cells.lastIndexOf(current) + 1);
+    return cells[index];
+  };
+
+  const KEYS = {
+    ArrowRight: () => move(0, 1),
+    ArrowLeft: () => move(0, -1),
+    ArrowDown: () => move(1, 0),
+    ArrowUp: () => move(-1, 0),
+    PageDown: () => move(PAGE, 0),
+    PageUp: () => move(-PAGE, 0),
+    Home: (event) => (event.ctrlKey ? table.rows[0].cells[0] : current.parentElement.cells[0]),
+    End: (event) => (event.ctrlKey ? table.rows[table.rows.length - 1] : current.parentElement).lastElementChild,
+  };
+
+  const filterHref = (cell) => {
+    const base = new URL(location.href);
+    for (const name of ["task", "task_id", "run", "run_id", "map_index", "run_from", "run_to", "state", "effect", "why", "offset"]) base.searchParams.delete(name);
+    const row = cell.parentElement.cells[0];
+    const parts = [row.dataset.filter, columnOf(place(cell)[1])?.dataset.filter];
+    if (!parts[0] && !row.closest(".runs")) return null;
+    if (!parts[1]) return null;
+    for (const part of parts) for (const [name, value] of new URLSearchParams(part ?? "")) base.searchParams.set(name, value);
+    base.hash = "task-instances";
+    return base.href;
+  };
+
+  const enter = (cell) => {
+    const link = cell.querySelector("a");
+    if (link) {
+      link.click();
+      return true;
+    }
+    const href = cell.matches("td:not(.sum)") && window.safeClear.showRows ? filterHref(cell) : null;
+    if (href) window.safeClear.showRows(href);
+    return Boolean(href);
+  };
+
+  const load = async (href, keep) => {
+    const here = new URL(href, location.href);
+    const mine = (latest += 1);
+    const old = view();
+    old.setAttribute("aria-busy", "true");
+    try {
+      const answer = await fetch(`${old.dataset.url}${here.search}`, { signal: AbortSignal.timeout(30_000) });
+      if (!answer.ok || answer.redirected) throw new Error(`HTTP ${answer.status}`);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (mine !== latest) return;
+      const top = old.getBoundingClientRect().top;
+      old.replaceWith(page.getElementById("grid"));
+      if (keep) history.replaceState(history.state, "", `${location.pathname}${here.search}`);
+      start();
+      if (keep) {
+        scrollBy(0, view().getBoundingClientRect().top - top);
+        if (table) setCurrent(current, true);
+      }
+    } catch {
+      if (keep) location.assign(here);
+      else old.removeAttribute("aria-busy");
+    }
+  };
+
+  const start = () => {
+    table = view()?.querySelector("table.grid");
+    if (!table) return;
+    current = null;
+    // One tab stop: the links in the grid are followed with Enter on their cell.
+    table.querySelectorAll("a").forEach((link) => link.setAttribute("tabindex", "-1"));
+    table.parentElement.removeAttribute("tabindex");
+    for (const cell of table.querySelectorAll("th, td")) cell.setAttribute("tabindex", "-1");
+    setCurrent(table.querySelector("tr.hit td[class]:not(.untouched, .sum)") ?? table.rows[0].cells[0], false);
+  };
+
+  if (!view()) return;
+  document.addEventListener("keydown", (event) => {
+    if (!table || !table.contains(event.target) || event.altKey || event.metaKey) return;
+    if (event.key === "Enter" && event.target.matches("th, td")) {
+      if (enter(event.target)) event.preventDefault();
+      return;
+    }
+    const next = KEYS[event.key]?.(event);
+    if (!next) return;
+    event.preventDefault();
+    setCurrent(next, true);
+  });
+  document.addEventListener("mouseover", (event) => {
+    const cell = table?.contains(event.target) && event.target.closest("th, td");
+    if (cell) read(cell);
+  });
+  document.addEventListener("focusin", (event) => {
+    const cell = table?.contains(event.target) && event.target.closest("th, td");
+    if (cell && cell === event.target) read(cell);
+  });
+  document.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    const link = event.target.closest("#grid a[data-zoom]");
+    if (link) {
+      event.preventDefault();
+      load(link.href, true);
+      return;
+    }
+    const cell = table?.contains(event.target) && event.target.closest("td");
+    if (!cell || event.target.closest("a")) return;
+    setCurrent(cell, true);
+    enter(cell);
+  });
+  // The links of the grid name what the table shows, which has changed.
+  document.addEventListener("safe-clear:query", () => {
+    const now = new URL(location.href).searchParams;
+    const own = ["grid", "from", "to", "open", "first_row", "first_column"];
+    for (const link of view().querySelectorAll("a[data-zoom]")) {
+      const href = new URL(link.href);
+      for (const name of [...href.searchParams.keys()]) if (!own.includes(name)) href.searchParams.delete(name);
+      for (const [name, value] of now) if (!own.includes(name)) href.searchParams.append(name, value);
+      link.href = href;
+    }
+  });
+  start();
+  // On a receipt: read again while something that was cleared has yet to finish.
+  const RENEW = 10_000;
+  const renew = async () => {
+    if (!document.hidden && !latest && !view().contains(document.activeElement)) {
+      await load(location.href, false);
+      latest = 0;
+    }
+    if (view().hasAttribute("data-moving")) setTimeout(renew, RENEW);
+  };
+  if (view().hasAttribute("data-moving")) setTimeout(renew, RENEW);
+  const asked = new URL(location.href).searchParams;
+  const byDay = view().querySelector('.levels a[href*="grid=day"]:not([aria-current])');
+  if (table && innerWidth < NARROW && byDay && !asked.has("grid") && !asked.has("from")) load(byDay.href, false);
+})();

@@ -1,0 +1,193 @@
+"""Selecting with eyes open: the answers follow the form, whatever the network does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.browser.frames import Troubles, address, open_tab
+from tests.browser.test_using import overflow
+
+RUNS = "date_from=2026-03-01&date_to=2026-03-05"
+ORDERS = f"?dag_id=e2e_orders&{RUNS}"
+
+
+def bar(page):
+    return page.locator("[data-answer=bar]")
+
+
+def answer(page, name: str):
+    return page.locator(f"[data-answer={name}]")
+
+
+def test_the_answers_follow_what_is_typed(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    troubles = Troubles().watch(page)
+    page.goto(address(prefixed_server, ORDERS))
+    expect(bar(page)).to_have_text("40 task instances in 5 runs")
+    regex = page.locator("[name=task_regex]")
+    regex.press_sequentially(r"^load\.o")
+    expect(bar(page)).to_have_text("5 task instances in 5 runs")
+    expect(regex).to_be_focused()
+    expect(answer(page, "tasks")).to_contain_text("1 of 6 tasks matches")
+    expect(answer(page, "include_downstream")).to_have_text("+ 25 task instances, of which 25 succeeded.")
+    page.get_by_label("Downstream").check()
+    expect(bar(page)).to_have_text("30 task instances in 5 runs")
+    expect(answer(page, "tasks")).to_contain_text("3 more come along")
+    regex.fill("load(")
+    expect(answer(page, "tasks")).to_contain_text("missing )")
+    page.get_by_role("button", name="Whole runs").click()
+    expect(regex).to_have_value("")
+    expect(bar(page)).to_have_text("40 task instances in 5 runs")
+    page.get_by_role("button", name="The load group").click()
+    expect(regex).to_have_value(r"^load\.")
+    expect(answer(page, "note")).to_have_text(re.compile(r"counted \d\d:\d\d:\d\d UTC; nothing is cleared"))
+    assert troubles.found == []
+
+
+def test_answers_that_come_too_late_are_not_shown(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    page.goto(address(prefixed_server, ORDERS))
+    expect(answer(page, "bar")).to_have_attribute("aria-busy", "false")
+    held = []
+    regex = page.locator("[name=task_regex]")
+
+    def hold(route) -> None:
+        if "task_regex=%5Eextract" in (route.request.post_data or ""):
+            held.append(route)  # this one is answered only after the next
+        else:
+            route.continue_()
+
+    page.route("**/answers", hold)
+    regex.fill("^extract")
+    expect(answer(page, "bar")).to_have_attribute("aria-busy", "true")
+    expect(bar(page)).to_have_text("40 task instances in 5 runs")
+    page.wait_for_timeout(600)
+    regex.fill("^verify")
+    expect(bar(page)).to_have_text("15 task instances in 5 runs")
+    assert len(held) == 1
+    late = page.locator("[data-answer=tasks]").inner_text()
+    page.wait_for_timeout(300)
+    assert page.locator("[data-answer=tasks]").inner_text() == late
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (None, "The server cannot be reached"),
+        (401, "You are logged out"),
+        (500, "Counting did not work (HTTP 500)"),
+    ],
+)
+def test_what_went_wrong_is_said_and_can_be_tried_again(prefixed_server, open_page, failure, words):
+    page = open_page(prefixed_server)
+    page.goto(address(prefixed_server, ORDERS))
+    expect(answer(page, "bar")).to_have_attribute("aria-busy", "false")
+    page.route(
+        "**/answers",
+        lambda route: route.abort() if failure is None else route.fulfill(status=failure, body="<html>"),
+    )
+    page.locator("[name=task_regex]").fill("^verify")
+    trouble = page.locator("[data-trouble]")
+    expect(trouble).to_contain_text(words)
+    expect(bar(page)).to_have_text("40 task instances in 5 runs")
+    expect(bar(page)).to_have_attribute("aria-busy", "true")
+    page.unroute("**/answers")
+    page.get_by_role("button", name="Try again").press("Enter")
+    expect(bar(page)).to_have_text("15 task instances in 5 runs")
+    expect(trouble).to_be_hidden()
+    expect(page.get_by_role("button", name="Preview")).to_be_focused()
+
+
+def test_another_session_than_the_pages_is_told_to_reload(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    page.goto(address(prefixed_server, ORDERS))
+    page.locator("[name=csrf_token]").evaluate("input => { input.value = 'forged'; }")
+    page.locator("[name=task_regex]").fill("^verify")
+    expect(page.locator("[data-trouble]")).to_contain_text("Reload the page")
+
+
+def test_choosing_a_dag_by_keyboard(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    page.goto(address(prefixed_server))
+    expect(bar(page)).to_have_text("Choose a DAG")
+    box = page.get_by_role("combobox", name="DAG", exact=True)
+    box.press_sequentially("e2e_")
+    options = page.get_by_role("option")
+    expect(options).to_have_count(3)
+    expect(box).to_have_attribute("aria-expanded", "true")
+    box.press("ArrowDown")
+    box.press("ArrowDown")
+    active = page.locator("[role=option][aria-selected=true]")
+    expect(active).to_have_count(1)
+    chosen = active.get_attribute("data-value")
+    expect(box).to_have_attribute("aria-activedescendant", active.get_attribute("id"))
+    box.press("Enter")
+    expect(box).to_have_value(chosen)
+    expect(box).to_have_attribute("aria-expanded", "false")
+    expect(answer(page, "dag")).to_contain_text(f"{chosen} is active")
+    expect(page).to_have_url(address(prefixed_server))
+    box.fill("no such dag")
+    expect(page.get_by_role("listbox")).to_contain_text("No DAG that you may clear")
+    box.press("Escape")
+    expect(page.get_by_role("listbox")).to_be_hidden()
+
+
+def test_quick_ranges_and_the_switch_to_run_after_fill_in_the_form(prefixed_server, open_page):
+    page = open_page(prefixed_server, timezone_id="America/New_York")
+    page.goto(address(prefixed_server, "?dag_id=e2e_orders"))
+    expect(answer(page, "when")).to_contain_text("Give a date range")
+    page.get_by_role("button", name="Last 7 days").click()
+    expect(page.locator("[name=date_from]")).to_have_value(re.compile(r"\d{4}-\d\d-\d\d"))
+    expect(answer(page, "when")).to_contain_text("7 full days")
+    expect(answer(page, "when")).to_contain_text("America/New_York yours")
+    expect(answer(page, "since")).to_contain_text("The last dag run succeeded")
+
+
+def test_the_backfill_command_is_there_to_copy(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(address(prefixed_server, "?dag_id=e2e_orders&date_from=2026-02-20&date_to=2026-03-02"))
+    missing = page.locator(".aside", has_text="no dag run")
+    if missing.count() == 0:
+        pytest.skip("the DAG has no schedule")
+    missing.get_by_role("button", name="Copy").click()
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#backfill-command").inner_text()
+
+
+def test_in_airflows_frame(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    troubles = Troubles().watch(page)
+    frame = open_tab(prefixed_server, page, "/dags/e2e_orders")
+    frame.locator("[name=date_from]").fill("2026-03-01")
+    frame.locator("[name=date_to]").fill("2026-03-02")
+    expect(frame.locator("[data-answer=bar]")).to_have_text("16 task instances in 2 runs")
+    assert troubles.found == []
+
+
+def test_without_javascript_a_prefilled_page_has_its_answers(prefixed_server, open_page):
+    page = open_page(prefixed_server, java_script_enabled=False)
+    page.goto(address(prefixed_server, ORDERS))
+    expect(bar(page)).to_have_text("40 task instances in 5 runs")
+    expect(page.get_by_role("button", name="Whole runs")).to_be_hidden()
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Clear 40 task instances")
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1100])
+def test_axe_finds_nothing(prefixed_server, open_page, mode, width):
+    page = open_page(prefixed_server, color_scheme=mode, viewport={"width": width, "height": 900})
+    page.goto(address(prefixed_server, ORDERS + "&task_regex=^load&include_downstream=true"))
+    expect(bar(page)).to_have_attribute("aria-busy", "false")
+    assert overflow(page) == 0
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.get_by_role("combobox", name="DAG", exact=True).press("ArrowDown")
+    expect(page.get_by_role("option").first).to_be_visible()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.screenshot(path=f"/tmp/b/select-{mode}-{width}.png", full_page=True)

@@ -1,0 +1,245 @@
+"""What a plan asks of whoever confirms it, what refuses it, and the sentence that says what it does."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from safe_clear_plugin.core.findings import Finding
+from safe_clear_plugin.core.findings.limits import (
+    LimitFacts,
+    Protection,
+    protected,
+    protected_unreadable,
+    too_many,
+)
+from safe_clear_plugin.core.order import Extent, order_of
+from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange
+from safe_clear_plugin.core.policy import Given, Limits, demands, missing, summed_up
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.services.protection import Pattern, Unreadable, find, read
+from safe_clear_plugin.storage.touched import TouchedTask
+
+NOW = datetime(2026, 11, 4, 3, 12, tzinfo=timezone.utc)
+AUTHOR, OTHER = "1", "2"
+TICK = Finding("stale_downstream", "acknowledge", "126 go stale", "They do.", 126)
+REFUSE = Finding("deadline", "refuse", "Airflow cannot clear this", "It raises.", 1, "Remove the deadline.")
+
+
+def plan(**fields):
+    return PlanSummary(
+        **{
+            "id": "0" * 32,
+            "status": "ready",
+            "dag_id": "sales_etl",
+            "selection": Selection("sales_etl"),
+            "run_on_latest_version": False,
+            "fingerprint": "f" * 64,
+            "created_by": AUTHOR,
+            "created_by_name": "ada",
+            "created_at": NOW,
+            "expires_at": NOW + timedelta(minutes=30),
+            "task_instances": 312,
+            "dag_runs": 78,
+            **fields,
+        }
+    )
+
+
+def lacks(limits, given=None, actor_id=AUTHOR, refused=(), **fields):
+    found = plan(**fields)
+    return [
+        (one.what, one.limit, one.value, one.set_in)
+        for one in missing(found, demands(found, limits, refused), given or Given(), actor_id)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "asks"), [(0, False), (-1, False), (311, True), (312, False), (313, False)]
+)
+def test_the_dag_id_is_typed_above_a_limit(limit, asks):
+    expected = [("confirm_dag_id", "confirm_above", limit, f"[safe_clear] confirm_above = {limit}")]
+    assert lacks(Limits(confirm_above=limit)) == (expected if asks else [])
+    assert lacks(Limits(confirm_above=limit), Given(confirm_dag_id="sales_etl")) == []
+
+
+def test_another_dag_id_is_never_taken():
+    for limit in (0, 200):
+        for typed in ("sales_etl2", "SALES_ETL", "sales etl"):
+            [found] = lacks(Limits(confirm_above=limit), Given(confirm_dag_id=typed))
+            assert found[:2] == ("confirm_dag_id", "confirm_above")
+
+
+def test_a_reason_is_asked_for():
+    required = Limits(require_reason=True)
+    set_in = "[safe_clear] require_reason = True"
+    assert lacks(required) == [("reason", "require_reason", True, set_in)]
+    assert lacks(required, Given(reason="bad rates")) == []
+    assert lacks(required, reason="asked with one") == []
+    assert lacks(Limits()) == []
+
+
+def test_what_is_to_be_ticked():
+    other = Finding("success_redone", "acknowledge", "292 are done again", "They are.", 292)
+    warn = Finding("dag_paused", "warn", "It is paused", "Nothing starts.", 78)
+    findings = {"findings": (TICK, warn, other)}
+    codes = [("acknowledge", None, code, None) for code in ("stale_downstream", "success_redone")]
+    assert lacks(Limits(), **findings) == codes
+    assert lacks(Limits(), Given(acknowledge=("success_redone", "dag_paused", "x")), **findings) == codes[:1]
+    assert lacks(Limits(), Given(acknowledge=("success_redone", "stale_downstream")), **findings) == []
+
+
+@pytest.mark.parametrize(("limit", "asks"), [(0, False), (311, True), (312, False)])
+def test_a_second_person_above_a_limit(limit, asks):
+    expected = [("approval", "approve_above", limit, f"[safe_clear] approve_above = {limit}")] if asks else []
+    limits = Limits(approve_above=limit)
+    assert lacks(limits) == expected
+    assert lacks(limits, approval_asked_at=NOW) == expected
+    assert lacks(limits, actor_id=OTHER) == expected
+    assert lacks(limits, actor_id=OTHER, approval_asked_at=NOW) == []
+
+
+def test_only_its_author_is_forbidden():
+    limits = Limits(approve_above=1)
+    for actor_id, forbidden in ((AUTHOR, True), (OTHER, False)):
+        found = plan()
+        [one] = missing(found, demands(found, limits, ()), Given(), actor_id)
+        assert one.forbidden is forbidden
+
+
+def test_what_refused_it_then_or_refuses_it_now():
+    now = too_many(LimitFacts(312, 300))
+    limits = Limits(max_task_instances=300)
+    everything = Given("why", "sales_etl", ("stale_downstream",))
+    at_300 = ("too_many", "max_task_instances", 300, "[safe_clear] max_task_instances = 300")
+    assert lacks(limits, everything, refused=[now]) == [at_300]
+    assert lacks(limits, everything, refused=[now], findings=(now,)) == [at_300]
+    assert lacks(limits, everything, refused=[now], findings=(REFUSE,)) == [
+        at_300,
+        ("deadline", None, None, None),
+    ]
+    lifted = ("too_many", "max_task_instances", 0, "[safe_clear] max_task_instances = 0")
+    assert lacks(Limits(), everything, findings=(now,)) == [lifted]
+
+
+def test_several_things_are_said_at_once():
+    found = plan(findings=(TICK,))
+    limits = Limits(confirm_above=200, require_reason=True)
+    lacking = list(missing(found, demands(found, limits, ()), Given(), AUTHOR))
+    said = str(summed_up(lacking))
+    for part in ("3 things", "126 go stale", "confirm_above = 200", "require_reason = True"):
+        assert part in said
+    assert "confirm_above = 200" in str(summed_up(lacking[-1:]))
+
+
+@pytest.mark.parametrize(("limit", "refuses"), [(0, False), (-5, False), (9, True), (10, False), (11, False)])
+def test_too_many(limit, refuses):
+    finding = too_many(LimitFacts(task_instances=10, max_task_instances=limit))
+    assert (finding is not None) is refuses
+    if finding:
+        assert (finding.level, finding.count) == ("refuse", 10)
+        assert f"max_task_instances = {limit}" in finding.detail
+
+
+def test_protected_tasks_are_counted_once():
+    both = (
+        Protection("a:x", (("load", 3), ("extract", 2))),
+        Protection("a:load", (("load", 3),)),
+    )
+    finding = protected(LimitFacts(protections=both))
+    assert finding
+    assert (finding.level, finding.count) == ("refuse", 5)
+    assert finding.title == "load and extract are protected"
+    assert "`a:x`" in finding.detail
+    assert "`a:load`" in finding.detail
+    one = protected(LimitFacts(protections=both[1:]))
+    assert one
+    assert (one.title, one.filter) == ("load is protected", {"task": "load"})
+    assert protected(LimitFacts()) is None
+
+
+def test_a_pattern_that_cannot_be_read_refuses_everything():
+    finding = protected_unreadable(LimitFacts(task_instances=4, unreadable=(("a:(", "missing )"),)))
+    assert finding
+    assert (finding.level, finding.count) == ("refuse", 4)
+    assert "`a:(` (missing ))" in finding.detail
+    assert protected_unreadable(LimitFacts(task_instances=4)) is None
+
+
+TASKS = [TouchedTask("load.eu", 3, 3), TouchedTask("preload", 2, 0), TouchedTask("report", 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "dag_id", "found"),
+    [
+        ("sales_etl:load", "sales_etl", ["load.eu", "preload"]),
+        ("sales_etl:^load", "sales_etl", ["load.eu"]),
+        ("sales:load", "sales_etl", []),
+        ("sales.*:load", "sales_etl", ["load.eu", "preload"]),
+        (".*:", "sales_etl", ["load.eu", "preload", "report"]),
+        ("sales_etl:", "other", []),
+        ("sales_etl:load:eu", "sales_etl", []),
+        ("sales_etl:load|report", "sales_etl", ["load.eu", "preload", "report"]),
+        ("a|sales_etl:^report$", "sales_etl", ["report"]),
+    ],
+)
+def test_what_a_pattern_protects(pattern, dag_id, found):
+    compiled = read(pattern)
+    assert isinstance(compiled, Pattern)
+    tasks = [task for one in find([compiled], dag_id, TASKS) for task, _ in one.tasks]
+    assert tasks == found
+
+
+@pytest.mark.parametrize(
+    "text", ["sales_etl", ":load", "", "sales_etl:(", "(:load", "(?:a|b):load", "a:(?=b)"]
+)
+def test_what_is_no_pattern(text):
+    found = read(text)
+    assert isinstance(found, Unreadable)
+    assert found.why
+
+
+def run(day, hour=0, **fields):
+    moment = datetime(2026, 11, day, hour, tzinfo=timezone.utc)
+    return PlannedRun(f"run_{day}", moment, moment, "scheduled", "success", "queued", 4, **fields)
+
+
+def test_object_scope_and_consequence_in_one_sentence():
+    extent = Extent(
+        changes=[
+            StateChange("success", None, "clear", 312),
+            StateChange("running", "running", "leave_out", 3),
+            StateChange(None, None, "create", 2),
+        ],
+        run_changes=[
+            StateChange("success", "queued", "clear", 63),
+            StateChange("failed", "queued", "clear", 12),
+            StateChange("running", "running", "clear", 3),
+        ],
+        first=run(1),
+        last=run(3, 23),
+    )
+    assert order_of(plan(), extent, 4).said_of("sales_etl") == (
+        "Clear 312 task instances of 4 tasks in 78 runs of sales_etl, "
+        "Sun 2026-11-01 00:00 to Tue 2026-11-03 23:00 UTC; 3 running ones are left out; "
+        "with the DAG version 2 created; 75 runs go back to queued, 3 stay running"
+    )
+
+
+def test_the_sentence_of_one_run():
+    extent = Extent(
+        [StateChange("running", "restarting", "terminate", 1)],
+        [StateChange("failed", "queued", "clear", 1)],
+        run(1),
+        run(1),
+    )
+    assert order_of(plan(task_instances=1, dag_runs=1), extent, 1).said_of("etl") == (
+        "Clear 1 task instance of 1 task in 1 run of etl, Sun 2026-11-01 00:00 UTC; "
+        "1 running one is terminated; 1 run goes back to queued"
+    )
+
+
+def test_the_sentence_of_runs_that_keep_their_state():
+    extent = Extent([], [StateChange("failed", "failed", "clear", 78)], run(1), run(3))
+    assert order_of(plan(), extent, 2).then == ("78 runs stay failed",)

@@ -1,0 +1,284 @@
+"""What the form says back while it is filled in, and the list of DAGs that it offers."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from airflow.models.dag import DagModel
+from airflow.models.dagbundle import DagBundleModel
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, TaskGroup
+
+from tests.support.auth import TEAM_A, bearer, login
+from tests.support.factories import make_run, set_states, store_dag
+from tests.support.scenes import START, store_etl
+from tests.support.snapshots import diff_snapshots, snapshot
+
+PAGE = "/safe_clear/"
+JANUARY = {"dag_id": "etl", "date_from": "2026-01-01", "date_to": "2026-01-03"}
+
+
+@pytest.fixture
+def dag(session):
+    return store_etl(session)
+
+
+def ask(client, user="admin", **body):
+    return client.post("/safe_clear/answers", json={**JANUARY, **body}, headers=bearer(user))
+
+
+def parts(page: str) -> dict[str, str]:
+    """Return the words of each answer."""
+    found = re.findall(r'<section data-answer="(\w+)">(.*?)</section>', page, re.DOTALL)
+    return {name: re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", text)).strip() for name, text in found}
+
+
+def said(client, **body) -> dict[str, str]:
+    response = ask(client, **body)
+    assert response.status_code == 200, response.text
+    return parts(response.text)
+
+
+def test_every_question_has_its_answer(client, session, dag):
+    answers = said(client, task_regex="^transform$")
+    assert "etl is active" in answers["dag"]
+    assert answers["tasks"].startswith("1 of 3 tasks matches")
+    assert "Thu 1 Jan to Sat 3 Jan 2026, 3 full days, ended" in answers["when"]
+    assert "3 dag runs" in answers["when"]
+    assert "3 task instances would be cleared" in answers["state"]
+    assert "3 Failed" in answers["state"]
+    assert answers["include_upstream"] == "+ 3 task instances, of which 3 succeeded."
+    assert answers["include_downstream"] == "+ 3 task instances."
+    assert answers["include_past"] == "Adds nothing."
+    assert answers["running"] == "Nothing that matches is running"
+    assert answers["bar"] == "3 task instances in 3 runs"
+    assert re.fullmatch(r"counted \d\d:\d\d:\d\d UTC; nothing is cleared by Preview", answers["note"])
+
+
+def test_asking_writes_nothing(client, session, dag):
+    before = snapshot(session)
+    said(client)
+    said(client, task_regex="lo[ad")
+    assert diff_snapshots(before, snapshot(session)) == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "part", "words"),
+    [
+        ({"dag_id": ""}, "bar", "Choose a DAG"),
+        ({"date_from": "", "date_to": ""}, "bar", "Give dates or run ids"),
+        ({"date_from": "", "date_to": ""}, "when", "Give a date range"),
+        ({"date_from": "2026-"}, "when", "Write a date such as"),
+        ({"date_from": "2026-01-05"}, "when", "ends before it begins"),
+        ({"timezone": "Mars"}, "when", "no time zone Mars"),
+        ({"task_regex": "lo[ad"}, "tasks", "missing ]: [ad"),
+        ({"task_regex": "^nothing$"}, "tasks", "No task of etl matches ^nothing$"),
+        ({"task_regex": "a", "map_index": "3"}, "tasks", "matches 3: extract, transform, load"),
+        ({"map_index": "x"}, "tasks", "whole number"),
+        ({"run_id": ["gone"]}, "when", "no dag run gone"),
+        ({"exclude_run_id": ["gone"]}, "when", "no dag run gone to exclude"),
+        ({"exclude_task_instance": ["load"]}, "tasks", "Write each task instance as"),
+        ({"state": ["running"]}, "state", "No task instance is in such a state"),
+        ({"state": ["running"]}, "bar", "No task instance matches"),
+        ({"date_from": "2025-01-01", "date_to": "2025-01-02"}, "when", "No dag run"),
+        ({"dag_id": "nope"}, "dag", "There is no DAG nope"),
+        ({"run_id": ["run_1"], "date_from": "", "date_to": ""}, "bar", "3 task instances in 1 run"),
+    ],
+)
+def test_what_is_filled_in_so_far_is_no_error(client, dag, body, part, words):
+    assert words in said(client, **body)[part]
+
+
+def test_refusals_are_those_of_a_plan(client, session, dag):
+    store_dag(_grouped("ours", access_control=TEAM_A), session=session)
+    assert ask(client, user="nobody").status_code == 404
+    assert ask(client, user="viewer").status_code == 403
+    assert client.post("/safe_clear/answers", json=JANUARY).status_code == 401
+    unknown = ask(client, date_form="2026-01-01")
+    assert unknown.status_code == 422
+    assert "no such field" in unknown.get_json()["errors"]["date_form"][0]
+    login(client, "admin")
+    assert client.post("/safe_clear/answers", data=JANUARY).status_code == 403
+
+
+def test_three_clocks(client, dag):
+    found = said(client, timezone="Asia/Tokyo", browser_timezone="America/New_York")["when"]
+    assert "UTC the DAG&#39;s Wed 2025-12-31 15:00 to Sat 2026-01-03 14:59" in found
+    assert "America/New_York yours Wed 2025-12-31 10:00 to Sat 2026-01-03 09:59" in found
+    assert "Asia/Tokyo chosen Thu 2026-01-01 00:00 to Sat 2026-01-03 23:59" in found
+    assert "Mars" not in said(client, browser_timezone="Mars")["when"]
+
+
+def test_runs_without_a_logical_date_and_the_way_to_them(client, session, dag):
+    for day in (1, 2):
+        make_run(
+            "etl", session=session, logical_date=None, run_after=START.replace(day=day), run_id=f"u{day}"
+        )
+    page = ask(client).text
+    assert "2 runs have no logical date and are outside" in parts(page)["when"]
+    assert 'data-set="date_field" data-value="run_after"' in page
+    after = said(client, date_field="run_after")
+    assert "no logical date" not in after["when"]
+    assert "5 dag runs" in after["when"]
+
+
+def test_since_the_last_success(client, session, dag):
+    assert "No dag run has succeeded yet" in said(client)["since"]
+    make_run("etl", session=session, logical_date=START.replace(day=4), state="success")
+    assert "The last dag run succeeded" in said(client)["since"]
+    make_run("etl", session=session, logical_date=START.replace(day=5, hour=6), state="failed")
+    make_run("etl", session=session, logical_date=START.replace(day=6), state="failed")
+    page = ask(client, timezone="Asia/Tokyo").text
+    assert 'data-typed-from="2026-01-05 15:00"' in page
+
+
+def test_running_ones_are_named(client, session, dag):
+    run = make_run("etl", session=session, logical_date=START.replace(day=3, hour=1), state="running")
+    set_states(run, {"extract": "success", "transform": "running"}, session=session)
+    answers = said(client)
+    assert answers["running"] == "1 is running and is left out transform 1"
+    assert answers["bar"] == "11 task instances in 4 runs, 1 left out"
+    assert "is terminated" in said(client, running="terminate")["running"]
+
+
+def _grouped(dag_id: str, groups: int = 2, tasks: int = 2, **options) -> DAG:
+    with DAG(dag_id, schedule=None, start_date=START, **options) as dag:
+        before = EmptyOperator(task_id="begin")
+        for number in range(groups):
+            with TaskGroup(f"group_{number}") as group:
+                for task in range(tasks):
+                    EmptyOperator(task_id=f"task_{task}")
+            before >> group
+    return dag
+
+
+def test_groups_marks_and_chips(client, session):
+    store_dag(_grouped("grouped"), session=session)
+    page = ask(
+        client,
+        dag_id="grouped",
+        task_regex=r"^group_1\.",
+        include_upstream=True,
+        exclude_task_id=["group_1.task_0"],
+    ).text
+    tasks = parts(page)["tasks"]
+    assert tasks.startswith("1 of 5 tasks matches, 1 more comes along, 1 excluded")
+    assert "upstream of group_1.task_0" in tasks
+    assert r'data-regex="^group_0\."' in page
+    assert "<details" not in page[page.index('data-answer="tasks"') : page.index('data-answer="chips"')]
+
+
+def test_many_tasks_fold_the_groups_that_are_left_alone(client, session):
+    store_dag(_grouped("wide", groups=40, tasks=25), session=session)
+    page = ask(client, dag_id="wide", task_regex=r"^group_7\.").text
+    tasks = page[page.index('data-answer="tasks"') : page.index('data-answer="chips"')]
+    assert "25 of 1,001 tasks match" in parts(page)["tasks"]
+    assert tasks.count("<details") == 40  # all groups but one, and the task outside of them
+    assert "<details open" not in tasks
+
+
+def test_odd_names_are_escaped(client, session):
+    dag = _grouped("odd", owner_links={}, default_args={"owner": "<b>me</b>"})
+    store_dag(dag, session=session)
+    page = ask(client, dag_id="odd", task_regex="<i>x", run_id=["<u>y"]).text
+    assert "<b>me" not in page
+    assert "&lt;b&gt;me" in page
+    assert "<i>x" not in page
+    assert "<u>y" not in page
+
+
+def test_a_prefilled_page_has_its_answers_at_once(client, dag):
+    login(client, "admin")
+    page = client.get(PAGE + "?dag_id=etl&run_id=run_1").text
+    assert re.search(r'role="status" data-answer="bar">3 task instances in 1 run<', page)
+    assert "aria-invalid" not in page
+    assert "Choose a DAG" in client.get(PAGE).text
+
+
+def test_a_mistake_has_its_answers_too(client, dag):
+    login(client, "admin")
+    token = re.search(r'name="csrf_token" value="([^"]+)"', client.get(PAGE).text)[1]
+    page = client.post("/safe_clear/plans", data={**JANUARY, "csrf_token": token, "task_regex": "lo[ad"})
+    assert page.status_code == 422
+    assert "3 full days" in page.text
+
+
+# --- The DAGs to choose from --------------------------------------------------------------------------------
+
+
+def dags(client, text="", user="admin"):
+    response = client.get("/safe_clear/dags.json", query_string={"q": text}, headers=bearer(user))
+    assert response.status_code == 200
+    return response.get_json()
+
+
+def add_dags(session, *dag_ids, **columns):
+    session.merge(DagBundleModel(name="tests"))
+    session.flush()
+    for dag_id in dag_ids:
+        session.add(
+            DagModel(
+                **{
+                    "dag_id": dag_id,
+                    "bundle_name": "tests",
+                    "fileloc": "/x.py",
+                    "relative_fileloc": "x.py",
+                    "is_stale": False,
+                    "is_paused": False,
+                    **columns,
+                }
+            )
+        )
+    session.commit()
+
+
+def test_exact_then_beginning_then_inside(client, session):
+    add_dags(session, "a_load", "Load_x", "load", "loads", "o_%load", "other")
+    add_dags(session, "load_paused", is_paused=True)
+    add_dags(session, "load_gone", is_stale=True)
+    found = dags(client, "LOAD")
+    assert found["items"][0]["dag_id"] == "load"
+    assert {item["dag_id"] for item in found["items"]} == {
+        "load", "Load_x", "load_paused", "loads", "a_load", "o_%load"
+    }  # fmt: skip
+    assert [item["dag_id"] for item in found["items"]][-2:] == ["a_load", "o_%load"]
+    assert [item["dag_id"] for item in found["items"] if item["is_paused"]] == ["load_paused"]
+    assert [item["dag_id"] for item in dags(client, "%")["items"]] == ["o_%load"]
+    assert not found["more"]
+
+
+def test_only_what_the_caller_may_clear(client, session, auth_manager_name):
+    store_dag(_grouped("ours", access_control=TEAM_A), session=session)
+    store_dag(_grouped("theirs"), session=session)
+    mine = [item["dag_id"] for item in dags(client, user="operator")["items"]]
+    assert mine == (["ours"] if auth_manager_name == "fab" else ["ours", "theirs"])
+    assert dags(client, user="viewer")["items"] == []
+    login(client, "viewer")
+    assert "There is no DAG that you may clear" in client.get(PAGE).text
+
+
+def test_ten_thousand_dags(client, session, auth_manager_name):
+    add_dags(session, *(f"team_{n % 97}_dag_{n:05}" for n in range(10_000)))
+    store_dag(_grouped("zz_ours", access_control=TEAM_A), session=session)
+    took = {}
+    for user, text in (
+        ("admin", ""),
+        ("admin", "dag_09999"),
+        ("operator", ""),
+        ("operator", "ours"),
+        ("viewer", ""),
+    ):
+        started = time.monotonic()
+        found = dags(client, text, user)
+        took[user, text] = time.monotonic() - started
+        assert len(found["items"]) <= 50
+    assert dags(client, "")["more"]
+    assert [item["dag_id"] for item in dags(client, "dag_09999")["items"]] == ["team_8_dag_09999"]
+    print(took)
+    login(client, "admin")
+    page = client.get(PAGE).text
+    assert "dag_09999" not in page
+    assert len(page) < 60_000
+    assert max(took.values()) < 5, took
