@@ -2,6 +2,7 @@
 
 PORT ?= 8080
 PYTEST_ARGS ?=
+SIZES ?= 1000,10000,100000
 
 # A uv of our own when the machine has none.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
@@ -13,7 +14,7 @@ SUITE := scripts/suite
 
 .DEFAULT_GOAL := help
 .PHONY: help env env32 system test lint demo clean \
-	test-unit test-sqlite test-postgresql test-airflow32 test-views test-browser test-fire test-package
+	test-unit test-sqlite test-postgresql test-airflow32 test-views test-browser test-fire test-live test-package bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -38,7 +39,7 @@ system: ## Install PostgreSQL and Chromium from Debian's packages where missing
 	@scripts/system-packages
 
 # The longest first, since three run at a time: the browser, the fire and the servers also wait.
-SUITES := test-browser test-sqlite test-postgresql test-fire test-airflow32 test-views test-package test-unit
+SUITES := test-browser test-sqlite test-postgresql test-fire test-live test-airflow32 test-views test-package test-unit
 
 test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2; SAFE_CLEAR_TEST_FULL=1 tries more cases
 	@MAKE="$(MAKE)" scripts/all-suites $(SUITES)
@@ -69,6 +70,9 @@ test-browser: $(VENV) system ## Chromium against a running Airflow
 test-fire: $(VENV) system ## Clears and undos while a scheduler is at work
 	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/fire $(PYTEST_ARGS)
 
+test-live: $(VENV) system ## Whether findings and estimates come true with a scheduler
+	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/live $(PYTEST_ARGS)
+
 test-package: $(VENV) ## The built wheel and sdist in environments of their own
 	@$(SUITE) $(PYTEST) tests/package $(PYTEST_ARGS)
 
@@ -80,6 +84,11 @@ lint: $(VENV) ## Formatting, lint, types and the import contract
 
 demo: $(VENV) ## Start Airflow with demo DAGs and history; PORT=8080
 	@.venv/bin/python demo/main.py --port $(PORT)
+
+# More variables: see docs/performance.md.
+bench: $(VENV) system ## Measure beside Airflow's own ways; SIZES=1000,10000,100000
+	@.venv/bin/python -m bench --sizes "$(SIZES)" --ops "$(OPS)" --parts "$(PARTS)" --runs "$(RUNS)" \
+		--delay-ms "$(DELAY_MS)" --mapped "$(MAPPED)" --cap "$(CAP)"
 
 clean: ## Remove what the other targets made, the demo's data too
 	rm -rf .venv .venv-airflow32 .uv .demo build dist test-results .mypy_cache .ruff_cache .pytest_cache \

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +12,11 @@ from typing import Any
 import httpx
 import psycopg
 
-from bench.databases import ENGINE, REPOSITORY, BenchServer
+from bench.children import Child
+from bench.databases import ENGINE, BenchServer
 from bench.scopes import Scope, dag_id
 from bench.workers import DATABASE
 from tests.support.postgres import SUPERUSER
-from tests.support.processes import stop_groups, stop_with_parent
 from tests.support.server import AirflowServer
 
 SIZE = 10_000
@@ -40,7 +36,10 @@ WHERE id IN (SELECT id FROM chosen) RETURNING id::text
 SCHEDULED = """
 WITH run AS (
     UPDATE dag_run SET state = 'running', end_date = NULL
-    WHERE dag_id = %(dag_id)s AND logical_date = (SELECT max(logical_date) FROM dag_run) RETURNING dag_id, run_id
+    WHERE dag_id = %(dag_id)s AND logical_date = (
+        SELECT max(logical_date) FROM dag_run WHERE dag_id = %(dag_id)s
+    )
+    RETURNING dag_id, run_id
 )
 UPDATE task_instance ti SET state = 'scheduled', start_date = NULL, end_date = NULL
 FROM run WHERE ti.dag_id = run.dag_id AND ti.run_id = run.run_id
@@ -116,28 +115,15 @@ def _measure(
 def _probing(server: BenchServer, url: str, running: list[str]) -> Iterator[dict[str, Any]]:
     """Probe during the block; what was found is complete when the block has ended."""
     found: dict[str, Any] = {}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.probes"],
-        env=server.environment(DATABASE),
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        preexec_fn=stop_with_parent(signal.SIGTERM),
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
+    probes = Child(server, DATABASE, "bench.probes")
     try:
-        print(json.dumps({"url": url, "running": running}), file=process.stdin, flush=True)
-        if "ready" not in process.stdout.readline():
-            raise RuntimeError("the probes did not start")
+        probes.send({"url": url, "running": running})
+        probes.receive()
         yield found
-        print(file=process.stdin, flush=True)
-        found.update(json.loads(process.stdout.readline()))
+        probes.send("stop")
+        found.update(probes.receive())
     finally:
-        stop_groups([process])
+        probes.stop()
 
 
 def _set_going(server: BenchServer, scope: Scope) -> list[str]:

@@ -59,7 +59,7 @@ class Statements:
         for name, listener in self.listeners:
             event.remove(Engine, name, listener)
 
-    def before(
+    def before(  # noqa: PLR0917 - SQLAlchemy calls it so
         self,
         connection: Connection,
         cursor: Any,
@@ -139,10 +139,12 @@ def _memory(name: str) -> int:
 def _server_cpu() -> float:
     """Return the CPU time of the database server's processes, ended ones included."""
     server = psutil.Process(int(os.environ["BENCH_POSTGRESQL_PID"]))
-    total = sum(server.cpu_times()[:4])
-    for backend in server.children():
-        try:
-            total += sum(backend.cpu_times()[:2])
-        except psutil.NoSuchProcess:
-            continue
-    return float(total)
+    return float(sum(server.cpu_times()[:4]) + sum(map(_process_cpu, server.children())))
+
+
+def _process_cpu(process: psutil.Process) -> float:
+    """Return the CPU time of a process; that of one that has ended counts as its parent's children's."""
+    try:
+        return float(sum(process.cpu_times()[:2]))
+    except psutil.NoSuchProcess:
+        return 0.0

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from airflow import settings
 from airflow.models.taskmap import TaskMap
-from sqlalchemy import make_url, update
+from sqlalchemy import update
 
 from bench.dags import branched_dag, mapped_dag
 from bench.history import Loader
@@ -25,9 +25,7 @@ def store_models(mapped: int) -> None:
     with settings.NonScopedSession() as session:
         for dag in (*(branched_dag(dag_id(number)) for number in range(DAGS)), mapped_dag()):
             store_dag(dag, session=session)
-            run = make_run(
-                dag, session=session, logical_date=hour(0), run_id=run_id(0), run_type="scheduled"
-            )
+            run = make_run(dag, session=session, logical_date=hour(0), run_id=run_id(0), run_type="scheduled")
             if dag.dag_id == MANY:
                 expand(run, "load", 2, session=session)
             states = dict.fromkeys(dag.task_ids, "success")
@@ -41,10 +39,10 @@ def main() -> None:
     history = History(**json.loads(sys.argv[1]))
     prepare_server.main()
     store_models(history.mapped)
-    url = make_url(settings.engine.url)
+    url = settings.engine.url
     settings.engine.dispose()
     with psycopg.connect(
-        host=url.query["host"], dbname=url.database, user=url.username, autocommit=True
+        host=str(url.query["host"]), dbname=url.database, user=url.username, autocommit=True
     ) as connection:
         Loader(connection).load(history)
         connection.execute("VACUUM (ANALYZE)")

@@ -1,7 +1,7 @@
 """What others do meanwhile: `python -m bench.probes`, told what by a line on standard input.
 
-Each probe is a thread with a connection of its own, which does one thing again and again and notes how long it took.
-A second line ends it; then it prints the times.
+Each probe is a thread with a connection of its own, which does one thing again and again and notes how long
+it took. A second line ends it; then it prints the times.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def main() -> None:
     }
     for probe in probes.values():
         probe.what()
-    print("ready", flush=True)
+    print(json.dumps("ready"), flush=True)
     for probe in probes.values():
         probe.start()
     sys.stdin.readline()

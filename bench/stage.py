@@ -34,9 +34,7 @@ class Stage:
         self.app = create_app(apps="core")
         token = auth.token(USER)
         self.program = Client(self.app, {"authorization": f"Bearer {token}"})
-        self.browser = Client(
-            self.app, {"cookie": f"{COOKIE_NAME_JWT_TOKEN}={token}", "accept": "text/html"}
-        )
+        self.browser = Client(self.app, {"cookie": f"{COOKIE_NAME_JWT_TOKEN}={token}", "accept": "text/html"})
 
     @cached_property
     def dag_bag(self) -> Any:

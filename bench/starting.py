@@ -1,19 +1,18 @@
-"""Start an api-server's app once and say what it took: `python -m bench.starting yes|no`, with our plugin or not."""
+"""Start an api-server's app, with our plugin or not, say what it took: `python -m bench.starting yes|no`."""
 
 from __future__ import annotations
 
 import gc
-import importlib.metadata
 import json
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
-
-import importlib_metadata
 
 from bench.asgi import Client
 from bench.meter import Measured, Statements
@@ -24,8 +23,10 @@ REQUESTS = 200
 
 def hide_ours() -> None:
     """Let our distribution not be found by what Airflow looks for plugins and providers with."""
-    for module in (importlib.metadata, importlib_metadata):
-        module.distributions = _without_ours(module.distributions)
+    for name in ("importlib.metadata", "importlib_metadata"):
+        if find_spec(name):
+            module: Any = import_module(name)
+            module.distributions = _without_ours(module.distributions)
 
 
 def _without_ours(all_distributions: Callable[..., Iterable[Any]]) -> Callable[..., list[Any]]:

@@ -1,4 +1,4 @@
-"""What the plugin adds to an api-server: at its start, to its memory, and to requests that are not its own."""
+"""What the plugin adds to an api-server: to its start, its memory, and requests that are not its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from bench.databases import BenchServer
 from bench.workers import DATABASE
 
-TIMES = 1
+TIMES = 3
 EMPTY_PLUGIN = '''
 """A plugin with one page that is empty."""
 

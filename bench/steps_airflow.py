@@ -28,7 +28,7 @@ def rest_apply(stage: Stage, scope: Scope) -> Action:
 
 
 def _rest(stage: Stage, scope: Scope, *, dry_run: bool) -> Action:
-    body = {"dry_run": dry_run, "only_failed": False, "reset_dag_runs": True}
+    body: dict[str, Any] = {"dry_run": dry_run, "only_failed": False, "reset_dag_runs": True}
     if scope.run_id:
         body["dag_run_id"] = scope.run_id
     else:

@@ -8,14 +8,14 @@ import re
 from urllib.parse import urlencode
 from uuid import UUID
 
-from safe_clear_plugin.airflow_api.session import new_session
-from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.taking import find_drift, get_plan
 from sqlalchemy import func, insert, literal, select
 
 from bench.scopes import Scope, run_id
 from bench.stage import Action, Stage
+from safe_clear_plugin.airflow_api.session import new_session
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.services.taking import find_drift, get_plan
 from safe_clear_plugin.storage.models import plan as plan_table
 from tests.db.acting import clear, plan_of, step, undo_step
 

@@ -96,7 +96,7 @@ def main() -> None:
     os.dup2(2, 1)
     stage = Stage()
     disconnect()
-    print("ready", file=answers)
+    print(json.dumps("ready"), file=answers)
     for line in sys.stdin:
         print(json.dumps(in_a_fork(stage, json.loads(line))), file=answers)
 

@@ -86,10 +86,12 @@
     if (items.some((item) => item.dag_id === input.value.trim())) settle();
   };
 
+  // A DAG that is chosen already is no search: its list shows the others too.
   const search = async () => {
     const mine = ++latest;
+    const q = input.value === settled ? "" : input.value.trim();
     try {
-      const response = await fetch(`${form.dataset.dags}?${new URLSearchParams({ q: input.value.trim() })}`);
+      const response = await fetch(`${form.dataset.dags}?${new URLSearchParams({ q })}`);
       if (mine === latest && response.ok) show(await response.json());
     } catch {
       // no network: the id can be typed, and the answers say what is wrong

@@ -5,6 +5,7 @@
   const PAGE = 10;
   let table;
   let current;
+  let column = 0; // kept on the way through the head of a group, which spans all columns
   let latest = 0;
 
   const view = () => document.getElementById("grid");
@@ -20,7 +21,10 @@
     if (cell.matches("thead th")) return cell.getAttribute("aria-label") ?? textOf(cell);
     const row = cell.parentElement.cells[0];
     const name = row.dataset.name === "fold" ? textOf(row) : row.dataset.name ?? textOf(row);
-    if (cell === row) return [name, textOf(cell.parentElement.lastElementChild)].filter(Boolean).join(" · ");
+    if (cell === row) {
+      const total = row.parentElement.querySelector(".sum");
+      return [name, total && textOf(total)].filter(Boolean).join(" · ");
+    }
     if (cell.classList.contains("sum")) return `${name} · ${textOf(cell) || "not in the plan"}`;
     const words = document.getElementById(cell.dataset.words ?? cell.getAttribute("aria-labelledby") ?? "");
     const what = words?.textContent ?? "no task instance";
@@ -31,42 +35,47 @@
     const line = view().querySelector("[data-readout]");
     const text = sentence(cell);
     if (line.textContent !== text) line.textContent = text;
-    return text;
+  };
+
+  // Whoever comes to a cell with the keys hears the whole sentence, not only what is in the cell.
+  const name = (cell) => {
+    if (!cell.matches("td:not(.sum)")) return;
+    const text = sentence(cell);
+    cell.dataset.words ??= cell.getAttribute("aria-labelledby") ?? "";
+    cell.removeAttribute("aria-labelledby");
+    cell.setAttribute("aria-label", text);
   };
 
   const setCurrent = (cell, focus) => {
     current?.setAttribute("tabindex", "-1");
     current = cell;
+    if (!cell.closest(".group")) column = place(cell)[1];
     cell.setAttribute("tabindex", "0");
     if (!focus) return;
-    const text = read(cell);
-    if (cell.matches("td:not(.sum)")) {
-      // The whole sentence, not only what is in the cell.
-      cell.dataset.words ??= cell.getAttribute("aria-labelledby") ?? "";
-      cell.removeAttribute("aria-labelledby");
-      cell.setAttribute("aria-label", text);
-    }
+    name(cell);
     cell.focus({ preventScroll: true });
     cell.scrollIntoView({ block: "nearest", inline: "nearest" });
   };
 
-  const move = (rows, columns) => {
-    const [row, column] = place(current);
+  const moveDown = (rows) => {
     const lines = [...table.rows];
-    const next = lines[Math.min(lines.length - 1, Math.max(0, row + rows))];
-    const cells = cellsOf(next);
-    let index = Math.min(cells.length - 1, Math.max(0, column + columns));
-    if (columns === 1 && cells[index] === current) index = Math.min(cells.length - 1, cells.lastIndexOf(current) + 1);
-    return cells[index];
+    const next = Math.min(lines.length - 1, Math.max(0, current.parentElement.rowIndex + rows));
+    const cells = cellsOf(lines[next]);
+    return cells[Math.min(cells.length - 1, column)];
+  };
+
+  const moveAside = (columns) => {
+    const cells = [...current.parentElement.cells];
+    return cells[Math.min(cells.length - 1, Math.max(0, cells.indexOf(current) + columns))];
   };
 
   const KEYS = {
-    ArrowRight: () => move(0, 1),
-    ArrowLeft: () => move(0, -1),
-    ArrowDown: () => move(1, 0),
-    ArrowUp: () => move(-1, 0),
-    PageDown: () => move(PAGE, 0),
-    PageUp: () => move(-PAGE, 0),
+    ArrowRight: () => moveAside(1),
+    ArrowLeft: () => moveAside(-1),
+    ArrowDown: () => moveDown(1),
+    ArrowUp: () => moveDown(-1),
+    PageDown: () => moveDown(PAGE),
+    PageUp: () => moveDown(-PAGE),
     Home: (event) => (event.ctrlKey ? table.rows[0].cells[0] : current.parentElement.cells[0]),
     End: (event) => (event.ctrlKey ? table.rows[table.rows.length - 1] : current.parentElement).lastElementChild,
   };
@@ -127,6 +136,7 @@
     table.parentElement.removeAttribute("tabindex");
     for (const cell of table.querySelectorAll("th, td")) cell.setAttribute("tabindex", "-1");
     setCurrent(table.querySelector("tr.hit td[class]:not(.untouched, .sum)") ?? table.rows[0].cells[0], false);
+    name(current);
   };
 
   if (!view()) return;

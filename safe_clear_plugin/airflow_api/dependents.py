@@ -19,7 +19,7 @@ from airflow.models.serialized_dag import SerializedDagModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-OVERLAP = timedelta(minutes=10)
+OVERLAP = timedelta(minutes=2)
 """DAG processors' clocks differ, and a transaction commits some time after the moment that it writes."""
 CHUNK = 500
 MOST_READ = 100

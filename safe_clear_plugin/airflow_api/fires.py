@@ -25,9 +25,6 @@ from airflow.serialization.definitions.assets import (
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.dags import Version
-
-
 NOT_SET = "NOTSET"
 """What the serialized DAG has for an argument that was left out and has no default."""
 
@@ -59,12 +56,6 @@ class Trigger:
     dag_id: str | None
     fixed_run: bool
     """Whether it asks for a logical date or a run id of its own."""
-
-
-def tasks(version: Version, task_ids: Iterable[str]) -> Iterator[Any]:
-    """Yield those of the tasks that the DAG version has."""
-    if version.dag is not None:
-        yield from (version.dag.task_dict[task_id] for task_id in task_ids if version.dag.has_task(task_id))
 
 
 def has_outlets(task: Any) -> bool:

@@ -63,8 +63,7 @@ def past_rules(version: Version, task_ids: Collection[str]) -> list[PastRule]:
 def held(planned: Planned, rule: PastRule, dag_id: str, session: Session) -> Iterator[Held]:
     """Yield what waits for a run before, mirroring ``PrevDagrunDep._get_dep_statuses``.
 
-    What the plan clears in the run before is left aside: it runs again first. Each reason is a query of its
-    own, which databases answer by a join where they would look up row by row what an OR asks for.
+    What the plan clears in the run before is left aside: it runs again first.
     """
     before, rows = _previous(planned, rule, dag_id), planned.task_instances
     previous = dag_run.alias("previous")
@@ -75,7 +74,9 @@ def held(planned: Planned, rule: PastRule, dag_id: str, session: Session) -> Ite
     missing: ColumnElement[bool] = ~_exists(there, same_task)
     if rule.ignore_first:
         missing = and_(missing, _ran_before(dag_id, rows, before))
-    reasons = [(missing, False), (_exists(there, same_task, undone), False)]
+    # Not two queries: the OR makes PostgreSQL look each row up by index, where it would otherwise choose a
+    # join by statistics that a plan just written does not have.
+    reasons = [(or_(missing, _exists(there, same_task, undone)), False)]
     if rule.downstream:
         below = _exists(there, in_run, there.c.task_id.in_(rule.downstream), undone)
         reasons.append((below, True))

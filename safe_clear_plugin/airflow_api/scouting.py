@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -61,13 +62,30 @@ class RunTally:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Covered:
-    """The dag runs of one or more ranges, each run with the DAG version that it will use."""
+    """The dag runs of one or more named ranges, each run with the DAG version that it will use."""
 
     selection: Selection
-    rows: Subquery
-    names: tuple[str, ...]
+    scopes: Mapping[str, Scope]
+    on_latest: bool
+    latest: UUID
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the ranges."""
+        return tuple(self.scopes)
+
+    @cached_property
+    def rows(self) -> Subquery:
+        """A row per dag run: ``run_id``, ``version``, and for each range whether the run is in it."""
+        conditions = {name: run_conditions(scope) for name, scope in self.scopes.items()}
+        flags = (case((condition, 1), else_=0).label(f"in_{name}") for name, condition in conditions.items())
+        return (
+            select(dag_run.c.run_id, uses_version(self.on_latest, self.latest).label("version"), *flags)
+            .where(or_(*conditions.values()))
+            .subquery("covered")
+        )
 
     def scopes_of(self, row: Any) -> frozenset[str]:
         """Return the ranges that a counted row is in."""
@@ -101,18 +119,12 @@ def dag_state(dag_id: str, latest: Version | None, session: Session) -> DagState
 
 def covered(scopes: Mapping[str, Scope], on_latest: bool, latest: UUID) -> Covered:
     """Select the dag runs of named ranges; the first one is that of the selection itself."""
-    conditions = {name: run_conditions(scope) for name, scope in scopes.items()}
-    rows = (
-        select(
-            dag_run.c.run_id,
-            uses_version(on_latest, latest).label("version"),
-            *(case((condition, 1), else_=0).label(f"in_{name}") for name, condition in conditions.items()),
-        )
-        .where(or_(*conditions.values()))
-        .subquery("covered")
-    )
-    selection = next(iter(scopes.values())).selection
-    return Covered(selection, rows, tuple(scopes))
+    return Covered(next(iter(scopes.values())).selection, scopes, on_latest, latest)
+
+
+def only(runs: Covered, name: str) -> Covered:
+    """Narrow to the dag runs of one range."""
+    return Covered(runs.selection, {name: runs.scopes[name]}, runs.on_latest, runs.latest)
 
 
 def count_runs(runs: Covered, budget: bounded.Budget, session: Session) -> list[RunTally] | None:

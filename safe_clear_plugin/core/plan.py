@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -161,17 +161,12 @@ class StateChange:
     count: int
 
 
-@dataclass(slots=True)
-class FingerprintBuilder:
-    """Digest of everything that a plan promises, built row by row so that no plan is held in memory."""
+def fingerprint(*parts: Iterable[object]) -> str:
+    """Digest what a plan promises into 64 hexadecimal digits; order and every value count.
 
-    _digest: Any = field(default_factory=hashlib.sha256)
-
-    def add(self, rows: Iterable[Iterable[object]]) -> None:
-        """Add rows; their order and every value count."""
-        for row in rows:
-            self._digest.update(repr(tuple(str(value) for value in row)).encode())
-
-    def hexdigest(self) -> str:
-        """Return the fingerprint as 64 hexadecimal digits."""
-        return str(self._digest.hexdigest())
+    Its rows are written once, under an id of its own, so that their counts stand for them here.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr([str(value) for value in part]).encode())
+    return digest.hexdigest()

@@ -79,7 +79,8 @@ def build(plan: PlanSummary, question: Question, session: Session) -> Grid | Non
     columns, all_columns, source, window = _columns(level, question, window, whole, here, session=session)
     shown, all_rows = _page(rows, len(columns), question.first_row)
     asked = None if len(shown) == len(nodes) else [row.node.id for row in shown if row.kind == "task"]
-    found = _count(window, columns, source, asked, session, live=question.live)
+    stale = any(finding.code == "stale_downstream" for finding in plan.findings)
+    found = _count(window, columns, source, asked, session, live=question.live, stale=stale)
     if asked is None:
         shown += _gone(found, nodes)
     runs = _run_cells(window, columns, source, session, live=question.live)
@@ -202,12 +203,14 @@ def _count(
     session: Session,
     *,
     live: bool,
+    stale: bool,
 ) -> list[Counted]:
     if live:
         found = gridding.cleared_cells(window, source, task_ids, session)
     else:
         found = gridding.planned_cells(window.plan_id, source, task_ids, session)
-        found += gridding.stale_cells(window, source, task_ids, session)
+        if stale:
+            found += gridding.stale_cells(window, source, task_ids, session)
     found += gridding.other_cells(window, source, task_ids, session)
     if beside := [cast(str, one.run_id) for one in columns if not one.planned]:
         found += gridding.beside_cells(window, beside, task_ids, session)

@@ -14,7 +14,7 @@ from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import policy, words
 from safe_clear_plugin.core.findings import find
-from safe_clear_plugin.core.plan import PlanSummary, StateChange
+from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import excluding, housekeeping, matching
@@ -57,6 +57,7 @@ def make_plan(
             _add_moves(plan_id, latest, session)
         task_instances, dag_runs = writing.totals(plan_id, session)
         changes = reading.state_changes(plan_id, session)
+        run_changes = reading.run_state_changes(plan_id, session)
         if not task_instances:
             raise Invalid(_nothing_to_clear(selection, changes))
         facts = gather(
@@ -69,7 +70,7 @@ def make_plan(
                 on_latest=on_latest,
                 tasks=tasks,
                 changes=changes,
-                run_changes=reading.run_state_changes(plan_id, session),
+                run_changes=run_changes,
                 task_instances=task_instances,
                 dag_runs=dag_runs,
                 actor=actor,
@@ -90,7 +91,7 @@ def make_plan(
                 "dag_versions": used,
                 "findings": [finding.to_json() for finding in find(facts)],
                 "estimate": facts.cost.estimate.to_json() if facts.cost.estimate else None,
-                "fingerprint": writing.fingerprint(plan_id, head, session),
+                "fingerprint": fingerprint(head, changes, run_changes),
             },
             session,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import excluding, marking, matching
 from safe_clear_plugin.services.scope import resolve_scope
+from safe_clear_plugin.services.scouted import Added, Counts, Scouted
 
 MOST_RUNS = 20_000
 """Dag runs whose task instances are counted; a preview counts any number."""
@@ -29,50 +30,21 @@ SPREADS = ("include_upstream", "include_downstream", "include_past", "include_fu
 OF_TASKS = SPREADS[:2]
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What one more direction would add to a selection."""
-
-    total: int
-    succeeded: int
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many task instances and dag runs the selection takes."""
-
-    found: counting.Sum
-    cleared_runs: int | None
-    added: Mapping[str, Added | None]
-    """By form field what ticking it would add; ``None`` where that is not counted."""
-
-
-@dataclass
-class Scouted:
-    """All that is known about a selection so far; what cannot be said yet, or not in time, stays empty."""
-
-    now: datetime
-    dag: scouting.DagState | None = None
-    tree: marking.Tree | None = None
-    scope: runs.Scope | None = None
-    dag_runs: int | None = None
-    first: Any = None
-    last: Any = None
-    undated: int = 0
-    missing: intervals.Missing | None = None
-    since: tuple[datetime | None, datetime | None] = (None, None)
-    counts: Counts | None = None
-    not_counted: str = ""
-    """Why there are no counts of task instances."""
-    problems: list[Problem] = field(default_factory=list)
-
-
 def scout(selection: Selection, now: datetime, *, broken: frozenset[str] = frozenset()) -> Scouted:
     """Look at a selection that may not be complete; ``broken`` are the fields that cannot be read."""
     scouted = Scouted(now)
     with new_session() as session:
         _Scout(scouted, selection, broken, session).look()
     return scouted
+
+
+@dataclass(frozen=True, slots=True)
+class _Versions:
+    """DAG versions: the latest, those that the selected runs use, and those of the runs around them."""
+
+    latest: dags.Version
+    used: Mapping[UUID, dags.Version]
+    others: Mapping[UUID, dags.Version]
 
 
 class _Scout:
@@ -100,15 +72,14 @@ class _Scout:
         scope = self._scope()
         if scope is not None:
             self._look_at_range(scope, latest)
-        versions = {latest.id: latest}
-        covered = None
+        covered, versions = None, _Versions(latest, {latest.id: latest}, {})
         if scope is not None:
             covered, tallies = self._cover(scope, latest)
-            versions.update(self._versions(tallies, latest))
+            versions = _Versions(latest, *self._versions(tallies, latest))
         if pattern is None:
             self.found.tree = marking.tree(latest, {}, {}, self.selection)
         else:
-            self._count(pattern, latest, versions, covered)
+            self._count(pattern, versions, covered)
 
     def _latest(self, dag_id: str) -> dags.Version | None:
         latest_id = dags.latest_version_id(dag_id, self.session)
@@ -157,8 +128,8 @@ class _Scout:
         on_latest = dags.runs_on_latest(
             self.selection.run_on_latest_version, self.selection.dag_id, self.session
         )
-        for scopes in ({SELECTED: scope, **self._wider_scopes()}, {SELECTED: scope}):
-            covered = scouting.covered(scopes, on_latest, latest.id)
+        wider = scouting.covered({SELECTED: scope, **self._wider_scopes()}, on_latest, latest.id)
+        for covered in (wider, scouting.only(wider, SELECTED)):
             tallies = scouting.count_runs(covered, self.budget, self.session)
             if tallies is not None and not _too_many(tallies):
                 break
@@ -178,51 +149,57 @@ class _Scout:
 
     def _versions(
         self, tallies: list[scouting.RunTally] | None, latest: dags.Version
-    ) -> dict[UUID, dags.Version]:
-        """Load the DAG versions of the runs, or say why nothing is counted."""
+    ) -> tuple[dict[UUID, dags.Version], dict[UUID, dags.Version]]:
+        """Load the DAG versions of the selected runs and those of others, or say why nothing is counted."""
         if tallies is None:
             self.found.not_counted = "Counting the dag runs takes too long here; Preview counts them."
         elif reason := _too_many(tallies):
             self.found.not_counted = reason
-        else:
-            return dags.load_versions({tally.version for tally in tallies} - {latest.id}, self.session)
-        return {}
+        if tallies is None or self.found.not_counted:
+            return {latest.id: latest}, {}
+        ids = {tally.version for tally in tallies}
+        loaded = {latest.id: latest, **dags.load_versions(ids - {latest.id}, self.session)}
+        wanted = {tally.version for tally in tallies if SELECTED in tally.scopes} or {latest.id}
+        used = {id_: version for id_, version in loaded.items() if id_ in wanted}
+        return used, {id_: version for id_, version in loaded.items() if id_ not in wanted}
 
-    def _count(
-        self,
-        pattern: Any,
-        latest: dags.Version,
-        versions: Mapping[UUID, dags.Version],
-        covered: scouting.Covered | None,
-    ) -> None:
+    def _count(self, pattern: Any, versions: _Versions, covered: scouting.Covered | None) -> None:
         """Mark the tasks and, unless something is wrong or missing, count their task instances."""
+        used = list(versions.used.values())
+        marks = self._mark(pattern, used)
+        if not any(marks.values()):
+            self._refuse(matching.no_match(self.selection, excluding.listed_tasks(used)))
         try:
-            marks = marking.mark(self.selection, pattern, versions.values(), self.session)
+            excluding.require_known(self.selection, used, self.session)
+        except Invalid as invalid:
+            self._refuse(*invalid.problems)
+        try:
+            marks |= marking.mark(self.selection, pattern, versions.others.values(), self.session)
+        except Invalid:
+            # With past or future runs it would be refused, so there is nothing to be said of them.
+            covered = scouting.only(covered, SELECTED) if covered else None
+        self.found.tree = marking.tree(versions.latest, marks, versions.used, self.selection)
+        if covered and not (self.broken or self.found.problems or self.found.not_counted):
+            self.found.counts = self._counts(pattern, versions, covered, marking.taken(self.selection, marks))
+
+    def _mark(self, pattern: Any, versions: list[dags.Version]) -> dict[UUID, Mapping[Any, str]]:
+        try:
+            return dict(marking.mark(self.selection, pattern, versions, self.session))
         except Invalid as invalid:
             self._refuse(*invalid.problems)
             whole = replace(self.selection, map_index=None)
-            marks = marking.mark(whole, pattern, versions.values(), self.session)
-        self.found.tree = marking.tree(latest, marks, versions, self.selection)
-        if not any(marks.values()):
-            self._refuse(matching.no_match(self.selection, excluding.listed_tasks(versions.values())))
-        try:
-            excluding.require_known(self.selection, versions.values(), self.session)
-        except Invalid as invalid:
-            self._refuse(*invalid.problems)
-        if covered and not (self.broken or self.found.problems or self.found.not_counted):
-            taken = marking.taken(self.selection, marks)
-            self.found.counts = self._counts(pattern, versions, covered, taken)
+            return dict(marking.mark(whole, pattern, versions, self.session))
 
     def _counts(
         self,
         pattern: Any,
-        versions: Mapping[UUID, dags.Version],
+        versions: _Versions,
         covered: scouting.Covered,
         taken: counting.Taken,
     ) -> Counts | None:
-        wider = self._taken_with(pattern, versions)
+        wider = self._taken_with(pattern, versions.used.values())
         indexes = counting.indexes_asked_for([taken, *wider.values()])
-        tallies = scouting.count_task_instances(covered, indexes, self.budget, self.session)
+        covered, tallies = self._tally(covered, indexes)
         if tallies is None:
             self.found.not_counted = "Counting the task instances takes too long here; Preview counts them."
             return None
@@ -242,13 +219,25 @@ class _Scout:
         cleared = scouting.count_cleared_runs(covered, SELECTED, taken, self.budget, self.session)
         return Counts(found, cleared, added)
 
-    def _taken_with(self, pattern: Any, versions: Mapping[UUID, dags.Version]) -> dict[str, counting.Taken]:
+    def _tally(
+        self, covered: scouting.Covered, indexes: set[int]
+    ) -> tuple[scouting.Covered, list[counting.Tally] | None]:
+        """Count with past and future, unless that takes more than half of the time that is left."""
+        if len(covered.names) > 1:
+            half = bounded.Budget(self.budget.left / 2)
+            tallies = scouting.count_task_instances(covered, indexes, half, self.session)
+            if tallies is not None:
+                return covered, tallies
+        alone = scouting.only(covered, SELECTED)
+        return alone, scouting.count_task_instances(alone, indexes, self.budget, self.session)
+
+    def _taken_with(self, pattern: Any, versions: Iterable[dags.Version]) -> dict[str, counting.Taken]:
         """Return what would be taken with upstream, and with downstream, where they are not asked for."""
         found = {}
         for name in OF_TASKS:
             if self.selection.task_regex and not getattr(self.selection, name):
                 wider = _with(self.selection, name)
-                marks = marking.mark(wider, pattern, versions.values(), self.session)
+                marks = marking.mark(wider, pattern, versions, self.session)
                 found[name] = marking.taken(wider, marks)
         return found
 

@@ -6,13 +6,13 @@ Airflow's task instances than those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, func, null, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, func, null, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
@@ -22,16 +22,17 @@ from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.storage.models import plan_relation, plan_run, plan_task_instance
 from safe_clear_plugin.storage.relations import (
     foreseen_state,
+    is_cleared,
+    is_kept,
     is_untouched,
     map_indexes_meet,
     relates,
     rests_on_cleared,
-    same_key,
+    there_is,
 )
 
 rows_ = plan_task_instance
 STAYING_STATES = ("failed", "upstream_failed", "skipped")
-FAILED_STATES = ("failed", "upstream_failed")
 UPSTREAM_KINDS = ("upstream", "one_upstream", "setup", "mapped")
 
 
@@ -99,23 +100,39 @@ def _foreseen(plan_id: UUID, state: str) -> Select[Any]:
 
 def _waiting(plan_id: UUID, dag_id: str) -> Select[Any]:
     """Cleared task instances with something upstream that has not finished and is not cleared with them."""
-    relation, up, kept = _upstream_sides()
-    waits = (
-        select(up.c.run_id)
-        .select_from(_upstream_source(relation, up, kept, plan_id, dag_id))
-        .where(
-            *relates(relation, plan_id, ("upstream", "setup")),
-            relation.c.task_id == rows_.c.task_id,
-            up.c.run_id == rows_.c.run_id,
-            map_indexes_meet(relation, rows_, up),
-            is_unfinished(up.c.state),
-            or_(kept.c.plan_id.is_(None), kept.c.effect == "leave_out"),
-        )
-    )
+    waits = _upstream_of(rows_, plan_id, dag_id, ("upstream", "setup"), "upstream_unfinished")
     return _planned(plan_id).where(
         rows_.c.foreseen_state.is_(None),
         plan_run.c.after_state.in_(("queued", "running")),
-        waits.correlate(rows_, plan_run).exists(),
+        waits,
+    )
+
+
+def _upstream_of(
+    row: FromClause, plan_id: UUID, dag_id: str, kinds: Sequence[str], code: str
+) -> ColumnElement[bool]:
+    """Whether something upstream of a row, directly or as a setup, makes it one that a finding speaks of."""
+    relation = plan_relation.alias("relation")
+    return there_is(
+        relation,
+        *relates(relation, plan_id, kinds),
+        relation.c.task_id == row.c.task_id,
+        _is_blocked(code, relation, row, plan_id, dag_id),
+    )
+
+
+def _is_blocked(
+    code: str, relation: FromClause, row: FromClause, plan_id: UUID, dag_id: str
+) -> ColumnElement[bool]:
+    """Whether the related task has a task instance that makes a row one that a finding speaks of."""
+    up = task_instance.alias("upstream")
+    return there_is(
+        up,
+        up.c.dag_id == dag_id,
+        up.c.task_id == relation.c.related_task_id,
+        up.c.run_id == row.c.run_id,
+        map_indexes_meet(relation, row, up),
+        *_blocks(code, up, plan_id),
     )
 
 
@@ -144,29 +161,31 @@ def affected(code: str, plan_id: UUID, dag_id: str, session: Session) -> Affecte
 
 
 def blockers(code: str, plan_id: UUID, dag_id: str, session: Session) -> Affected:
-    """Count what lies directly upstream of the task instances behind a finding and makes it so."""
+    """Count what lies upstream of the task instances behind a finding, is not cleared, and makes it so."""
     found = BEHIND[code](plan_id, dag_id).subquery("found")
-    relation, up, kept = _upstream_sides()
-    wanted = _blocks(code, up, kept)
-    source = _upstream_source(relation, up, kept, plan_id, dag_id)
+    relation, up = plan_relation.alias("related"), task_instance.alias("up")
     keys = (
         select(up.c.run_id, up.c.task_id, up.c.map_index, up.c.state)
         .select_from(
-            source.join(plan_run, plan_run.c.run_id == up.c.run_id).join(
-                found,
+            found.join(
+                relation,
                 and_(
-                    found.c.run_id == up.c.run_id,
-                    found.c.task_id == relation.c.task_id,
+                    relation.c.plan_id == plan_id,
+                    relation.c.dag_version_id == found.c.uses_dag_version_id,
+                    relation.c.task_id == found.c.task_id,
+                    relation.c.kind.in_(UPSTREAM_KINDS),
+                ),
+            ).join(
+                up,
+                and_(
+                    up.c.dag_id == dag_id,
+                    up.c.task_id == relation.c.related_task_id,
+                    up.c.run_id == found.c.run_id,
                     map_indexes_meet(relation, found, up),
                 ),
             )
         )
-        .where(
-            plan_run.c.plan_id == plan_id,
-            *relates(relation, plan_id, UPSTREAM_KINDS),
-            wanted,
-            or_(kept.c.plan_id.is_(None), kept.c.effect == "leave_out"),
-        )
+        .where(*_blocks(code, up, plan_id), is_kept(up, plan_id))
         .distinct()
         .subquery("keys")
     )
@@ -205,67 +224,34 @@ def rows_behind(
 
 def _cause(code: str, page: FromClause, plan_id: UUID, dag_id: str) -> ColumnElement[Any]:
     """Return the first, by name, of the tasks that make a task instance one that a finding speaks of."""
+    relation = plan_relation.alias("relation")
+    of_version = (relation.c.plan_id == plan_id, relation.c.dag_version_id == page.c.uses_dag_version_id)
     if code in ("stale_downstream", "downstream_stays"):
-        return _cleared_upstream_of(page, plan_id)
-    return _blocking(code, page, plan_id, dag_id)
-
-
-def _cleared_upstream_of(page: FromClause, plan_id: UUID) -> ColumnElement[Any]:
-    relation, mine = plan_relation.alias("relation"), rows_.alias("cleared")
-    return (
-        select(func.min(mine.c.task_id))
-        .where(
-            relation.c.plan_id == plan_id,
+        cleared = select(func.min(relation.c.task_id)).where(
+            *of_version,
             relation.c.kind == "downstream",
-            relation.c.dag_version_id == page.c.uses_dag_version_id,
             relation.c.related_task_id == page.c.task_id,
-            mine.c.plan_id == plan_id,
-            mine.c.run_id == page.c.run_id,
-            mine.c.task_id == relation.c.task_id,
-            mine.c.effect.in_(CLEARED_EFFECTS),
-            map_indexes_meet(relation, mine, page),
+            is_cleared(relation, page, plan_id),
         )
-        .scalar_subquery()
+        return cleared.scalar_subquery()
+    blocking = select(func.min(relation.c.related_task_id)).where(
+        *of_version,
+        relation.c.kind.in_(UPSTREAM_KINDS),
+        relation.c.task_id == page.c.task_id,
+        _is_blocked(code, relation, page, plan_id, dag_id),
     )
+    return blocking.scalar_subquery()
 
 
-def _blocking(code: str, page: FromClause, plan_id: UUID, dag_id: str) -> ColumnElement[Any]:
-    relation, up, kept = _upstream_sides()
-    return (
-        select(func.min(up.c.task_id))
-        .select_from(_upstream_source(relation, up, kept, plan_id, dag_id))
-        .where(
-            relation.c.plan_id == plan_id,
-            relation.c.kind.in_(UPSTREAM_KINDS),
-            relation.c.dag_version_id == page.c.uses_dag_version_id,
-            relation.c.task_id == page.c.task_id,
-            up.c.run_id == page.c.run_id,
-            map_indexes_meet(relation, page, up),
-            _blocks(code, up, kept),
-        )
-        .correlate(page)
-        .scalar_subquery()
-    )
-
-
-def _blocks(code: str, up: FromClause, kept: FromClause) -> ColumnElement[bool]:
-    state = foreseen_state(up, kept)
+def _blocks(code: str, up: FromClause, plan_id: UUID) -> Iterator[ColumnElement[bool]]:
+    """Yield when a task instance makes those downstream of it ones that a finding speaks of."""
     if code == "upstream_unfinished":
-        return and_(is_unfinished(up.c.state), or_(kept.c.plan_id.is_(None), kept.c.effect == "leave_out"))
-    if code == "upstream_failed":
-        return state.in_((*FAILED_STATES, "skipped", "removed"))
-    return state.in_(("success", *STAYING_STATES, "removed"))
-
-
-def _upstream_sides() -> tuple[FromClause, FromClause, FromClause]:
-    return plan_relation.alias("relation"), task_instance.alias("upstream"), rows_.alias("kept")
-
-
-def _upstream_source(
-    relation: FromClause, up: FromClause, kept: FromClause, plan_id: UUID, dag_id: str
-) -> FromClause:
-    here = and_(up.c.dag_id == dag_id, up.c.task_id == relation.c.related_task_id)
-    return relation.join(up, here).join(kept, and_(*same_key(kept, up, plan_id)), isouter=True)
+        yield is_unfinished(up.c.state)
+        yield is_kept(up, plan_id)
+    elif code == "upstream_failed":
+        yield foreseen_state(up, plan_id).in_((*STAYING_STATES, "removed"))
+    else:
+        yield foreseen_state(up, plan_id).in_(("success", *STAYING_STATES, "removed"))
 
 
 def _run_columns() -> tuple[ColumnElement[Any], ...]:

@@ -6,7 +6,7 @@ round, as each pass of the scheduler finds what the one before has set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
 from safe_clear_plugin.airflow_api.relations import Upstream
-from safe_clear_plugin.storage.models import ALL_MAP_INDEXES, plan_relation, plan_run, plan_task_instance
-from safe_clear_plugin.storage.relations import foreseen_state, same_key
+from safe_clear_plugin.storage.models import ALL_MAP_INDEXES, plan_run, plan_task_instance
+from safe_clear_plugin.storage.relations import foreseen_state
 from safe_clear_plugin.storage.trigger_rules import (
     COUNTED,
     SUCCESS_MATTERS,
@@ -51,17 +51,12 @@ class Reach:
         yield plan_run.c.task_instances > 0
         yield plan_run.c.after_state.in_(("queued", "running"))
 
-    def upstream(self, relation: FromClause, task_id: str, kinds: Sequence[str]) -> Iterator[Any]:
-        """Yield the conditions on relations: what a task has upstream."""
-        yield relation.c.plan_id == self.plan_id
-        yield relation.c.dag_version_id == self.dag_version_id
-        yield relation.c.kind.in_(kinds)
-        yield relation.c.task_id == task_id
-
-    def task_instances(self, ti: FromClause, mine: FromClause) -> FromClause:
-        """Return the runs with their task instances, each with the plan's row of it, if any."""
-        here = and_(ti.c.dag_id == self.dag_id, ti.c.run_id == plan_run.c.run_id)
-        return plan_run.join(ti, here).join(mine, and_(*same_key(mine, ti, self.plan_id)), isouter=True)
+    def task_instances(self, ti: FromClause, task_ids: Iterable[str]) -> FromClause:
+        """Return the runs with their task instances of some tasks."""
+        here = and_(
+            ti.c.dag_id == self.dag_id, ti.c.run_id == plan_run.c.run_id, ti.c.task_id.in_(sorted(task_ids))
+        )
+        return plan_run.join(ti, here)
 
 
 def foresee(reach: Reach, tasks: Sequence[Upstream], session: Session) -> None:
@@ -70,7 +65,7 @@ def foresee(reach: Reach, tasks: Sequence[Upstream], session: Session) -> None:
     ``tasks`` are in topological order. Within a round they are gone through against it, so that none sees
     what the round has changed.
     """
-    known = _states_upstream(reach, session)
+    known = _states_upstream(reach, {r.related_task_id for task in tasks for r in task.relations}, session)
     to_check = {task.task_id for task in tasks if _may_end(task, known)}
     while to_check:
         changed = {
@@ -88,22 +83,11 @@ def _may_end(task: Upstream, known: Mapping[str, set[str]]) -> bool:
     return bool(states - {"success"}) or (bool(states) and task.trigger_rule in SUCCESS_MATTERS)
 
 
-def _states_upstream(reach: Reach, session: Session) -> dict[str, set[str]]:
+def _states_upstream(reach: Reach, task_ids: Iterable[str], session: Session) -> dict[str, set[str]]:
     """Return the finished states that tasks upstream of planned ones keep."""
-    related = (
-        select(plan_relation.c.related_task_id)
-        .where(
-            plan_relation.c.plan_id == reach.plan_id,
-            plan_relation.c.dag_version_id == reach.dag_version_id,
-            plan_relation.c.kind != "downstream",
-        )
-        .distinct()
-        .subquery("related")
-    )
-    ti, mine = task_instance, rows_.alias("mine")
-    state = foreseen_state(ti, mine)
-    source = reach.task_instances(ti, mine).join(related, related.c.related_task_id == ti.c.task_id)
-    query = select(ti.c.task_id, state.label("state")).select_from(source)
+    ti = task_instance
+    state = foreseen_state(ti, reach.plan_id)
+    query = select(ti.c.task_id, state.label("state")).select_from(reach.task_instances(ti, task_ids))
     found: dict[str, set[str]] = {}
     for row in session.execute(query.where(*reach.runs(), state.in_(COUNTED)).distinct()):
         found.setdefault(row.task_id, set()).add(row.state)
@@ -157,35 +141,49 @@ def _counts(reach: Reach, task: Upstream, kinds: Sequence[str]) -> FromClause:
 
 
 def _existing(reach: Reach, task: Upstream, kinds: Sequence[str]) -> Select[Any]:
-    relation, ti, mine = plan_relation.alias("relation"), task_instance.alias("up"), rows_.alias("mine")
-    source = reach.task_instances(ti, mine).join(relation, relation.c.related_task_id == ti.c.task_id)
+    ti = task_instance.alias("up")
     return (
         select(
             ti.c.run_id.label("run_id"),
-            case((relation.c.same_map_index, ti.c.map_index), else_=ALL_MAP_INDEXES).label("map_index"),
+            _bucket(ti, task, kinds).label("map_index"),
             ti.c.task_id.label("task_id"),
-            foreseen_state(ti, mine).label("state"),
+            foreseen_state(ti, reach.plan_id).label("state"),
         )
-        .select_from(source)
-        .where(*reach.runs(), *reach.upstream(relation, task.task_id, kinds))
-        .where(*([ti.c.map_index == -1] if kinds == MAPPED else []))
+        .select_from(reach.task_instances(ti, _related(task, kinds)))
+        .where(*reach.runs(), *([ti.c.map_index == -1] if kinds == MAPPED else []))
     )
 
 
 def _created(reach: Reach, task: Upstream, kinds: Sequence[str]) -> Select[Any]:
     """Select what is upstream only once the run's move to another DAG version has created it."""
-    relation, mine = plan_relation.alias("relation"), rows_.alias("mine")
+    mine = rows_.alias("mine")
     of_run = and_(mine.c.plan_id == plan_run.c.plan_id, mine.c.run_id == plan_run.c.run_id)
     return (
         select(
             mine.c.run_id,
-            case((relation.c.same_map_index, mine.c.map_index), else_=ALL_MAP_INDEXES),
+            _bucket(mine, task, kinds),
             mine.c.task_id,
             func.coalesce(mine.c.foreseen_state, mine.c.after_state),
         )
-        .select_from(plan_run.join(mine, of_run).join(relation, relation.c.related_task_id == mine.c.task_id))
-        .where(*reach.runs(), *reach.upstream(relation, task.task_id, kinds), mine.c.effect == "create")
+        .select_from(plan_run.join(mine, of_run))
+        .where(*reach.runs(), mine.c.effect == "create", mine.c.task_id.in_(_related(task, kinds)))
     )
+
+
+def _related(task: Upstream, kinds: Sequence[str], *, same: bool | None = None) -> list[str]:
+    return sorted(
+        {
+            relation.related_task_id
+            for relation in task.relations
+            if relation.kind in kinds and same in (None, relation.same_map_index)
+        }
+    )
+
+
+def _bucket(ti: FromClause, task: Upstream, kinds: Sequence[str]) -> ColumnElement[Any]:
+    """Return the map index that something upstream counts for."""
+    by_index = ti.c.task_id.in_(_related(task, kinds, same=True))
+    return case((by_index, ti.c.map_index), else_=ALL_MAP_INDEXES)
 
 
 def _write(

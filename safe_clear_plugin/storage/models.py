@@ -180,6 +180,7 @@ plan_relation = Table(
     Column("task_id", StringID(), primary_key=True, nullable=False),
     # Whether only task instances with the same map index have to do with each other.
     Column("same_map_index", Boolean(), nullable=False, server_default=false()),
+    Index("idx_safe_clear_plan_relation_task_id", "plan_id", "dag_version_id", "task_id"),
 )
 
 plan_batch = Table(

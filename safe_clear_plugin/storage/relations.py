@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, and_, case, func, insert, or_, select
+from sqlalchemy import ColumnElement, FromClause, and_, func, insert, literal, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
@@ -43,6 +43,18 @@ def planned_tasks(plan_id: UUID, effects: Sequence[str], session: Session) -> di
     return found
 
 
+def takes_whole_runs(plan_id: UUID, dag_id: str, session: Session) -> bool:
+    """Whether the plan has a row for every task instance of its runs."""
+    ti = task_instance
+    there = (
+        select(func.count())
+        .select_from(plan_run.join(ti, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id)))
+        .where(plan_run.c.plan_id == plan_id)
+    )
+    planned = select(func.count()).where(rows_.c.plan_id == plan_id, rows_.c.effect != "create")
+    return session.scalar(there) == session.scalar(planned)
+
+
 def untouched_tasks(
     plan_id: UUID, dag_id: str, dag_version_id: UUID, task_ids: Sequence[str], session: Session
 ) -> set[str]:
@@ -63,10 +75,20 @@ def untouched_tasks(
     return set(session.scalars(query.distinct()))
 
 
+def there_is(table: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a table has such a row, looked up for each row of the query around it.
+
+    ``OFFSET 0`` keeps PostgreSQL from making a join of it: while it has not heard of a plan, it takes that
+    for a single row and joins each with each. A look-up by the whole key is quick whatever it believes.
+    """
+    found = select(literal(value=1)).select_from(table).where(*conditions)
+    return found.correlate_except(table).offset(0).exists()
+
+
 def is_untouched(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
     """Whether the plan has no row for a task instance."""
     mine = rows_.alias("of_plan")
-    return ~select(mine.c.run_id).where(*same_key(mine, ti, plan_id)).exists()
+    return ~there_is(mine, *same_key(mine, ti, plan_id))
 
 
 def rests_on_cleared(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
@@ -74,19 +96,25 @@ def rests_on_cleared(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
 
     ``plan_run`` must be in the query, joined by run id.
     """
-    relation, mine = plan_relation.alias("relation"), rows_.alias("cleared")
-    return (
-        select(mine.c.run_id)
-        .where(
-            *relates(relation, plan_id, ("downstream",)),
-            relation.c.related_task_id == ti.c.task_id,
-            mine.c.plan_id == plan_id,
-            mine.c.run_id == ti.c.run_id,
-            mine.c.task_id == relation.c.task_id,
-            mine.c.effect.in_(CLEARED_EFFECTS),
-            map_indexes_meet(relation, mine, ti),
-        )
-        .exists()
+    relation = plan_relation.alias("relation")
+    return there_is(
+        relation,
+        *relates(relation, plan_id, ("downstream",)),
+        relation.c.related_task_id == ti.c.task_id,
+        is_cleared(relation, ti, plan_id),
+    )
+
+
+def is_cleared(relation: FromClause, ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
+    """Whether the plan clears the task of a relation in the run of a task instance, at its map index."""
+    mine = rows_.alias("cleared")
+    return there_is(
+        mine,
+        mine.c.plan_id == plan_id,
+        mine.c.run_id == ti.c.run_id,
+        mine.c.task_id == relation.c.task_id,
+        mine.c.effect.in_(CLEARED_EFFECTS),
+        map_indexes_meet(relation, mine, ti),
     )
 
 
@@ -95,10 +123,21 @@ def goes_stale(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
     return and_(ti.c.state == "success", is_untouched(ti, plan_id), rests_on_cleared(ti, plan_id))
 
 
-def foreseen_state(ti: FromClause, mine: FromClause) -> ColumnElement[Any]:
-    """Return the state that a task instance will have, as far as it is known; ``mine`` is its row, if any."""
-    planned = func.coalesce(mine.c.foreseen_state, mine.c.after_state)
-    return case((mine.c.plan_id.is_(None), ti.c.state), else_=planned)
+def foreseen_state(ti: FromClause, plan_id: UUID) -> ColumnElement[Any]:
+    """Return the state that a task instance will have, as far as it is known; without one it is empty."""
+    mine = rows_.alias("foreseen")
+    planned = (
+        select(func.coalesce(mine.c.foreseen_state, mine.c.after_state, ""))
+        .where(*same_key(mine, ti, plan_id))
+        .correlate_except(mine)
+    )
+    return func.coalesce(planned.scalar_subquery(), ti.c.state)
+
+
+def is_kept(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
+    """Whether the clear leaves a task instance as it is: not in the plan, or left out of it."""
+    mine = rows_.alias("changed")
+    return ~there_is(mine, *same_key(mine, ti, plan_id), mine.c.effect != "leave_out")
 
 
 def relates(relation: FromClause, plan_id: UUID, kinds: Sequence[str]) -> Iterator[ColumnElement[bool]]:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.storage.models import (
     before_dag_run,
     before_task_instance,
+    plan_relation,
     plan_run,
     plan_task_instance,
 )
@@ -27,6 +28,17 @@ def refresh(task_instances: int, session: Session) -> None:
     """
     if task_instances <= SMALL or session.get_bind().dialect.name != "postgresql":
         return
-    for table in (plan_run, plan_task_instance, before_task_instance, before_dag_run):
+    for table in (plan_run, plan_task_instance, plan_relation, before_task_instance, before_dag_run):
         if session.scalar(CHANGED, {"name": table.fullname}):
             session.execute(text(f"ANALYZE {table.fullname}"))
+
+
+def refresh_within(task_instances: int, session: Session) -> None:
+    """Analyze the tables of a plan whose rows this transaction has written and is about to join.
+
+    Skipped for a table that another transaction analyzes: nothing waits here.
+    """
+    if task_instances <= SMALL or session.get_bind().dialect.name != "postgresql":
+        return
+    for table in (plan_run, plan_task_instance):
+        session.execute(text(f"ANALYZE (SKIP_LOCKED) {table.fullname}"))

@@ -5,7 +5,7 @@ Moves to another DAG version are the exception: they are worked out run by run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import runs as airflow_runs
 from safe_clear_plugin.airflow_api.version_move import Move
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, FingerprintBuilder
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.core.selection import FINISHED_RUN_STATES, Selection
 from safe_clear_plugin.storage.models import (
     ALL_MAP_INDEXES,
@@ -23,8 +23,6 @@ from safe_clear_plugin.storage.models import (
     plan_task,
     plan_task_instance,
 )
-
-FETCH = 5_000
 
 
 def insert_plan(values: Mapping[str, Any], session: Session) -> None:
@@ -79,12 +77,17 @@ def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, ses
 
 
 def count_task_instances_per_run(plan_id: UUID, session: Session) -> None:
-    """Count what is cleared in each run, and drop the runs that the selection takes nothing of."""
+    """Count what is cleared in each run, and drop the runs that the selection takes nothing of.
+
+    Subqueries with a value stay one index look-up per run. PostgreSQL makes a join of ``EXISTS``, and has no
+    statistics yet of rows that were written a moment ago: it would compare each run with each row.
+    """
     rows = plan_task_instance
     of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)
+    anything = select(func.count()).where(*of_run).scalar_subquery()
     cleared = select(func.count()).where(*of_run, rows.c.effect.in_(CLEARED_EFFECTS)).scalar_subquery()
     here = plan_run.c.plan_id == plan_id
-    session.execute(delete(plan_run).where(here, ~select(rows.c.run_id).where(*of_run).exists()))
+    session.execute(delete(plan_run).where(here, anything == 0))
     session.execute(update(plan_run).where(here).values(task_instances=cleared))
 
 
@@ -169,22 +172,6 @@ def totals(plan_id: UUID, session: Session) -> tuple[int, int]:
         )
     ).one()
     return task_instances, dag_runs
-
-
-def fingerprint(plan_id: UUID, head: Iterable[object], session: Session) -> str:
-    """Digest ``head`` and every row of the plan, streamed."""
-    digest = FingerprintBuilder()
-    digest.add([head])
-    digest.add(_stream(plan_run, plan_id, plan_run.c.run_id, session=session))
-    rows = plan_task_instance
-    digest.add(_stream(rows, plan_id, rows.c.run_id, rows.c.task_id, rows.c.map_index, session=session))
-    return digest.hexdigest()
-
-
-def _stream(table: Any, plan_id: UUID, *order: Any, session: Session) -> Iterator[Any]:
-    columns = [column for column in table.c if column.name not in ("plan_id", "applied_at")]
-    query = select(*columns).where(table.c.plan_id == plan_id).order_by(*order)
-    return iter(session.execute(query.execution_options(yield_per=FETCH)))
 
 
 def finish(plan_id: UUID, values: Mapping[str, Any], session: Session) -> None:

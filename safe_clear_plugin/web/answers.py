@@ -15,6 +15,7 @@ from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.selection import NO_STATE, Selection
 from safe_clear_plugin.core.words import count
 from safe_clear_plugin.services import marking, scouting
+from safe_clear_plugin.services.scouted import Scouted
 from safe_clear_plugin.web import rendering
 from safe_clear_plugin.web.forms import SelectionForm, available_timezones, task_regex_of, typed
 from safe_clear_plugin.web.ranges import Range, known_zones
@@ -49,7 +50,7 @@ class Since:
 class Answers:
     """Everything that the templates of the answers need."""
 
-    found: scouting.Scouted
+    found: Scouted
     selection: Selection
     problems: dict[str, list[str]]
     """What is wrong, by the section it stands in: ``dag``, ``tasks``, ``when``, ``state``."""
@@ -75,6 +76,15 @@ class Answers:
         if scope is None or (scope.named and not self.selection.has_dates):
             return None
         return Range(scope.date_from, scope.date_to, self.zone)
+
+    @property
+    def schedule_said(self) -> str:
+        """When the DAG runs by itself, as Airflow describes it."""
+        dag = self.found.dag
+        assert dag is not None
+        if dag.schedule_in_words:
+            return dag.schedule_in_words[0].lower() + dag.schedule_in_words[1:]
+        return dag.schedule if dag.schedule not in ("", "None") else "without a schedule"
 
     @property
     def folds(self) -> bool:
@@ -183,7 +193,7 @@ def answer(form: SelectionForm, now: datetime, browser_timezone: str = "") -> An
     known = available_timezones()
     zone, browser_zone = known_zones((selection.timezone, browser_timezone), known)
     if not selection.dag_id:
-        found = scouting.Scouted(now)
+        found = Scouted(now)
         broken.pop("dag_id", None)
     else:
         found = scouting.scout(selection, now, broken=frozenset(broken))

@@ -131,10 +131,7 @@ def _texts(body: Any, name: str) -> tuple[str, ...]:
         raise Refused(400, Problem(f"`{name}` is not a list of texts.", f'Send {{"{name}": ["…", "…"]}}.'))
     if len(values) > MOST_LINES:
         raise Refused(
-            422,
-            Problem(
-                f"`{name}` has more than {MOST_LINES:,} values.", "Leave it out for all, or do it in parts."
-            ),
+            422, Problem(f"`{name}` has more than {MOST_LINES:,} values.", "Send fewer of them at once.")
         )
     return tuple(dict.fromkeys(storable(value) for value in values))
 

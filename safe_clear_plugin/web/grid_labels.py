@@ -132,7 +132,7 @@ def _run_column(column: Column, unit: bins.Unit | None, address: Address, *, roo
     start = column.start.astimezone(timezone.utc)
     text = ""
     if roomy:
-        text = f"{start:%H:%M}" if unit == "day" else str(start.day)
+        text = str(start.day) if unit != "day" else f"{start:%H:%M}" if start.minute else f"{start:%H}"
         if unit == "year":
             text = f"{start.day} {MONTHS[start.month - 1]}"
     by = "" if column.dated else " (run after)"

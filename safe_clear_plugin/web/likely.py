@@ -44,5 +44,6 @@ def likely_done(plan: PlanSummary, now: datetime) -> LikelyDone:
     then = now + timedelta(seconds=found.seconds)
     day = "" if then.date() == now.date() else f" {rendering.when_day(then, now)}"
     slow = spans.about(now, found.seconds_slow)
+    slowly = f"; {slow} if slow" if slow != spans.about(now, found.seconds) else ""
     rest = ", some tasks not counted" if found.unknown_tasks else ""
-    return LikelyDone(f"{then:%H:%M}", f"UTC{day}", f"{work}; {slow} if slow{rest}")
+    return LikelyDone(f"{then:%H:%M}", f"UTC{day}", f"{work}{slowly}{rest}")

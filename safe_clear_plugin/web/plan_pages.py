@@ -20,7 +20,6 @@ from safe_clear_plugin.services.taking import get_plan
 from safe_clear_plugin.storage import reading
 from safe_clear_plugin.web import finding_pages, grid_pages, pages, receipt_pages, rendering, table_pages
 from safe_clear_plugin.web.confirm_pages import NO_ATTEMPT, Attempt, confirm_context, declined_page
-from safe_clear_plugin.web.identity import caller
 from safe_clear_plugin.web.likely import likely_done
 from safe_clear_plugin.web.reader import for_reader
 

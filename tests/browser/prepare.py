@@ -10,8 +10,6 @@ import sys
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.providers.fab.auth_manager.models import Action, Permission, Resource, Role
@@ -19,6 +17,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from tests.support import prepare_server
+from tests.support.dag_files import store_dag_files
 from tests.support.factories import make_run, set_states, task_instances
 
 if TYPE_CHECKING:
@@ -102,24 +101,12 @@ def _show_plugins(session: Session) -> None:
     session.commit()
 
 
-def _parse_dags(session: Session) -> None:
-    manager = DagBundlesManager()
-    manager.sync_bundles_to_db(session=session)
-    session.commit()
-    for bundle in manager.get_all_dag_bundles():
-        bag = BundleDagBag(bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
-        if bag.import_errors:
-            raise RuntimeError(f"DAGs that cannot be imported: {bag.import_errors}")
-        sync_bag_to_db(bag, bundle.name, None, session=session)
-    session.commit()
-
-
 def main(history: str) -> None:
     """Prepare the database with one of the histories."""
     prepare_server.main()
     with create_session(scoped=False) as session:
         _show_plugins(session)
-        _parse_dags(session)
+        store_dag_files(session)
         HISTORIES[history](session)
 
 

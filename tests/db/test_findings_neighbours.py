@@ -253,12 +253,15 @@ def test_each_run_goes_by_the_dag_version_that_it_uses(session):
 
 def test_relations_are_kept_only_where_they_are_needed(session):
     [run] = stored(chain("etl", *"abcdef"), session, dict.fromkeys("abcdef", "success"))
-    plan = plan_of(day(run))
-    session.rollback()
-    kinds = session.scalars(
-        select(plan_relation.c.kind).where(plan_relation.c.plan_id == UUID(plan.id))
-    ).all()
-    assert Counter(kinds) == {"upstream": 5}
+    for selection, expected in (
+        ({}, {}),
+        ({"task_regex": "[ef]"}, {"upstream": 2}),
+        ({"task_regex": "[de]"}, {"upstream": 2, "downstream": 2}),
+    ):
+        plan = plan_of(day(run, **selection))
+        session.rollback()
+        query = select(plan_relation.c.kind).where(plan_relation.c.plan_id == UUID(plan.id))
+        assert Counter(session.scalars(query)) == expected
 
 
 # Upstream

@@ -22,22 +22,16 @@ KEPT_LOGS = REPOSITORY / "test-results" / "fire"
 
 @pytest.fixture(scope="session")
 def dags_in_database(airflow_db: None) -> Path:
-    """Store the DAGs as the dag processor does, and return the folder of their files."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    """Store the DAGs, and return the folder of their files."""
     from airflow.utils.session import create_session
+
+    from tests.support.dag_files import store_dag_files
 
     folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
     shutil.copytree(DAGS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     os.environ["SAFE_CLEAR_FIRE_LINES"] = str(HOME / "lines.jsonl")
     with create_session(scoped=False) as session:
-        manager = DagBundlesManager()
-        manager.sync_bundles_to_db(session=session)
-        session.commit()
-        [bundle] = manager.get_all_dag_bundles()
-        bag = BundleDagBag(bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
-        assert not bag.import_errors
-        sync_bag_to_db(bag, bundle.name, None, session=session)
+        store_dag_files(session)
     return folder
 
 

@@ -22,11 +22,11 @@ from tests.db.effort import POSTGRESQL
 from tests.fire.conftest import DAGS
 from tests.support.backends import METADATA
 from tests.support.factories import make_run
+from tests.support.plans import PAGES, apply, apply_to_the_end, make_plan
 from tests.support.server import AirflowServer
 
 pytestmark = pytest.mark.skipif(not POSTGRESQL, reason="needs SAFE_CLEAR_TEST_BACKEND=postgresql")
 
-PAGES = "/pluginsv2/safe_clear"
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 PER_RUN = 2
 NUMBERS = range(1, 31)
@@ -66,30 +66,6 @@ def runs(dags_in_database):
 
 def ten_runs(tens):
     return [f"still_{number}" for number in NUMBERS][10 * tens : 10 * tens + 10]
-
-
-def make_plan(server, run_ids):
-    answer = server.api("POST", f"{PAGES}/plans", json={"dag_id": "still", "run_id": run_ids})
-    assert answer.status_code == 201, answer.text
-    return answer.json()
-
-
-def apply(server, plan, user="admin", **more):
-    ticked = [finding["code"] for finding in plan["findings"] if finding["level"] == "acknowledge"]
-    body = {
-        "fingerprint": plan["fingerprint"],
-        "reason": "two servers",
-        "acknowledge": ticked,
-        **more,
-    }
-    return server.api("POST", f"{PAGES}/plans/{plan['id']}/apply", user=user, json=body)
-
-
-def apply_to_the_end(server, plan, user="admin"):
-    answer = apply(server, plan, user)
-    while answer.status_code == 200 and answer.json()["status"] == "applying":
-        answer = apply(server, plan, user)
-    return answer
 
 
 def undo(server, plan, **body):
@@ -136,7 +112,7 @@ def at_once(works):
 
 def test_requests_of_one_user_to_both_servers_clear_once(airflow_server, other_server, runs):
     run_ids = ten_runs(0)
-    plan = make_plan(airflow_server, run_ids)
+    plan = make_plan(airflow_server, dag_id="still", run_id=run_ids)
     servers = (airflow_server, other_server) * (MANY // 2)
     answers = at_once([lambda server=server: apply_to_the_end(server, plan) for server in servers])
     assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(200, "applied")] * MANY
@@ -145,7 +121,7 @@ def test_requests_of_one_user_to_both_servers_clear_once(airflow_server, other_s
 
 def test_of_two_users_on_two_servers_one_wins(airflow_server, other_server, runs):
     run_ids = ten_runs(1)
-    plan = make_plan(airflow_server, run_ids)
+    plan = make_plan(airflow_server, dag_id="still", run_id=run_ids)
     callers = [(airflow_server, "admin"), (other_server, "operator")] * (MANY // 2)
     answers = at_once([lambda call=call: apply_to_the_end(call[0], plan, call[1]) for call in callers])
     outcomes = Counter((user, answer.status_code) for (_, user), answer in zip(callers, answers, strict=True))
@@ -159,7 +135,7 @@ def test_of_two_users_on_two_servers_one_wins(airflow_server, other_server, runs
 def test_a_server_is_killed_half_way(airflow_server, other_server, runs):
     """Batches go to both in turn; one is killed with a batch in hand, the other goes on, and undoes it."""
     run_ids = ten_runs(2)
-    plan = make_plan(other_server, run_ids)
+    plan = make_plan(other_server, dag_id="still", run_id=run_ids)
     for server, done in ((airflow_server, 1), (other_server, 2), (airflow_server, 3)):
         answer = apply(server, plan).raise_for_status().json()
         assert (answer["status"], answer["dag_runs_done"]) == ("applying", done)

@@ -18,7 +18,7 @@ from safe_clear_plugin.core.findings import (
     VersionFacts,
     find,
 )
-from safe_clear_plugin.core.plan import FingerprintBuilder
+from safe_clear_plugin.core.plan import StateChange, fingerprint
 
 KEY, OTHER = ("run", "task", -1), ("run", "other", 2)
 BEFORE = {
@@ -114,21 +114,16 @@ def test_a_finding_survives_being_stored():
     assert Finding.from_json(json.loads(json.dumps(finding.to_json()))) == finding
 
 
-def fingerprint(*groups):
-    builder = FingerprintBuilder()
-    for group in groups:
-        builder.add(group)
-    return builder.hexdigest()
-
-
 def test_a_fingerprint_depends_on_every_value_and_the_order():
-    rows = [("run", "task", -1, None), ("run", "other", 2, "failed")]
-    assert fingerprint(rows) == fingerprint(iter(rows))
+    head, changes = ("plan", "etl", None), [StateChange("failed", None, "clear", 3)]
     others = [
-        fingerprint(rows[::-1]),
-        fingerprint(rows[:1]),
-        fingerprint([("run", "task", -1, ""), rows[1]]),
-        fingerprint([("runtask", "", -1, None), rows[1]]),
-        fingerprint([("run", "task", 1, None), rows[1]]),
+        fingerprint(head[::-1], changes),
+        fingerprint(head[:2], changes),
+        fingerprint(("plan", "etl", ""), changes),
+        fingerprint(("planetl", "", None), changes),
+        fingerprint(head, [replace(changes[0], count=4)]),
+        fingerprint(head, [replace(changes[0], before=None)]),
+        fingerprint(head),
     ]
-    assert len({fingerprint(rows), *others}) == 6
+    assert fingerprint(head, changes) == fingerprint(iter(head), tuple(changes))
+    assert len({fingerprint(head, changes), *others}) == 8

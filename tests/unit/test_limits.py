@@ -150,12 +150,12 @@ def test_protected_tasks_are_counted_once():
     finding = protected(LimitFacts(protections=both))
     assert finding
     assert (finding.level, finding.count) == ("refuse", 5)
-    assert finding.title == "load and extract are protected"
+    assert finding.title == "`load` and `extract` are protected"
     assert "`a:x`" in finding.detail
     assert "`a:load`" in finding.detail
     one = protected(LimitFacts(protections=both[1:]))
     assert one
-    assert (one.title, one.filter) == ("load is protected", {"task": "load"})
+    assert (one.title, one.filter) == ("`load` is protected", {"task": "load"})
     assert protected(LimitFacts()) is None
 
 

@@ -58,7 +58,7 @@ def test_the_estimate_as_json_and_on_the_page(client, scene):
     assert plan["estimate"]["seconds"] == 60
     page = get(client, plan, "").text
     assert "Likely done" in page
-    assert "2 task-minutes; " in page
+    assert "<dd>2 task-minutes</dd>" in page
 
 
 def test_nothing_is_done_while_the_dag_is_paused(client, session, scene):

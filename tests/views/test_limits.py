@@ -75,7 +75,7 @@ def test_the_dag_id_is_typed_above_a_limit(client, session, options):
     assert "[safe_clear] confirm_above = 5" in page
     refused = press(client, page, "confirm", reason="bad rates", confirm_dag_id="elt")
     assert refused.status_code == 422
-    assert "1 thing is missing" in text_of(refused.text)
+    assert "1 thing stands in the way" in text_of(refused.text)
     assert 'value="elt"' in refused.text
     assert ">bad rates</textarea>" in refused.text
     assert 'aria-invalid="true"' in refused.text
@@ -104,7 +104,7 @@ def test_out_of_the_box_two_hundred_are_the_limit(client):
     ("option", "value", "code", "says"),
     [
         ("max_task_instances", 5, "too_many", "more than the 5 that a clear may take"),
-        ("protected", "etl:^load$", "protected", "load is protected"),
+        ("protected", "etl:^load$", "protected", "is protected"),
         ("protected", "etl:(", "protected_unreadable", "cannot be read"),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_limit_that_came_after_the_preview(client, session, options):
     refused = press(client, page, "confirm", reason="")
     assert refused.status_code == 422
     assert title(refused.text).startswith("Refused: 6 task instances")
-    assert "2 things are missing" in text_of(refused.text)
+    assert "2 things stand in the way" in text_of(refused.text)
     assert "max_task_instances = 5" in refused.text
     assert [what for what, *_ in missing(post(client, plan, "apply"))] == ["too_many", "reason"]
     assert diff_snapshots(before, snapshot(session)) == {}

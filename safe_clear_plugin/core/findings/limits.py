@@ -53,10 +53,11 @@ def protected(facts: LimitFacts) -> Finding | None:
     tasks = dict(task for one in facts.protections for task in one.tasks)
     task_ids, total = list(tasks), sum(tasks.values())
     patterns = [f"`{one.pattern}`" for one in facts.protections]
+    named = listed([f"`{task_id}`" for task_id in task_ids], "task")
     return Finding(
         "protected",
         "refuse",
-        f"{listed(task_ids, 'task')} {'is' if len(tasks) == 1 else 'are'} protected",
+        f"{named} {'is' if len(tasks) == 1 else 'are'} protected",
         f"No clear may touch {'it' if len(tasks) == 1 else 'them'}, and the plan has "
         f"{count(total, 'task instance')} of {'it' if len(tasks) == 1 else 'them'}. "
         f"Set by {listed(patterns, 'pattern')} in `[safe_clear] protected`.",

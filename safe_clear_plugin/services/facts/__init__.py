@@ -18,12 +18,14 @@ from safe_clear_plugin.services.facts import (
     workload,
 )
 from safe_clear_plugin.services.facts.context import PlanContext
+from safe_clear_plugin.storage import statistics
 
 __all__ = ["PlanContext", "gather"]
 
 
 def gather(plan: PlanContext) -> Facts:
     """Return the facts of a plan whose rows have been written."""
+    statistics.refresh_within(plan.task_instances, plan.session)
     work = workload.read(plan)
     return Facts(
         limits=limits.facts(plan),

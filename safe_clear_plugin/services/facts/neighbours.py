@@ -6,7 +6,7 @@ from safe_clear_plugin.airflow_api import relations
 from safe_clear_plugin.airflow_api.dags import Version
 from safe_clear_plugin.core.findings.affected import NOTHING
 from safe_clear_plugin.core.findings.neighbours import NeighbourFacts
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
 from safe_clear_plugin.services.facts.context import PlanContext
 from safe_clear_plugin.storage import consequences, foresight
 from safe_clear_plugin.storage import relations as stored
@@ -14,6 +14,8 @@ from safe_clear_plugin.storage import relations as stored
 
 def facts(plan: PlanContext) -> NeighbourFacts:
     """Write how the cleared tasks are related to others and what is foreseen of them, and count it."""
+    if _nothing_stays(plan):
+        return NeighbourFacts()
     cleared = stored.planned_tasks(plan.plan_id, CLEARED_EFFECTS, plan.session)
     pending = stored.planned_tasks(plan.plan_id, foresight.PENDING_EFFECTS, plan.session)
     for version in plan.versions.values():
@@ -39,6 +41,13 @@ def facts(plan: PlanContext) -> NeighbourFacts:
         waiting=found["upstream_unfinished"],
         waiting_for=blocked.get("upstream_unfinished", NOTHING),
     )
+
+
+def _nothing_stays(plan: PlanContext) -> bool:
+    """Whether the clear starts the runs anew as a whole, so that nothing in them has neighbours that stay."""
+    if plan.total("leave_out", *MOVED_EFFECTS):
+        return False
+    return stored.takes_whole_runs(plan.plan_id, plan.selection.dag_id, plan.session)
 
 
 def _relate_downstream(plan: PlanContext, version: Version, cleared: set[str]) -> None:

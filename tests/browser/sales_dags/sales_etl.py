@@ -13,6 +13,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     tags=["finance", "etl"],
+    access_control={"team_a": {"DAGs": {"can_read", "can_edit"}}},
 ):
 
     @task

@@ -54,6 +54,12 @@ def upgrade() -> None:
         sa.Column("same_map_index", sa.Boolean(), nullable=False, server_default=sa.false()),
         schema=schema,
     )
+    op.create_index(
+        "idx_safe_clear_plan_relation_task_id",
+        "safe_clear_plan_relation",
+        ["plan_id", "dag_version_id", "task_id"],
+        schema=schema,
+    )
 
 
 def downgrade() -> None:

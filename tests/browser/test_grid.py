@@ -1,0 +1,157 @@
+"""The grid and the table of a plan, with keys, with the mouse, on a narrow screen and without a script."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.frames import Troubles, address, open_tab, preview
+
+DAYS = {"date_from": "2026-03-02", "date_to": "2026-03-03"}
+
+
+@pytest.fixture
+def plan_page(prefixed_server, open_page):
+    """Return a function that previews two days of a task and what is downstream of it."""
+
+    def make(**options):
+        page = open_page(prefixed_server, **options)
+        page.goto(address(prefixed_server, "?dag_id=e2e_orders&include_downstream=true"))
+        preview(page, task_regex="^extract$", **DAYS)
+        return page
+
+    return make
+
+
+def focused(page) -> str:
+    return str(page.evaluate("document.activeElement.getAttribute('aria-label') ?? ''"))
+
+
+def test_one_tab_stop_and_arrows(plan_page):
+    page = plan_page()
+    table = page.get_by_role("grid")
+    expect(table.locator("[tabindex='0']")).to_have_count(1)
+    assert page.evaluate("[...document.querySelectorAll('.grid a')].every(link => link.tabIndex === -1)")
+    table.locator("[tabindex='0']").focus()
+    first = focused(page)
+    assert re.search(r"2026-03-02.* · extract · .*success → no status", first)
+    expect(page.locator("[data-readout]")).to_have_text(first)
+    page.keyboard.press("ArrowRight")
+    assert re.search(r"2026-03-03.* · extract", focused(page))
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("[data-readout]")).to_have_text("load")
+    page.keyboard.press("ArrowDown")
+    assert re.search(r"2026-03-03.* · load\.orders", focused(page))
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    assert focused(page) == first
+    page.keyboard.press("Home")
+    assert page.evaluate("document.activeElement.matches('tr > th:first-child')")
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.matches('td.sum')")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("Control+Home")
+    assert page.evaluate("document.activeElement.parentElement.rowIndex") == 0
+    page.keyboard.press("Control+End")
+    page.keyboard.press("PageDown")
+    assert table.locator("[tabindex='0']").count() == 1
+
+
+def test_enter_filters_the_table_and_a_chip_takes_it_back(plan_page):
+    page = plan_page()
+    troubles = Troubles().watch(page)
+    page.get_by_role("textbox", name="Reason").fill("typed before")
+    page.get_by_role("grid").locator("[tabindex='0']").focus()
+    page.keyboard.press("Enter")
+    chips = page.locator(".filtered .chip")
+    expect(chips).to_have_count(2)
+    expect(page.locator("#task-instances tbody tr:not(.run)")).to_have_count(1)
+    expect(page.locator("#rows-title")).to_be_focused()
+    assert "task_id=extract" in page.url
+    assert "run_id=scheduled__2026-03-02" in page.url
+    chips.first.click()
+    expect(chips).to_have_count(1)
+    page.get_by_role("link", name="Show all").click()
+    expect(chips).to_have_count(0)
+    expect(page.get_by_role("textbox", name="Reason")).to_have_value("typed before")
+    assert troubles.found == []
+
+
+def test_zooming_stays_in_place(plan_page):
+    page = plan_page()
+    page.get_by_role("textbox", name="Reason").fill("typed before")
+    page.locator(".levels a", has_text="By day").click()
+    current = page.locator(".levels [aria-current]")
+    expect(current).to_have_text("By day")
+    page.get_by_role("columnheader", name="Mon 2 Mar 2026, 1 run").get_by_role("link").click()
+    expect(page.locator(".grid-bar b")).to_have_text("Mon 2 Mar 2026")
+    assert "from=2026-03-02" in page.url
+    expect(page.get_by_role("textbox", name="Reason")).to_have_value("typed before")
+    page.get_by_role("link", name="Whole plan").click()
+    expect(page.locator(".grid-bar b")).to_have_count(0)
+    assert page.evaluate("document.activeElement.closest('.grid') !== null")
+
+
+def test_what_is_unticked_stays_so_over_orders_and_filters(plan_page):
+    page = plan_page()
+    page.get_by_role("textbox", name="Reason").fill("kept for the next plan")
+    rows = page.locator("#task-instances tbody tr:not(.run)")
+    before = rows.count()
+    box = rows.first.get_by_role("checkbox")
+    key = json.loads(rows.first.locator("[data-value]").get_attribute("data-value") or "")
+    box.uncheck()
+    expect(page.locator("[data-unticked]")).to_have_text("Unticked: 1 task instance")
+    page.locator("[data-sort=task]").click()
+    expect(page.locator("th[aria-sort] [data-sort=task]")).to_be_focused()
+    expect(page.locator("#task-instances [name=keep_row]:not(:checked)")).to_have_count(1)
+    page.locator("#filter-task").fill("nothing like it")
+    page.locator("#filter-task").press("Enter")
+    expect(rows).to_have_count(0)
+    expect(page.locator("[data-unticked]")).to_have_text("Unticked: 1 task instance")
+    page.get_by_role("button", name="Preview without them").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"Clear {before - 1} task instances")
+    expect(page.get_by_role("textbox", name="Reason")).to_have_value("kept for the next plan")
+    left = [
+        json.loads(value)
+        for value in page.locator("td[data-value]").evaluate_all(
+            "cells => cells.map(cell => cell.dataset.value)"
+        )
+    ]
+    assert key not in left
+    assert len(left) == before - 1
+
+
+def test_without_a_script(plan_page):
+    page = plan_page(java_script_enabled=False)
+    page.get_by_role("link", name="By day").click()
+    expect(page.locator(".levels [aria-current]")).to_have_text("By day")
+    page.get_by_role("link", name="extract", exact=True).last.click()
+    expect(page.locator(".filtered .chip")).to_have_count(1)
+    expect(page.locator(".levels [aria-current]")).to_have_text("By day")
+    page.locator("[name=keep_row]").first.uncheck()
+    page.get_by_role("button", name="Preview without them").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Clear")
+    assert "exclude" not in page.url
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_only_the_grid_scrolls_sideways(plan_page, width):
+    page = plan_page(viewport={"width": width, "height": 800})
+    expect(page.get_by_role("grid")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_file_is_downloaded_from_within_airflows_frame(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    frame = open_tab(prefixed_server, page, "/dags/e2e_orders")
+    preview(frame, task_regex="^extract$", **DAYS)
+    with page.expect_download() as download:
+        frame.get_by_role("link", name="CSV").click()
+    assert re.fullmatch(r"safe-clear-[0-9a-f]{32}\.csv", download.value.suggested_filename)
+    text = download.value.path().read_text(encoding="utf-8")
+    assert text.startswith("dag_id,run_id,")
+    assert len(text.splitlines()) == 3
