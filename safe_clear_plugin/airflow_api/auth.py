@@ -82,8 +82,8 @@ class ClearableDag:
 def search_clearable_dags(text: str, user: BaseUser, session: Session, limit: int) -> list[ClearableDag]:
     """Return DAGs in use whose id contains the text, exact matches first, then those that begin with it.
 
-    ``get_authorized_dag_ids`` speaks of editing the DAG itself, so each is asked for its task instances too, a
-    few at a time: for ten thousand that takes seconds.
+    ``get_authorized_dag_ids`` speaks of editing the DAG itself, so each is asked for its task instances too,
+    a few at a time: for ten thousand that takes seconds.
     """
     editable = get_auth_manager().get_authorized_dag_ids(user=user, method="PUT", session=session)
     name, wanted = func.lower(DagModel.dag_id), text.lower()

@@ -37,13 +37,15 @@ class Planned:
     def at_work(self) -> tuple[ColumnElement[bool], ...]:
         """Return the conditions on rows of :meth:`joined` that the scheduler has to do with after the clear.
 
-        It leaves finished runs alone, and task instances that are marked removed.
+        It leaves finished runs alone, and task instances that are marked removed. What it is foreseen to end
+        at once, for what lies upstream, it does not start.
         """
         runs, rows = self.runs, self.task_instances
         return (
             rows.c.plan_id == self.plan_id,
             rows.c.effect.in_(("clear", "terminate", "create", "restore")),
             or_(rows.c.after_state.is_(None), rows.c.after_state != "removed"),
+            rows.c.foreseen_state.is_(None),
             *self.runs_at_work(),
             runs.c.plan_id == self.plan_id,
         )

@@ -63,14 +63,23 @@ def past_rules(version: Version, task_ids: Collection[str]) -> list[PastRule]:
 def held(planned: Planned, rule: PastRule, dag_id: str, session: Session) -> Iterator[Held]:
     """Yield what waits for a run before, mirroring ``PrevDagrunDep._get_dep_statuses``.
 
-    What the plan clears in the run before is left aside: it runs again first.
+    What the plan clears in the run before is left aside, as it runs again first, unless it is foreseen to
+    become upstream_failed.
     """
     before, rows = _previous(planned, rule, dag_id), planned.task_instances
     previous = dag_run.alias("previous")
     there = task_instance.alias("there")
     in_run = and_(there.c.dag_id == dag_id, there.c.run_id == previous.c.run_id)
     same_task = and_(in_run, there.c.task_id == rows.c.task_id)
-    undone = and_(or_(there.c.state.is_(None), there.c.state.not_in(DONE)), ~_runs_again(planned, there))
+    planned_again = planned.task_instances.alias("again")
+    foreseen = planned_again.c.foreseen_state
+    undone = or_(
+        _is_planned(planned, planned_again, there, foreseen == "upstream_failed"),
+        and_(
+            or_(there.c.state.is_(None), there.c.state.not_in(DONE)),
+            ~_is_planned(planned, planned_again, there),
+        ),
+    )
     missing: ColumnElement[bool] = ~_exists(there, same_task)
     if rule.ignore_first:
         missing = and_(missing, _ran_before(dag_id, rows, before))
@@ -152,9 +161,8 @@ def _exists(there: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]
     return found.correlate_except(there).exists()
 
 
-def _runs_again(planned: Planned, there: Any) -> ColumnElement[bool]:
+def _is_planned(planned: Planned, again: Any, there: Any, *more: ColumnElement[bool]) -> ColumnElement[bool]:
     """Whether the plan clears a task instance; what it leaves out goes on by itself."""
-    again = planned.task_instances.alias("again")
     return (
         select(again.c.run_id)
         .where(
@@ -163,6 +171,7 @@ def _runs_again(planned: Planned, there: Any) -> ColumnElement[bool]:
             again.c.task_id == there.c.task_id,
             again.c.map_index == there.c.map_index,
             again.c.effect.in_(("clear", "terminate", "restore")),
+            *more,
         )
         .correlate(there)
         .exists()

@@ -24,12 +24,17 @@ from safe_clear_plugin.storage import reading, statistics, writing
 
 
 def make_plan(
-    selection: Selection, actor: Actor, now: datetime, *, part_of: Selection | None = None
+    selection: Selection,
+    actor: Actor,
+    now: datetime,
+    *,
+    part_of: Selection | None = None,
+    reason: str = "",
 ) -> PlanSummary:
     """Resolve a selection, store the plan, and return it.
 
     ``part_of`` is the selection that this one is a rest of: relatives of a map index follow it as they did
-    there, however many runs are left.
+    there, however many runs are left. ``reason`` is what the form to confirm it starts with.
 
     :raises Invalid: with problems at their fields, and nothing written
     """
@@ -42,7 +47,8 @@ def make_plan(
         scope = resolve_scope(selection, session)
         on_latest = dags.runs_on_latest(selection.run_on_latest_version, selection.dag_id, session)
         plan_id = uuid4()
-        writing.insert_plan(_head(plan_id, selection, on_latest, actor, now), session)
+        head = _head(plan_id, selection, on_latest, actor, now)
+        writing.insert_plan({**head, "reason": reason}, session)
         target = _move_target(latest, session, selection)
         writing.insert_runs(plan_id, scope, on_latest, target, session)
         versions = _used_versions(plan_id, latest, session)
@@ -82,7 +88,7 @@ def make_plan(
             version.to_json(target.bundle_version if version.id == latest.id else None)
             for version in versions.values()
         ]
-        head = (plan_id, selection.to_json(), on_latest, used, actor.id)
+        promised = (plan_id, selection.to_json(), on_latest, used, actor.id)
         writing.finish(
             plan_id,
             {
@@ -91,7 +97,7 @@ def make_plan(
                 "dag_versions": used,
                 "findings": [finding.to_json() for finding in find(facts)],
                 "estimate": facts.cost.estimate.to_json() if facts.cost.estimate else None,
-                "fingerprint": fingerprint(head, changes, run_changes),
+                "fingerprint": fingerprint(promised, changes, run_changes),
             },
             session,
         )

@@ -14,13 +14,12 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import auth, settings
 from safe_clear_plugin.airflow_api.audit import Actor
-from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import words
 from safe_clear_plugin.core.findings import CHECKS, Finding, Level, Link
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.storage import consequences, reading, writing
+from safe_clear_plugin.storage import consequences
 from safe_clear_plugin.storage.consequences import RowBehind
 from safe_clear_plugin.web import pages
 from safe_clear_plugin.web.identity import caller
@@ -210,9 +209,4 @@ def widened(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
     if field not in OFFERS:
         raise Refused(422, Problem("There is nothing to widen by that.", f"Choose {', '.join(OFFERS)}."))
     changes: dict[str, Any] = {field: True}
-    made = make_plan(replace(plan.selection, **changes), actor, now)
-    if not plan.reason:
-        return made
-    with new_session() as session:
-        writing.finish(UUID(made.id), {"reason": plan.reason}, session)
-        return reading.get(UUID(made.id), session) or made
+    return make_plan(replace(plan.selection, **changes), actor, now, reason=plan.reason)

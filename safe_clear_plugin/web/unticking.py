@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from werkzeug.datastructures import MultiDict
 from wtforms import ValidationError
 
 from safe_clear_plugin.airflow_api.audit import Actor
-from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.storage import reading, writing
 from safe_clear_plugin.web.bodies import REASON_LENGTH, storable
 from safe_clear_plugin.web.forms import MOST_LINES, filled
 
@@ -26,14 +23,8 @@ def plan_without(plan: PlanSummary, form: MultiDict[str, str], actor: Actor, now
 
     :raises Refused: 422 when nothing is unticked, or something that is no task instance
     """
-    selection = narrowed(plan.selection, form)
-    made = make_plan(selection, actor, now)
     reason = storable(form.get("reason", "").strip())[:REASON_LENGTH] or plan.reason
-    if not reason:
-        return made
-    with new_session() as session:
-        writing.finish(UUID(made.id), {"reason": reason}, session)
-        return reading.get(UUID(made.id), session) or made
+    return make_plan(narrowed(plan.selection, form), actor, now, reason=reason)
 
 
 def narrowed(selection: Selection, form: MultiDict[str, str]) -> Selection:

@@ -7,6 +7,7 @@ import re
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+from sqlalchemy import create_engine, text
 
 from tests.browser.frames import Troubles, address, open_tab
 from tests.browser.test_using import overflow
@@ -143,18 +144,45 @@ def test_quick_ranges_and_the_switch_to_run_after_fill_in_the_form(prefixed_serv
     page.get_by_role("button", name="Last 7 days").click()
     expect(page.locator("[name=date_from]")).to_have_value(re.compile(r"\d{4}-\d\d-\d\d"))
     expect(answer(page, "when")).to_contain_text("7 full days")
-    expect(answer(page, "when")).to_contain_text("America/New_York yours")
+    expect(answer(page, "when")).to_contain_text("America/New_York, yours")
     expect(answer(page, "since")).to_contain_text("The last dag run succeeded")
 
 
-def test_the_backfill_command_is_there_to_copy(prefixed_server, open_page):
-    page = open_page(prefixed_server)
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.goto(address(prefixed_server, "?dag_id=e2e_orders&date_from=2026-03-07&date_to=2026-03-09"))
-    missing = page.locator(".aside", has_text="3 schedule intervals in this range have no dag run")
-    expect(missing).to_contain_text("Sat 2026-03-07 00:00 UTC to Mon 2026-03-09 00:00 UTC")
+@pytest.fixture
+def run_without_a_date(prefixed_server):
+    """Take the logical date from the only run of a DAG for as long as the test lasts."""
+    engine = create_engine(prefixed_server.sqlalchemy_url, isolation_level="AUTOCOMMIT")
+    of_dag = "FROM dag_run WHERE dag_id = 'e2e_team_b'"
+    with engine.connect() as connection:
+        run_id, date = connection.execute(text(f"SELECT run_id, logical_date {of_dag}")).one()
+        change = text(
+            "UPDATE dag_run SET logical_date = :date WHERE run_id = :run_id AND dag_id = 'e2e_team_b'"
+        )
+        connection.execute(change, {"run_id": run_id, "date": None})
+        yield
+        connection.execute(change, {"run_id": run_id, "date": date})
+    engine.dispose()
+
+
+def test_what_lies_outside_and_what_to_do_about_it(prefixed_server, open_page, run_without_a_date):
+    page = open_page(prefixed_server, permissions=["clipboard-read", "clipboard-write"])
+    page.goto(address(prefixed_server, "?dag_id=e2e_team_b&date_from=2026-03-01&date_to=2026-03-09"))
+    missing = page.locator(".aside", has_text="1 schedule interval in this range has no dag run")
+    expect(missing).to_contain_text("Sun 2026-03-01 00:00 UTC")
     missing.get_by_role("button", name="Copy").click()
-    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#backfill-command").inner_text()
+    expect(missing.get_by_role("button", name="Copied")).to_be_focused()
+    command = page.locator("#backfill-command").inner_text()
+    assert page.evaluate("navigator.clipboard.readText()") == command
+    assert command.startswith(
+        "airflow backfill create --dag-id=e2e_team_b --from-date 2026-03-01T00:00:00+00:00"
+    )
+
+    outside = page.locator(".aside", has_text="1 run has no logical date and is outside")
+    outside.get_by_role("button", name="Compare with run_after").press("Enter")
+    expect(page.locator("[name=date_field]")).to_have_value("run_after")
+    expect(page.locator("[name=date_field]")).to_be_focused()
+    expect(bar(page)).to_contain_text("in 1 run")
+    expect(outside).to_have_count(0)
 
 
 def test_in_airflows_frame(prefixed_server, open_page):

@@ -328,3 +328,15 @@ def test_compressed_dags_are_read_too(session):
     row._data_compressed, row._data = zlib.compress(json.dumps(row._data).encode()), None
     session.commit()
     assert dependents.waiting_dag_ids("etl", {"work"}, session) == {"waiting"}
+
+
+def test_what_ends_at_once_for_what_lies_upstream_fires_nothing_and_costs_nothing(session):
+    def build():
+        _ = EmptyOperator(task_id="broken") >> EmptyOperator(task_id="work", outlets=[Asset("sales")])
+
+    etl(session, build, runs=3)
+    run = session.scalars(select(DagRun).where(DagRun.run_id == "run_2")).one()
+    set_states(run, {"broken": "failed"}, session=session)
+    findings = found(plan_of(days(1, 3, task_regex="^work$")))
+    assert findings["assets"].count == 2
+    assert findings["cost"].count == 2

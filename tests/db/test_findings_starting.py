@@ -436,3 +436,24 @@ def test_the_downstream_of_the_run_before(session, state, wait, count):
     assert "depends_on_past" not in found(plan)
     held = {key for key in held_by_airflow(session, dag) if key[0] == "run_2"}
     assert len(held) == count
+
+
+def test_a_run_before_that_becomes_upstream_failed(session):
+    with DAG("etl", schedule=None, start_date=START) as dag:
+        _ = EmptyOperator(task_id="broken") >> EmptyOperator(task_id="work", depends_on_past=True)
+    store_dag(dag, session=session)
+    for day in (1, 2):
+        run = make_run(
+            dag,
+            session=session,
+            logical_date=START.replace(day=day),
+            run_id=f"run_{day}",
+            task_state="success",
+        )
+        if day == 1:
+            set_states(run, {"broken": "failed"}, session=session)
+    findings = found(plan_of(days(1, 2, task_regex="^work$")))
+    assert findings["upstream_failed"].count == 1
+    assert findings["depends_on_past"].count == 1
+    assert "`work` in `run_2` does not start" in findings["depends_on_past"].detail
+    assert findings["cost"].count == 1

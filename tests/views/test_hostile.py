@@ -185,11 +185,14 @@ JSON = st.recursive(
 )
 FIELDS = ["reason", *(field.name for field in fields(Selection) if field.name != "dag_id")]
 BODIES = st.dictionaries(st.one_of(st.sampled_from(FIELDS), WORDS), JSON, max_size=6)
-TRIES = settings(
-    max_examples=effort.examples(100),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+
+
+def tries(examples: int) -> settings:
+    return settings(
+        max_examples=effort.examples(examples),
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
 
 
 @pytest.fixture
@@ -201,7 +204,7 @@ def etl(session) -> dict[str, Any]:
     return {"dag_id": "etl", "date_from": "2026-01-01"}
 
 
-@TRIES
+@tries(60)
 @given(body=BODIES, dated=st.booleans())
 def test_whatever_json_asks_for_is_a_plan_or_a_refusal(client, etl, body, dated):
     whole = {**(etl if dated else {"dag_id": "etl"}), **body}
@@ -210,7 +213,7 @@ def test_whatever_json_asks_for_is_a_plan_or_a_refusal(client, etl, body, dated)
         assert answer.status_code in HARMLESS, (address, answer.text)
 
 
-@TRIES
+@tries(40)
 @given(body=st.dictionaries(st.one_of(st.sampled_from(FIELDS), WORDS), WORDS, max_size=6))
 def test_whatever_the_form_holds_is_a_page_without_harm(client, etl, body):
     sendable = {
@@ -228,7 +231,7 @@ def test_whatever_the_form_holds_is_a_page_without_harm(client, etl, body):
     assert Page(answer.text).troubles() == []
 
 
-@TRIES
+@tries(40)
 @given(body=JSON, what=st.sampled_from(["apply", "stop", "undo", "rest", "ask", "decline"]))
 def test_whatever_is_sent_to_a_plan_is_carried_out_or_refused(client, etl, body, what):
     plan = make_plan(client, etl)
@@ -236,7 +239,7 @@ def test_whatever_is_sent_to_a_plan_is_carried_out_or_refused(client, etl, body,
     assert answer.status_code in HARMLESS, answer.text
 
 
-@TRIES
+@tries(15)
 @given(
     query=st.dictionaries(
         st.sampled_from(

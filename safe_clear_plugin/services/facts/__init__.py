@@ -26,10 +26,12 @@ __all__ = ["PlanContext", "gather"]
 def gather(plan: PlanContext) -> Facts:
     """Return the facts of a plan whose rows have been written."""
     statistics.refresh_within(plan.task_instances, plan.session)
+    around = neighbours.facts(plan)
+    # What is foreseen to end at once is no work.
     work = workload.read(plan)
     return Facts(
         limits=limits.facts(plan),
-        neighbours=neighbours.facts(plan),
+        neighbours=around,
         redone=redone.facts(plan),
         others=others.facts(plan),
         running=running.facts(plan),
