@@ -113,11 +113,18 @@ def _write(options: Options, result: dict[str, Any]) -> None:
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:
-    report.show(console, "As it is", result.get("rows", ()))
-    report.show(console, f"{result.get('delay_ms')} ms a round trip", result.get("rows_delayed", ()))
-    report.show(console, "One dag run, mapped", result.get("rows_mapped", ()))
-    report.show_breathing(console, result.get("breathing", ()))
-    report.show_startup(console, result.get("startup", ()))
+    titles = {
+        "rows": "As it is",
+        "rows_delayed": f"{result.get('delay_ms')} ms a round trip",
+        "rows_mapped": "One dag run, mapped",
+    }
+    for name, title in titles.items():
+        if name in result:
+            report.show(console, title, result[name])
+    if "breathing" in result:
+        report.show_breathing(console, result["breathing"])
+    if "startup" in result:
+        report.show_startup(console, result["startup"])
 
 
 if __name__ == "__main__":

@@ -88,11 +88,8 @@ class BenchServer(PostgresqlServer):
             **more,
         }
 
-    def run(self, database: str, *arguments: str, timeout: float | None = None, **more: str) -> str:
-        """Run Python on ``database`` and return what it printed.
-
-        :raises subprocess.TimeoutExpired: when it took longer than ``timeout``
-        """
+    def run(self, database: str, *arguments: str, **more: str) -> str:
+        """Run Python on ``database`` and return what it printed."""
         done = subprocess.run(
             [sys.executable, *arguments],
             env=self.environment(database, **more),
@@ -101,7 +98,6 @@ class BenchServer(PostgresqlServer):
             capture_output=True,
             text=True,
             check=False,
-            timeout=timeout,
         )
         if done.returncode:
             raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")

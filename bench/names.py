@@ -21,6 +21,7 @@ LABELS = {
     "airflow_one_call": "Airflow, one call",
     "limit": "limit: set-based SQL",
     "limit_aggregate": "limit: an aggregate",
+    "nothing": "nothing is cleared",
 }
 
 TITLES = {

@@ -89,5 +89,7 @@ def show_breathing(console: Console, rows: Iterable[Row]) -> None:
         table.add_column(name, justify="right" if name else "left")
     for row in rows:
         waits = [row[probe] for probe in ("heartbeat", "runs", "pick", "version")]
-        table.add_row(row["who"], *(seconds(wait["longest"]) for wait in waits), seconds(row["seconds"]))
+        table.add_row(
+            LABELS[row["who"]], *(seconds(wait["longest"]) for wait in waits), seconds(row["seconds"])
+        )
     console.print(table)

@@ -156,7 +156,6 @@ def selecting(server, page, look) -> None:
     frame.get_by_role("link", name=re.compile("^Show the")).first.click()
     expect(frame.get_by_role("heading", level=1)).to_be_visible()
     look(page, "finding")
-    page.go_back()
 
 
 def limits(server, page, look, open_page) -> None:
