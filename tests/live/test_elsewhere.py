@@ -1,0 +1,82 @@
+"""What the cleared tasks set off in other DAGs."""
+
+from __future__ import annotations
+
+import pytest
+from airflow import settings
+from airflow.models.asset import AssetDagRunQueue, AssetEvent
+from sqlalchemy import func, select
+
+
+@pytest.fixture(scope="module")
+def events():
+    """Return the ids of the events of the asset, by the run that updated it."""
+    with settings.NonScopedSession() as session:
+        query = select(AssetEvent.source_run_id, AssetEvent.id).where(AssetEvent.source_dag_id == "producer")
+        return [tuple(row) for row in session.execute(query)]
+
+
+def test_each_success_is_an_event_that_a_run_of_the_other_dag_takes(stage, events):
+    finding = stage.finding("producer", "assets")
+    assert finding["title"] == "2 task instances update 1 asset again, which triggers 2 DAGs"
+    assert sorted(run_id for run_id, _ in events) == ["run_1", "run_2"]
+
+    def taken():
+        with settings.NonScopedSession() as session:
+            runs = session.scalars(select(AssetEvent).where(AssetEvent.source_dag_id == "producer"))
+            return sum(
+                len([run for run in event.created_dagruns if run.dag_id == "consumer"]) for event in runs
+            )
+
+    stage.wait_until(lambda: taken() == finding["count"], "the consumer has a run for each event")
+    # Events that come in one upon the other may share one.
+    assert 1 <= len(stage.runs("consumer")) <= finding["count"]
+
+
+def test_a_dag_that_needs_another_asset_too_waits_for_that(stage, events):
+    notes = {link["id"]: link["text"] for link in stage.finding("producer", "assets")["links"]}
+    assert notes["consumer_of_two"] == "consumer_of_two (needs other assets too)"
+    assert stage.runs("consumer_of_two") == {}
+    with settings.NonScopedSession() as session:
+        queued = select(func.count()).where(AssetDagRunQueue.target_dag_id == "consumer_of_two")
+        assert session.scalar(queued) == 1
+
+
+def test_a_paused_dag_misses_it(stage, events):
+    finding = stage.finding("producer", "assets")
+    assert "1 DAG is paused and will miss it." in finding["detail"]
+    stage.pause("consumer_asleep", paused=False)
+    with settings.NonScopedSession() as session:
+        queued = select(func.count()).where(AssetDagRunQueue.target_dag_id == "consumer_asleep")
+        assert session.scalar(queued) == 0
+    assert stage.runs("consumer_asleep") == {}
+
+
+def test_triggered_dags_run_again(stage):
+    finding = stage.finding("parent", "triggers")
+    assert (finding["count"], finding["title"]) == (5, "5 task instances trigger 2 other DAGs again")
+    assert "`same`, `same_again`, `same_or_skip` ask for a certain run" in finding["detail"]
+    assert stage.cleared_states("parent") == {
+        ("run_1", "another"): "success",
+        ("run_1", "to_sleeping"): "success",
+        ("run_1", "same"): "failed",
+        ("run_1", "same_or_skip"): "skipped",
+        ("run_1", "same_again"): "success",
+    }
+    stage.wait_until(
+        lambda: set(stage.run_states("child").values()) == {"success"}, "the triggered runs have ended"
+    )
+    children = stage.runs("child")
+    [another] = children.keys() - {"there_already", "to_reset"}
+    assert {run_id: run.clear_number for run_id, run in children.items()} == {
+        another: 0,
+        "there_already": 0,
+        "to_reset": 1,
+    }
+
+
+def test_in_a_paused_dag_the_triggered_run_waits(stage):
+    finding = stage.finding("parent", "triggers")
+    assert "1 DAG is paused: the runs wait there." in finding["detail"]
+    assert list(stage.run_states("child_asleep").values()) == ["queued"]
+    assert set(stage.states("child_asleep").values()) == {None}
