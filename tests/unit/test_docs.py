@@ -1,0 +1,30 @@
+"""Every check has its page, and every page its check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safe_clear_plugin.core.findings import CHECKS
+
+PAGES = Path(__file__).parents[2] / "docs" / "findings"
+CODES = {check.code for checks in CHECKS.values() for check in checks}
+
+
+def test_every_check_has_a_page_that_says_what_it_means_and_what_to_do():
+    for code in CODES:
+        page = (PAGES / f"{code}.md").read_text()
+        assert page.startswith("# ")
+        for part in ("**What it means.**", "**How it is found out.**", "**What to do.**"):
+            assert part in page, (code, part)
+
+
+def test_no_page_is_left_of_a_check_that_is_gone_and_the_list_has_all():
+    pages = {page.stem for page in PAGES.glob("*.md")} - {"README"}
+    assert pages == CODES
+    listed = (PAGES / "README.md").read_text()
+    assert all(f"({code}.md)" in listed for code in CODES)
+
+
+def test_the_codes_are_each_others_only_once():
+    codes = [check.code for checks in CHECKS.values() for check in checks]
+    assert len(codes) == len(CODES)
