@@ -4,42 +4,72 @@ from __future__ import annotations
 
 import airflow
 from airflow.configuration import conf
+from airflow.exceptions import AirflowConfigException
 
 from safe_clear_plugin.core.policy import Limits
+from safe_clear_plugin.core.problems import Problem, Refused
 
 SECTION = "safe_clear"
 AIRFLOW_VERSION: str = airflow.__version__
 
 
+def _whole_number(name: str, least: int = 0) -> int:
+    """Return an option; one that cannot be read closes the door rather than lifting a limit.
+
+    :raises Refused: 503, naming the option
+    """
+    try:
+        return max(least, int(conf.getint(SECTION, name)))
+    except AirflowConfigException:
+        raise _unreadable(name, "a whole number") from None
+
+
+def _yes_or_no(name: str) -> bool:
+    try:
+        return bool(conf.getboolean(SECTION, name))
+    except AirflowConfigException:
+        raise _unreadable(name, "True or False") from None
+
+
+def _unreadable(name: str, kind: str) -> Refused:
+    return Refused(
+        503,
+        Problem(
+            f"The option `{name}` of the section `[{SECTION}]` is not {kind}.",
+            "Whoever runs this Airflow mends it in airflow.cfg or in the environment of the api-server.",
+        ),
+    )
+
+
 def plan_ttl_minutes() -> int:
     """Minutes that a plan may be confirmed."""
-    return int(conf.getint(SECTION, "plan_ttl_minutes"))
+    return _whole_number("plan_ttl_minutes")
 
 
 def batch_size() -> int:
     """Task instances in one clearing transaction, at most; a larger dag run is one transaction."""
-    return max(1, int(conf.getint(SECTION, "batch_size")))
+    return _whole_number("batch_size", least=1)
 
 
 def approval_ttl_minutes() -> int:
     """Minutes that a second person may apply a plan after its author asked for that."""
-    return int(conf.getint(SECTION, "approval_ttl_minutes"))
+    return _whole_number("approval_ttl_minutes")
 
 
 def limits() -> Limits:
     """What bounds a clear, as it is configured now."""
     return Limits(
-        confirm_above=int(conf.getint(SECTION, "confirm_above")),
-        max_task_instances=int(conf.getint(SECTION, "max_task_instances")),
-        require_reason=bool(conf.getboolean(SECTION, "require_reason")),
+        confirm_above=_whole_number("confirm_above"),
+        max_task_instances=_whole_number("max_task_instances"),
+        require_reason=_yes_or_no("require_reason"),
         protected=tuple(str(conf.get(SECTION, "protected")).split()),
-        approve_above=int(conf.getint(SECTION, "approve_above")),
+        approve_above=_whole_number("approve_above"),
     )
 
 
 def history_retention_days() -> int:
     """Days that receipts and before-images are kept; 0 keeps them for ever."""
-    return max(0, int(conf.getint(SECTION, "history_retention_days")))
+    return _whole_number("history_retention_days")
 
 
 def base_url() -> str:

@@ -259,3 +259,15 @@ def test_form_data_of_a_program_is_asked_the_same(client, session, killing, opti
     codes = [one["code"] for one in killing["findings"] if one["level"] == "acknowledge"]
     form = {**form, "acknowledge": codes}
     assert client.post(path(killing, "/apply"), data=form, headers=bearer("admin")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("confirm_above", "many"), ("max_task_instances", ""), ("require_reason", "perhaps")]
+)
+def test_an_option_that_cannot_be_read_refuses_and_says_which(client, options, session, name, value):
+    plan = make(client)
+    options(**{name: value})
+    answer = post(client, plan, "apply")
+    assert answer.status_code == 503
+    assert f"`{name}`" in answer.get_json()["error"]
+    assert get(client, plan).get_json()["error"] == answer.get_json()["error"]
