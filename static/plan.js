@@ -17,8 +17,14 @@
   const reason = form?.querySelector('[name="reason"][aria-required]');
   const left = dock.querySelector("[data-left]");
 
+  // Whoever unticked something would not expect the plan to clear it all the same.
+  const unpreviewed = () => window.safeClear.unticked?.size > 0
+    && (document.querySelector("#without [data-without] button") ?? document.getElementById("rows-title"));
+
   const missing = () => {
     const found = [];
+    const without = unpreviewed();
+    if (without) found.push({ what: "preview without what is unticked", field: without });
     const open = boxes.filter((box) => !box.checked);
     if (open.length) {
       const ticked = numbers.format(boxes.length - open.length);
@@ -61,6 +67,7 @@
     }
     // What the browser restored after going back, or a form that it offers again.
     window.addEventListener("pageshow", check);
+    document.addEventListener("safe-clear:unticked", check);
     check();
   }
   document.querySelector("[data-select]")?.addEventListener("focus", ({ target }) => target.select());

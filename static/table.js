@@ -4,6 +4,7 @@
   const section = () => document.getElementById("task-instances");
   if (!section()) return;
   const unticked = new Map(); // "row|task|run" + value: its hidden field
+  window.safeClear.unticked = unticked; // a plan is not cleared while it has some
   let latest = 0;
 
   const nameOf = (box) => box.name.replace("keep_", "");
@@ -51,6 +52,7 @@
       if (run) body.classList.toggle("out", !run.checked);
     }
     carry();
+    document.dispatchEvent(new CustomEvent("safe-clear:unticked"));
   };
 
   const restore = () => {

@@ -89,6 +89,10 @@ class PlanSummary:
         """Whether any of it has been undone."""
         return self.undone_runs > 0
 
+    def reason_of(self, actor_id: str) -> str:
+        """Return the reason if it is this person's own: nobody confirms with another's words."""
+        return self.reason if actor_id == self.created_by else ""
+
     def interrupted(self, now: datetime) -> bool:
         """Whether the clear was under way and then left: a closed tab, a lost connection, a killed server."""
         silent = self.last_step_at is None or now - self.last_step_at >= SILENT_FOR

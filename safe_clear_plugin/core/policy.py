@@ -138,7 +138,7 @@ def missing(plan: PlanSummary, asked: Demands, given: Given, actor_id: str) -> I
                 ),
                 value=finding.code,
             )
-    if asked.reason and not (given.reason or plan.reason):
+    if asked.reason and not (given.reason or (asked.approval and plan.reason)):
         yield _by_option(
             asked.limits,
             "require_reason",

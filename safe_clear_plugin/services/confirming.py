@@ -17,6 +17,7 @@ from safe_clear_plugin.core.policy import Demands, Given, Missing
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.facts.limits import against
+from safe_clear_plugin.services.taking import not_ready
 
 
 class Unconfirmed(Refused):
@@ -55,8 +56,10 @@ def confirm_plan(
     """
     reason, approved = given.reason, False
     acknowledged: tuple[str, ...] = ()
-    # A plan that is not what was shown, or has expired, is refused for that by the claim.
-    if plan.status == "ready" and fingerprint == plan.fingerprint and not plan.expired(now):
+    # A plan that is not what was shown is refused for that below; the claim takes only what was checked here.
+    if plan.status == "ready" and fingerprint == plan.fingerprint:
+        if plan.expired(now):
+            raise not_ready(plan)
         asked = confirmed(plan, given, actor)
         approved = asked.approval
         acknowledged = tuple(finding.code for finding in asked.acknowledge)

@@ -80,7 +80,7 @@ def _claim(
     plan_id = UUID(plan.id)
     with new_session() as session:
         taken = applying.claim(
-            plan_id,
+            plan,
             actor,
             now,
             session,
@@ -91,6 +91,14 @@ def _claim(
         )
         found = reading.get(plan_id, session)
         if not taken:
+            if found is not None and found.status == "ready" and not found.expired(now):
+                raise Refused(
+                    409,
+                    Problem(
+                        "Somebody asked for the plan's approval meanwhile; nothing was cleared.",
+                        "Open the plan and look at it again.",
+                    ),
+                )
             if found is None or found.status == "ready" or found.applied_by != actor.id:
                 raise not_ready(found)
             return

@@ -12,7 +12,7 @@ from sqlalchemy import CursorResult, Row, Select, and_, case, insert, null, sele
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.audit import Actor
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR, PlanSummary
 from safe_clear_plugin.storage.models import plan, plan_batch, plan_run, plan_task_instance
 from safe_clear_plugin.storage.reading import RUN_ORDER
 
@@ -37,16 +37,21 @@ def transition(
     session: Session,
     *,
     unexpired_at: datetime | None = None,
+    seen: PlanSummary | None = None,
     **values: Any,
 ) -> bool:
     """Move the plan from one status to another, if it still has the first one. Returns whether it did.
 
-    With ``unexpired_at``, also only if the plan holds beyond that moment. Being a write, it takes SQLite's
+    With ``unexpired_at``, also only if the plan holds beyond that moment; with ``seen``, only if nobody has
+    asked for its approval or prolonged it since. Being a write, it takes SQLite's
     write lock and PostgreSQL's lock on the plan's row before anything else is read in the transaction.
     """
     conditions = [plan.c.id == plan_id, plan.c.status == before]
     if unexpired_at is not None:
         conditions.append(plan.c.expires_at > unexpired_at)
+    if seen is not None:
+        conditions.append(plan.c.expires_at == seen.expires_at)
+        conditions.append(plan.c.approval_asked_at.is_not_distinct_from(seen.approval_asked_at))
     result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
         update(plan).where(and_(*conditions)).values(status=after, **values)
     )
@@ -54,7 +59,7 @@ def transition(
 
 
 def claim(
-    plan_id: UUID,
+    seen: PlanSummary,
     actor: Actor,
     at: datetime,
     session: Session,
@@ -66,15 +71,18 @@ def claim(
 ) -> bool:
     """Take a ready plan that still holds for this actor alone. Returns whether it was there to be taken.
 
+    It must stand as it was ``seen`` when its limits were checked: that somebody asks for its approval at the
+    same time prolongs it.
     The reason with which its author asked for approval stays.
     """
     second = {"approved_by": actor.id, "approved_by_name": actor.name} if approved else {}
     return transition(
-        plan_id,
+        UUID(seen.id),
         "ready",
         "applying",
         session,
         unexpired_at=at,
+        seen=seen,
         reason=case((plan.c.approval_asked_at.is_(None), reason), else_=plan.c.reason),
         acknowledged=list(acknowledged),
         applied_by=actor.id,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run
@@ -107,7 +107,8 @@ def plans_of_others(
         select(plan.c.id, plan.c.status, plan.c.created_at, plan.c.last_step_at)
         .add_columns(func.coalesce(plan.c.applied_by_name, plan.c.created_by_name).label("by_name"))
         .where(plan.c.dag_id == dag_id, plan.c.id != plan_id, _of_others(actor_id, now))
-        .order_by(plan.c.created_at.desc())
+        # Who is clearing comes before who has only looked.
+        .order_by(case((plan.c.status == "ready", 1), else_=0), plan.c.created_at.desc())
         .limit(CONSIDERED)
     ).all()
     found = [
@@ -130,7 +131,7 @@ def _of_others(actor_id: str, now: datetime) -> ColumnElement[bool]:
         plan.c.status.in_(("applying", "stopped", "applied")),
         plan.c.last_step_at >= now - RECENT,
         plan.c.applied_by != actor_id,
-        plan.c.cleared > plan.c.put_back + plan.c.stayed,
+        or_(plan.c.status == "applying", plan.c.cleared > plan.c.put_back + plan.c.stayed),
     )
     return or_(open_plan, recent_clear)
 

@@ -209,4 +209,4 @@ def widened(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
     if field not in OFFERS:
         raise Refused(422, Problem("There is nothing to widen by that.", f"Choose {', '.join(OFFERS)}."))
     changes: dict[str, Any] = {field: True}
-    return make_plan(replace(plan.selection, **changes), actor, now, reason=plan.reason)
+    return make_plan(replace(plan.selection, **changes), actor, now, reason=plan.reason_of(actor.id))

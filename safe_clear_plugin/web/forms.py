@@ -85,12 +85,19 @@ class LinesField(TextAreaField):
     def process_formdata(self, valuelist: list[str]) -> None:
         """Take every line of every value once, in order."""
         lines = (line.strip() for value in valuelist for line in re.split(r"\r?\n", value))
-        self.data = list(
-            dict.fromkeys(line for line in lines if line and not LITERAL_PLACEHOLDER.match(line))
-        )
+        self.data = list(dict.fromkeys(line for line in lines if line))
 
     def _value(self) -> str:
         return "\n".join(self.data or [])
+
+
+class LinkedLinesField(LinesField):
+    """Several values that may come from a link in Airflow's UI, with a placeholder left in it."""
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        """Leave placeholders out. Only here: what is to be excluded is never dropped."""
+        super().process_formdata(valuelist)
+        self.data = [line for line in self.data if not LITERAL_PLACEHOLDER.match(line)]
 
 
 class KeysField(LinesField):
@@ -149,7 +156,7 @@ class SelectionForm(Form):
 
     dag_id = StringField("DAG", [InputRequired("Choose a DAG."), _plain], filters=[_strip])
     task_regex = StringField("Task regex", [_plain], filters=[_strip])
-    run_id = LinesField(
+    run_id = LinkedLinesField(
         "Run ids",
         [_plain, _not_too_many],
         description="One run id a line. Empty means every run in the range.",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from safe_clear_plugin.core.spans import span
 from safe_clear_plugin.core.words import WEEKDAYS, count
 from safe_clear_plugin.web import rendering
 
 MONTHS = rendering.MONTHS
+OFFSET = re.compile(r"[+-](?:[01]\d|2[0-3]):[0-5]\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,12 @@ class Range:
                 whose.setdefault(name, []).append(owner)
         whose["UTC"] = [owner for owner in whose["UTC"] if owner != "chosen"]
         return [
-            Clock(name, " and ".join(owners), self._text(ZoneInfo(name))) for name, owners in whose.items()
+            Clock(name, " and ".join(owners), self._text(zone))
+            for name, owners in whose.items()
+            if (zone := zone_named(name))
         ]
 
-    def _text(self, zone: ZoneInfo) -> str:
+    def _text(self, zone: tzinfo) -> str:
         start = _moment(self.start, zone) if self.start else ""
         end = _moment(self.end, zone) if self.end else ""
         if start and end:
@@ -102,13 +106,27 @@ def known_zones(names: Iterable[str], known: frozenset[str]) -> list[str]:
     return [name if name in known else "" for name in names]
 
 
-def _moment(moment: datetime, zone: ZoneInfo) -> str:
+def zone_named(name: str) -> tzinfo | None:
+    """Return a time zone by its name or, as a DAG may have it, by its offset: ``+05:30``."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return timezone(_offset(name)) if OFFSET.fullmatch(name) else None
+
+
+def _offset(name: str) -> timedelta:
+    hours, minutes = name[1:].split(":")
+    size = timedelta(hours=int(hours), minutes=int(minutes))
+    return -size if name[0] == "-" else size
+
+
+def _moment(moment: datetime, zone: tzinfo) -> str:
     local = _local(moment, zone)
     clock = local.time().isoformat("minutes" if _is_last_of_minute(local) or not local.second else "seconds")
     return f"{WEEKDAYS[local.weekday()]} {local.date().isoformat()} {clock}"
 
 
-def _local(moment: datetime, zone: ZoneInfo | timezone) -> datetime:
+def _local(moment: datetime, zone: tzinfo) -> datetime:
     try:
         return moment.astimezone(zone)
     except OverflowError:

@@ -23,7 +23,7 @@ def plan_without(plan: PlanSummary, form: MultiDict[str, str], actor: Actor, now
 
     :raises Refused: 422 when nothing is unticked, or something that is no task instance
     """
-    reason = storable(form.get("reason", "").strip())[:REASON_LENGTH] or plan.reason
+    reason = storable(form.get("reason", "").strip())[:REASON_LENGTH] or plan.reason_of(actor.id)
     return make_plan(narrowed(plan.selection, form), actor, now, reason=reason)
 
 

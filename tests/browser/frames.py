@@ -66,6 +66,15 @@ def confirm_button(frame: FrameLocator | Page) -> Any:
     return frame.get_by_role("button", name="Clear ")
 
 
+def sideways(page: Page) -> int:
+    """Return by how many pixels the page is wider than its window.
+
+    A heading is there before the style sheets are: the browser shows nothing until then, but measures it.
+    """
+    page.wait_for_load_state()
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
 def session_cookie(context: BrowserContext) -> str | None:
     """Return Airflow's own session cookie, which the pages below ``/auth`` live on."""
     return next((cookie["value"] for cookie in context.cookies() if cookie["name"] == "session"), None)

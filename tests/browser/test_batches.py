@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from sqlalchemy import create_engine, text
 
 from tests.browser.conftest import DAG_IDS, HISTORY
-from tests.browser.frames import Troubles, address, confirm, confirm_button, open_tab, preview
+from tests.browser.frames import Troubles, address, confirm, confirm_button, open_tab, preview, sideways
 
 DAG = "e2e_orders"
 RANGE = {"date_from": "2026-03-01", "date_to": "2026-03-05"}
@@ -363,9 +363,7 @@ def test_nothing_is_wider_than_a_narrow_screen(server, open_page):
     gate = Gate(page)
 
     def fits() -> None:
-        assert (
-            page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
-        )
+        assert sideways(page) == 0
 
     begin(server, page)
     gate.next()

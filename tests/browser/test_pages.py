@@ -98,19 +98,28 @@ class Look:
             wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             assert narrow.evaluate(wide) == 0, f"{name} does not fit a narrow screen"
 
+    def whole(self, page: Page, name: str) -> None:
+        """Take a picture of all of a page, by itself."""
+        other = self._narrow["light"]
+        other.set_viewport_size({"width": 1100, "height": HEIGHT})
+        other.goto(the_page(page).url)
+        other.wait_for_load_state("networkidle")
+        picture(other, name, full_page=True)
+        other.set_viewport_size(NARROW)
+
 
 def accessible(page: Any, name: str) -> None:
     found = Axe().run(page)
     assert found.violations_count == 0, f"{name}\n{found.generate_report()}"
 
 
-def picture(page: Page, name: str) -> None:
+def picture(page: Page, name: str, *, full_page: bool = False) -> None:
     """Take the picture once nothing moves any more."""
     file = PICTURES / f"{name}.png"
     if file.exists() and not os.environ.get("SAFE_CLEAR_SCREENSHOTS"):
         return
     PICTURES.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=file, animations="disabled", caret="hide", scale="css")
+    page.screenshot(path=file, animations="disabled", caret="hide", scale="css", full_page=full_page)
     assert 10_000 < file.stat().st_size < MOST_BYTES, name
 
 
@@ -145,6 +154,8 @@ def selecting(server, page, look) -> None:
     frame.get_by_role("button", name="Preview").click()
     expect(frame.get_by_role("heading", name="thing to mend")).to_be_visible()
     look(page, "select-mistake", again=False)
+    frame = open_tab(server, page, "/dags/sales_etl")
+    frame.get_by_role("button", name="Last 7 days").click()
     frame.locator("[name=task_regex]").fill("^load")
     frame.get_by_role("heading", level=1).click()
     expect(frame.locator("[data-answer=bar]")).to_contain_text("task instances in")
@@ -152,6 +163,7 @@ def selecting(server, page, look) -> None:
     look(page, "select", url=address(server, query))
     preview(frame)
     look(page, "plan")
+    look.whole(page, "plan-whole")
     frame.locator(".finding details summary").first.click()
     frame.get_by_role("link", name=re.compile("^Show the")).first.click()
     expect(frame.get_by_role("heading", level=1)).to_be_visible()

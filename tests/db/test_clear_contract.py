@@ -365,6 +365,7 @@ def check(selection: Selection, session: Any) -> Predicted:
     with_plan = snapshot(session)
     assert diff_snapshots(everything, with_plan).keys() <= {
         "safe_clear_plan",
+        "safe_clear_plan_relation",
         "safe_clear_plan_run",
         "safe_clear_plan_task",
         "safe_clear_plan_task_instance",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from safe_clear_plugin.services.apply import stop_plan
 from safe_clear_plugin.services.approving import ask_approval, decline_plan
 from safe_clear_plugin.services.confirming import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.housekeeping import clean_up
+from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.services.rest import make_rest_plan
 from safe_clear_plugin.storage import approving, reading
 from safe_clear_plugin.storage.models import metadata
@@ -397,3 +399,37 @@ def test_what_was_declined_is_kept_as_long_as_a_receipt(session, options):
     clean_up(now() + timedelta(days=91))
     session.rollback()
     assert reading.get(UUID(declined.id), session) is None
+
+
+def test_asking_at_the_last_moment_does_not_let_the_author_through(session, options):
+    """The plan has expired as the confirmation read it; that it is prolonged then changes nothing."""
+    options(approve_above=2)
+    plan = three()
+    expiry = plan.expires_at
+    ask_approval(plan, "bad rates", ME, expiry - timedelta(milliseconds=200))
+    before = snapshot(session, exclude_tables=OWN)
+    with pytest.raises(Refused) as refused:
+        confirm(plan, Given(), at=expiry + timedelta(milliseconds=50))
+    assert refused.value.status == 410
+    found = reread(plan, session)
+    assert (found.status, found.applied_by) == ("ready", None)
+    assert diff_snapshots(before, snapshot(session, exclude_tables=OWN)) == {}
+
+
+def test_what_was_checked_is_what_is_claimed(session, options):
+    """An author who confirms just as the limit comes, and asks at the same time, gets neither past it."""
+    plan = three()
+    options(approve_above=2)
+    ask_approval(plan, "bad rates", ME, now())
+    options(approve_above=0)
+    with pytest.raises(Refused) as refused:
+        confirm(plan)
+    assert refused.value.status == 409
+    assert reread(plan, session).status == "ready"
+
+
+def test_a_required_reason_is_the_one_that_is_kept(session, options):
+    options(require_reason="True")
+    plan = make_plan(days(1, 3, task_regex="^load$"), ME, now(), reason="of the plan before")
+    assert lacking(plan, replace(ALL, reason=""))
+    assert confirm(plan).reason == "because"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import datetime, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from airflow.models.dag import DagModel
@@ -11,6 +13,7 @@ from airflow.models.dagbundle import DagBundleModel
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup
 
+from safe_clear_plugin.web.ranges import Range
 from tests.support.auth import TEAM_A, bearer, login
 from tests.support.factories import make_run, set_states, store_dag
 from tests.support.scenes import START, store_etl
@@ -284,3 +287,21 @@ def test_ten_thousand_dags(client, session, auth_manager_name):
     assert "dag_09999" not in page
     assert len(page) < 60_000
     assert max(took.values()) < 5, took
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("+05:30", "Thu 2026-01-01 05:30"), ("-03:00", "Wed 2025-12-31 21:00"), ("Europe/Berlin", "01:00")],
+)
+def test_a_dag_may_have_an_offset_for_a_time_zone(name, text):
+    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    clocks = {clock.zone: clock.text for clock in Range(start, start, ZoneInfo("UTC")).clocks(name, "")}
+    assert text in clocks[name]
+    assert "UTC" in clocks
+
+
+def test_a_zone_that_nobody_knows_has_no_clock():
+    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    assert [clock.zone for clock in Range(start, start, ZoneInfo("UTC")).clocks("Mars/Base", "+99:99")] == [
+        "UTC"
+    ]

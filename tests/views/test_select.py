@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.web.forms import filled
 from tests.support.auth import bearer, login
 from tests.support.scenes import store_etl
 
@@ -213,3 +215,10 @@ def test_a_plan_fills_in_the_form_that_makes_it_again(client, dag, dates):
         client, {"dag_id": "etl", "exclude_task_id": ["load"], "reset_dag_runs": False, **fields}
     ).get_json()
     assert again["selection"] == made["selection"]
+
+
+def test_what_is_excluded_is_never_dropped_from_the_form():
+    """Airflow leaves placeholders such as {RUN_ID} in links; in an exclusion that would widen the clear."""
+    form = filled(Selection("etl", run_id=("{RUN_ID}", "run_1"), exclude_run_id=("{BAD_RUN}", "run_2")))
+    assert form.run_id.data == ["run_1"]
+    assert form.exclude_run_id.data == ["{BAD_RUN}", "run_2"]
