@@ -107,7 +107,9 @@ def test_what_is_unticked_stays_so_over_orders_and_filters(plan_page):
     box.uncheck()
     expect(page.locator("[data-unticked]")).to_have_text("Unticked: 1 task instance")
     page.locator("[data-sort=task]").click()
-    expect(page.locator("th[aria-sort] [data-sort=task]")).to_be_focused()
+    # Only then has the table been replaced, with what is typed into its filters.
+    expect(page.locator("[data-sort=task] .way")).to_have_text("↑")
+    expect(page.locator("[data-sort=task]")).to_be_focused()
     expect(page.locator("#task-instances [name=keep_row]:not(:checked)")).to_have_count(1)
     page.locator("#filter-task").fill("nothing like it")
     page.locator("#filter-task").press("Enter")
