@@ -59,7 +59,7 @@ def undo_plan(
         if plan.status == "applying":
             retrying(_settle, plan_id, now)
         if not plan.undoing:
-            retrying(_refresh_statistics, plan.cleared)
+            retrying(_refresh_statistics, plan)
         # Nothing to do at a second try: the first one had committed, and only its answer was lost.
         found = retrying(next_batch) or len(tries) > 1 or go_on
     except OperationalError as error:
@@ -78,9 +78,9 @@ def undo_plan(
     return get_plan(plan_id)
 
 
-def _refresh_statistics(task_instances: int) -> None:
+def _refresh_statistics(plan: PlanSummary) -> None:
     with new_session() as session:
-        statistics.refresh(task_instances, session)
+        statistics.refresh(plan, session)
 
 
 def _settle(plan_id: UUID, now: datetime) -> None:

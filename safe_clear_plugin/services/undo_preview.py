@@ -31,7 +31,7 @@ def preview_undo(plan: PlanSummary, now: datetime, run_ids: Sequence[str] = ()) 
     if problem := problem_with(plan, now):
         return UndoPreview(0, 0, 0, 0, problem=problem)
     with new_session() as session:
-        statistics.refresh(plan.cleared, session)
+        statistics.refresh(plan, session)
     with new_session() as session:
         return _preview(UUID(plan.id), plan.dag_id, list(run_ids) or None, session)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.storage.models import (
     before_dag_run,
     before_task_instance,
@@ -16,20 +17,25 @@ from safe_clear_plugin.storage.models import (
 SMALL = 500
 """Task instances up to which it does not matter how the rows of a plan are joined."""
 
-CHANGED = text("SELECT n_mod_since_analyze FROM pg_stat_user_tables WHERE relid = to_regclass(:name)")
+CHANGED = text(
+    "SELECT n_mod_since_analyze > 0 OR coalesce(greatest(last_analyze, last_autoanalyze) < :since, true)"
+    " FROM pg_stat_user_tables WHERE relid = to_regclass(:name)"
+)
+"""A connection tells of its changes up to some seconds late, but of having analyzed a table at once."""
 
 
-def refresh(task_instances: int, session: Session) -> None:
-    """Analyze the tables that hold plans, if they have changed since that was last done.
+def refresh(plan: PlanSummary, session: Session) -> None:
+    """Analyze the tables that hold plans, if they or the plan have changed since that was last done.
 
     The planner takes a plan that it has not heard of for a single row, and joins each of its rows with each;
     the autovacuum daemon comes too late for an undo, and never for a small part of a large table. To be
     called in a transaction of its own, since two that analyze the same table wait for each other.
     """
-    if task_instances <= SMALL or session.get_bind().dialect.name != "postgresql":
+    if plan.task_instances <= SMALL or session.get_bind().dialect.name != "postgresql":
         return
+    since = plan.last_step_at or plan.created_at
     for table in (plan_run, plan_task_instance, plan_relation, before_task_instance, before_dag_run):
-        if session.scalar(CHANGED, {"name": table.fullname}):
+        if session.scalar(CHANGED, {"name": table.fullname, "since": since}):
             session.execute(text(f"ANALYZE {table.fullname}"))
 
 

@@ -9,8 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 from sqlalchemy import create_engine, text
 
-from tests.browser.frames import Troubles, address, open_tab
-from tests.browser.test_using import overflow
+from tests.browser.frames import Troubles, address, open_tab, sideways
 
 RUNS = "date_from=2026-03-01&date_to=2026-03-05"
 ORDERS = f"?dag_id=e2e_orders&{RUNS}"
@@ -210,7 +209,7 @@ def test_axe_finds_nothing(prefixed_server, open_page, mode, width):
     page = open_page(prefixed_server, color_scheme=mode, viewport={"width": width, "height": 900})
     page.goto(address(prefixed_server, ORDERS + "&task_regex=^load&include_downstream=true"))
     expect(bar(page)).to_have_attribute("aria-busy", "false")
-    assert overflow(page) == 0
+    assert sideways(page) == 0
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
     page.get_by_role("combobox", name="DAG", exact=True).press("ArrowDown")
