@@ -23,7 +23,7 @@ from tests.support.server import REPOSITORY, AirflowServer
 DAGS = Path(__file__).parent / "sales_dags"
 PICTURES = REPOSITORY / "docs" / "screenshots"
 MODES = ("light", "dark")
-MOST_BYTES = 350_000
+MOST_BYTES = 600_000
 WIDTH, HEIGHT = 1300, 1000
 NARROW = {"width": 390, "height": 844}
 APPROVE_ABOVE, MOST = 40, 80
