@@ -60,10 +60,21 @@
     show();
   };
 
+  const filled = () => new Map([...section().querySelectorAll(".filters [name]")].map((field) => [field.name, field.value]));
+
+  // What somebody typed into a filter while its table was on the way is theirs to keep.
+  const keepTyped = (fresh, before, typed) => {
+    for (const [name, value] of typed) {
+      const field = fresh.querySelector(`.filters [name="${name}"]`);
+      if (field && before.get(name) !== value) field.value = value;
+    }
+  };
+
   const load = async (href, { focus } = {}) => {
     const here = new URL(href, location.href);
     const mine = (latest += 1);
     const old = section();
+    const before = filled();
     old.setAttribute("aria-busy", "true");
     try {
       const answer = await fetch(`${old.dataset.url}${here.search}`, { signal: AbortSignal.timeout(20_000) });
@@ -71,11 +82,17 @@
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("task-instances");
       if (mine !== latest) return;
+      const { name: typing, selectionStart } = old.querySelector(".filters :focus") || {};
+      keepTyped(fresh, before, filled());
       old.replaceWith(fresh);
       history.replaceState(history.state, "", `${location.pathname}${here.search}`);
       restore();
       document.dispatchEvent(new CustomEvent("safe-clear:query"));
-      if (focus) fresh.querySelector(focus)?.focus();
+      const again = typing && fresh.querySelector(`.filters [name="${typing}"]`);
+      if (again) {
+        again.focus();
+        if (selectionStart != null) again.setSelectionRange(selectionStart, selectionStart);
+      } else if (focus) fresh.querySelector(focus)?.focus();
       fresh.querySelector("[data-found]")?.setAttribute("role", "status");
     } catch {
       location.assign(here);

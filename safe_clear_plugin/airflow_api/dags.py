@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -12,13 +13,18 @@ from airflow.api_fastapi.common import dagbag as api_dagbag
 from airflow.models import taskinstance as airflow_taskinstance
 from airflow.models.dag import DagModel
 from airflow.models.dag_version import DagVersion
-from airflow.models.dagbag import DBDagBag
 from airflow.models.serialized_dag import SerializedDagModel
+from cachetools import LRUCache
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 VERSIONLESS_RUNS_MOVE: bool = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
 """Whether clearing moves a dag run without a DAG version to the latest (3.3), or leaves it (3.2)."""
+
+
+_kept: LRUCache[tuple[UUID, str | None], Version] = LRUCache(maxsize=32)
+"""DAG versions that were deserialized lately, by id and hash: what has the same hash is the same DAG."""
+_kept_lock = Lock()
 
 
 @dataclass(frozen=True)
@@ -74,14 +80,27 @@ def latest_version_id(dag_id: str, session: Session) -> UUID | None:
 
 
 def load_versions(ids: Iterable[UUID], session: Session) -> dict[UUID, Version]:
-    """Load DAG versions by id, the DAG deserialized afresh."""
-    bag = DBDagBag(load_op_links=False)
-    versions = {}
-    for row in _version_rows(ids, session):
-        versions[row.id] = Version(
-            row.id, row.version_number, row.dag_hash or "", bag.get_dag(row.id, session)
-        )
-    return versions
+    """Load DAG versions by id as the database has them now; what is known by its hash is not read again."""
+    rows = _version_rows(ids, session)
+    with _kept_lock:
+        versions = {row.id: found for row in rows if (found := _kept.get((row.id, row.dag_hash)))}
+    missing = {row.id: row.version_number for row in rows if row.id not in versions}
+    for id_, serialized in _serialized(missing, session).items():
+        serialized.load_op_links = False
+        # The hash is that of the very row: it may have been rewritten since the other query.
+        versions[id_] = Version(id_, missing[id_], serialized.dag_hash, serialized.dag)
+        # It caches what it was read from, and would keep that when its row is read again.
+        session.expunge(serialized)
+        with _kept_lock:
+            _kept[id_, serialized.dag_hash] = versions[id_]
+    without = {id_: Version(id_, number, "", None) for id_, number in missing.items()}
+    return without | versions
+
+
+def _serialized(ids: Iterable[UUID], session: Session) -> dict[UUID, SerializedDagModel]:
+    query = select(SerializedDagModel).where(SerializedDagModel.dag_version_id.in_(list(ids)))
+    found = session.scalars(query.execution_options(populate_existing=True)) if ids else ()
+    return {one.dag_version_id: one for one in found}
 
 
 def changed_versions(known: Iterable[dict[str, Any]], session: Session) -> list[dict[str, Any]]:
@@ -96,7 +115,7 @@ def version_numbers(ids: Iterable[UUID], session: Session) -> dict[UUID, int]:
     return {row.id: row.version_number for row in _version_rows(ids, session)}
 
 
-def _version_rows(ids: Iterable[UUID], session: Session) -> Iterable[Any]:
+def _version_rows(ids: Iterable[UUID], session: Session) -> Sequence[Any]:
     return session.execute(
         select(DagVersion.id, DagVersion.version_number, SerializedDagModel.dag_hash)
         .outerjoin(SerializedDagModel, SerializedDagModel.dag_version_id == DagVersion.id)

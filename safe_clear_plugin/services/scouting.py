@@ -157,8 +157,12 @@ class _Scout:
             self.found.not_counted = reason
         if tallies is None or self.found.not_counted:
             return {latest.id: latest}, {}
-        ids = {tally.version for tally in tallies}
-        loaded = {latest.id: latest, **dags.load_versions(ids - {latest.id}, self.session)}
+        loaded = {latest.id: latest}
+        for id_ in {tally.version for tally in tallies} - {latest.id}:
+            if not self.budget.left:
+                self.found.not_counted = "Reading the DAG's versions takes too long here; Preview counts."
+                return {latest.id: latest}, {}
+            loaded |= dags.load_versions([id_], self.session)
         wanted = {tally.version for tally in tallies if SELECTED in tally.scopes} or {latest.id}
         used = {id_: version for id_, version in loaded.items() if id_ in wanted}
         return used, {id_: version for id_, version in loaded.items() if id_ not in wanted}

@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 
 from safe_clear_plugin.core.policy import Given
 from safe_clear_plugin.core.problems import Problem, Refused
-from safe_clear_plugin.web.forms import FALSE_WORDS, MOST_LINES
+from safe_clear_plugin.web.fields import FALSE_WORDS, MOST_LINES
 from safe_clear_plugin.web.identity import CSRF_FIELD
 
 REASON_LENGTH = 2_000

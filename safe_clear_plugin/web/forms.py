@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
@@ -13,17 +12,8 @@ from zoneinfo import ZoneInfo
 from zoneinfo import available_timezones as read_available_timezones
 
 from werkzeug.datastructures import MultiDict
-from wtforms import (
-    Form,
-    RadioField,
-    SelectField,
-    SelectMultipleField,
-    StringField,
-    TextAreaField,
-    ValidationError,
-    widgets,
-)
-from wtforms.fields import BooleanField, Field, choices
+from wtforms import Form, RadioField, SelectField, StringField, ValidationError
+from wtforms.fields import Field
 from wtforms.validators import InputRequired
 
 from safe_clear_plugin.core import policy
@@ -35,115 +25,26 @@ from safe_clear_plugin.core.selection import (
     RUNNING_CHOICES,
     TASK_INSTANCE_STATES,
     Selection,
-    TaskInstanceKey,
     parse_moment,
 )
-
-# WTForms 3.2, the last one for Python 3.10, takes pairs.
-_SelectChoice: Any = getattr(choices, "SelectChoice", lambda value, label: (value, label))
-
-LITERAL_PLACEHOLDER = re.compile(r"^\{[A-Z_]+\}$")
-"""Airflow leaves ``{MAP_INDEX}`` as it is in the link of a task instance that is not mapped."""
-
-MOST_LINES = 10_000
-FALSE_WORDS = ("", "0", "false", "no", "off")
+from safe_clear_plugin.web.fields import (
+    ChoicesField,
+    FlagField,
+    KeysField,
+    LinesField,
+    LinkedLinesField,
+    SelectChoice,
+    named,
+    not_too_many,
+    plain,
+    strip,
+)
 
 
 @cache
 def available_timezones() -> frozenset[str]:
     """Return the names of all time zones; reading them takes a while."""
     return frozenset(read_available_timezones())
-
-
-def _plain(_: Form, field: Field) -> None:
-    """Refuse what no id contains and no database stores: control characters, lone surrogates."""
-    values = field.data if isinstance(field.data, list) else [field.data or ""]
-    if any(_has_control_characters(value) for value in values):
-        raise ValidationError("Remove the control characters.")
-
-
-def _has_control_characters(text: str) -> bool:
-    return any(unicodedata.category(char) in ("Cc", "Cs") for char in text)
-
-
-def _not_too_many(_: Form, field: Field) -> None:
-    """Hold a list within what a database takes in one statement."""
-    if len(field.data or ()) > MOST_LINES:
-        raise ValidationError(f"Give at most {MOST_LINES:,}; use dates and filters for more.")
-
-
-def _strip(value: str | None) -> str:
-    text = (value or "").strip()
-    return "" if LITERAL_PLACEHOLDER.match(text) else text
-
-
-class LinesField(TextAreaField):
-    """Several values: one a line, or the field given several times."""
-
-    data: Any
-
-    def process_formdata(self, valuelist: list[str]) -> None:
-        """Take every line of every value once, in order."""
-        lines = (line.strip() for value in valuelist for line in re.split(r"\r?\n", value))
-        self.data = list(dict.fromkeys(line for line in lines if line))
-
-    def _value(self) -> str:
-        return "\n".join(self.data or [])
-
-
-class LinkedLinesField(LinesField):
-    """Several values that may come from a link in Airflow's UI, with a placeholder left in it."""
-
-    def process_formdata(self, valuelist: list[str]) -> None:
-        """Leave placeholders out. Only here: what is to be excluded is never dropped."""
-        super().process_formdata(valuelist)
-        self.data = [line for line in self.data if not LITERAL_PLACEHOLDER.match(line)]
-
-
-class KeysField(LinesField):
-    """Task instances, each as JSON: ``["task_id", map_index, "run_id"]``."""
-
-    def keys(self) -> tuple[TaskInstanceKey, ...]:
-        """Return the keys, each once.
-
-        :raises ValidationError: at a line that is none
-        """
-        return tuple(dict.fromkeys(_key(line) for line in self.data or ()))
-
-
-def _key(line: str) -> TaskInstanceKey:
-    try:
-        task_id, map_index, run_id = json.loads(line)
-    except (ValueError, TypeError, RecursionError):
-        task_id = map_index = run_id = None
-    if not (isinstance(task_id, str) and type(map_index) is int and isinstance(run_id, str)):
-        raise ValidationError(f'Write each task instance as ["task_id", -1, "run_id"], not as {line[:250]}.')
-    if not -1 <= map_index < 2**31 or _has_control_characters(task_id + run_id):
-        raise ValidationError(f"There can be no task instance {line[:250]}.")
-    return task_id, map_index, run_id
-
-
-class FlagField(BooleanField):
-    """Yes or no; what is not given keeps the default, so a page sends ``false`` before its checkbox."""
-
-    def process_formdata(self, valuelist: list[str]) -> None:
-        """Say yes if any of the values does."""
-        if valuelist:
-            self.data = any(str(value).strip().lower() not in FALSE_WORDS for value in valuelist)
-
-
-class ChoicesField(SelectMultipleField):
-    """Any number of choices, drawn as checkboxes; repeated names count once."""
-
-    option_widget = widgets.CheckboxInput()
-
-    def process_formdata(self, valuelist: list[str]) -> None:
-        """Keep each choice once."""
-        self.data = list(dict.fromkeys(value for value in valuelist if value))
-
-
-def _named(values: Iterable[str]) -> list[Any]:
-    return [_SelectChoice(value, "no status" if value == "none" else value) for value in values]
 
 
 class SelectionForm(Form):
@@ -154,45 +55,43 @@ class SelectionForm(Form):
 
         locales = False
 
-    dag_id = StringField("DAG", [InputRequired("Choose a DAG."), _plain], filters=[_strip])
-    task_regex = StringField("Task regex", [_plain], filters=[_strip])
+    dag_id = StringField("DAG", [InputRequired("Choose a DAG."), plain], filters=[strip])
+    task_regex = StringField("Task regex", [plain], filters=[strip])
     run_id = LinkedLinesField(
         "Run ids",
-        [_plain, _not_too_many],
+        [plain, not_too_many],
         description="One run id a line. Empty means every run in the range.",
     )
-    date_field = SelectField("Compare with", choices=_named(DATE_FIELDS), default="logical_date")
-    date_from = StringField("From", [_plain], filters=[_strip])
-    date_to = StringField("To, inclusive", [_plain], filters=[_strip])
-    timezone = StringField("Time zone", [_plain], default="UTC", filters=[_strip])
-    run_type = ChoicesField("Run type", choices=_named(RUN_TYPES))
-    run_state = ChoicesField("Run state", choices=_named(RUN_STATES))
-    state = ChoicesField("Task instance state", choices=_named(TASK_INSTANCE_STATES))
-    map_index = StringField("Map index", [_plain], filters=[_strip])
+    date_field = SelectField("Compare with", choices=named(DATE_FIELDS), default="logical_date")
+    date_from = StringField("From", [plain], filters=[strip])
+    date_to = StringField("To, inclusive", [plain], filters=[strip])
+    timezone = StringField("Time zone", [plain], default="UTC", filters=[strip])
+    run_type = ChoicesField("Run type", choices=named(RUN_TYPES))
+    run_state = ChoicesField("Run state", choices=named(RUN_STATES))
+    state = ChoicesField("Task instance state", choices=named(TASK_INSTANCE_STATES))
+    map_index = StringField("Map index", [plain], filters=[strip])
     include_upstream = FlagField("Upstream")
     include_downstream = FlagField("Downstream")
     include_past = FlagField("Past runs")
     include_future = FlagField("Future runs")
-    exclude_task_id = LinesField(
-        "Tasks to exclude", [_plain, _not_too_many], description="One task id a line."
-    )
-    exclude_run_id = LinesField("Runs to exclude", [_plain, _not_too_many], description="One run id a line.")
+    exclude_task_id = LinesField("Tasks to exclude", [plain, not_too_many], description="One task id a line.")
+    exclude_run_id = LinesField("Runs to exclude", [plain, not_too_many], description="One run id a line.")
     exclude_task_instance = KeysField(
         "Task instances to exclude",
-        [_plain, _not_too_many],
+        [plain, not_too_many],
         description='One a line, as `["task_id", -1, "run_id"]`.',
     )
     running = RadioField(
         "What runs now",
-        choices=[_SelectChoice("leave_out", "Leave out"), _SelectChoice("terminate", "Terminate")],
+        choices=[SelectChoice("leave_out", "Leave out"), SelectChoice("terminate", "Terminate")],
         default=RUNNING_CHOICES[0],
     )
     run_on_latest_version = SelectField(
         "DAG version",
         choices=[
-            _SelectChoice("", "As configured"),
-            _SelectChoice("true", "The latest"),
-            _SelectChoice("false", "The run's own"),
+            SelectChoice("", "As configured"),
+            SelectChoice("true", "The latest"),
+            SelectChoice("false", "The run's own"),
         ],
         default="",
     )

@@ -16,7 +16,7 @@ from safe_clear_plugin.core.selection import parse_moment
 from safe_clear_plugin.storage import receipts
 from safe_clear_plugin.storage.receipts import SHOWN_STATUSES, PlanFilter
 from safe_clear_plugin.web import pages
-from safe_clear_plugin.web.forms import FALSE_WORDS
+from safe_clear_plugin.web.fields import FALSE_WORDS
 from safe_clear_plugin.web.identity import caller
 from safe_clear_plugin.web.paging import Page, number
 

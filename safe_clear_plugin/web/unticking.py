@@ -15,7 +15,8 @@ from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.web.bodies import REASON_LENGTH, storable
-from safe_clear_plugin.web.forms import MOST_LINES, filled
+from safe_clear_plugin.web.fields import MOST_LINES
+from safe_clear_plugin.web.forms import filled
 
 
 def plan_without(plan: PlanSummary, form: MultiDict[str, str], actor: Actor, now: datetime) -> PlanSummary:

@@ -128,6 +128,28 @@ def test_what_is_unticked_stays_so_over_orders_and_filters(plan_page):
     assert len(left) == before - 1
 
 
+def test_what_is_typed_while_the_table_is_on_its_way_is_kept(plan_page):
+    page = plan_page()
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route(re.compile(r"\bsort=task\b"), hold, times=1)
+    page.locator("[data-sort=task]").click()
+    expect(page.locator("#task-instances")).to_have_attribute("aria-busy", "true")
+    page.locator("#filter-task").press_sequentially("load")
+    held.pop().continue_()
+    expect(page.locator("[data-sort=task] .way")).to_have_text("↑")
+    expect(page.locator("#filter-task")).to_have_value("load")
+    expect(page.locator("#filter-task")).to_be_focused()
+    page.keyboard.type(".customers")
+    expect(page.locator("#filter-task")).to_have_value("load.customers")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("task=load.customers"))
+    expect(page.locator("#task-instances tbody tr:not(.run)")).to_have_count(2)
+
+
 def test_nothing_is_cleared_while_something_is_unticked(plan_page):
     page = plan_page()
     sent: list[str] = []

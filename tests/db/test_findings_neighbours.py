@@ -18,7 +18,7 @@ from airflow.task.trigger_rule import TriggerRule
 from sqlalchemy import func, select
 
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.storage import consequences
+from safe_clear_plugin.storage import circumstances, consequences, models
 from safe_clear_plugin.storage.models import plan_relation, plan_task_instance
 from tests.db.acting import ME, OTHER, clear, now, plan_of, undo
 from tests.support.factories import expand, make_run, nobody, set_states, store_dag, task_instances
@@ -538,6 +538,21 @@ def test_the_recent_clear_of_another_operator_is_named_until_it_is_undone(sessio
     assert found.title == "1 task instance was cleared within the last day: by Somebody else"
     undo(theirs, actor=OTHER)
     assert finding(plan_of(day(run)), "other_plan") is None
+
+
+def test_who_clears_now_is_named_before_those_who_only_look(session):
+    """Even before the first batch, and with more open plans about than are looked at."""
+    [run] = stored(chain("etl", "a"), session, {"a": "failed"})
+    claimed = plan_of(day(run), OTHER)
+    for _ in range(circumstances.CONSIDERED):
+        plan_of(day(run), OTHER)
+    of_claimed = models.plan.c.id == UUID(claimed.id)
+    values = {"status": "applying", "applied_by": OTHER.id, "last_step_at": claimed.created_at}
+    session.execute(models.plan.update().where(of_claimed).values(**values))
+    session.commit()
+    found = finding(plan_of(day(run)), "other_plan")
+    assert [link.id for link in found.links][:1] == [claimed.id]
+    assert "is clearing" in found.detail
 
 
 # Deadlines

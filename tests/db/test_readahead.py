@@ -16,7 +16,6 @@ from airflow.utils.state import DagRunState
 from sqlalchemy import event, select
 
 from safe_clear_plugin.airflow_api import clearing, readahead
-from tests.db import effort
 from tests.db.test_clear_contract import DAG_ID, RUN_STATES, SITUATIONS, Situation, set_up
 from tests.support.factories import add_deadline, hitl_detail, leave_trail, make_run, set_states, store_dag
 from tests.support.factories import task_instances as task_instances_of
@@ -139,7 +138,7 @@ def statements(session: Any) -> Iterator[list[str]]:
         event.remove(engine, "before_cursor_execute", note)
 
 
-@pytest.mark.parametrize("run_state", RUN_STATES if effort.FULL else ("failed", "running"))
+@pytest.mark.parametrize("run_state", RUN_STATES)
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
 def test_the_same_rows_as_the_plain_call(situation: Situation, run_state: str, session):
     set_up(situation, run_state, session)

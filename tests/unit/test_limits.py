@@ -76,8 +76,13 @@ def test_a_reason_is_asked_for():
     set_in = "[safe_clear] require_reason = True"
     assert lacks(required) == [("reason", "require_reason", True, set_in)]
     assert lacks(required, Given(reason="bad rates")) == []
-    assert lacks(required, reason="asked with one") == []
     assert lacks(Limits()) == []
+
+
+def test_nobody_confirms_with_a_reason_of_another_except_to_approve_it():
+    asked = {"actor_id": OTHER, "reason": "asked with one", "approval_asked_at": NOW}
+    assert [what for what, *_ in lacks(Limits(require_reason=True), **asked)] == ["reason"]
+    assert lacks(Limits(require_reason=True, approve_above=1), **asked) == []
 
 
 def test_what_is_to_be_ticked():

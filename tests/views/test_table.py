@@ -9,7 +9,7 @@ import json
 import re
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from safe_clear_plugin.storage.models import plan_task_instance
 from safe_clear_plugin.web import csv_export
@@ -242,6 +242,23 @@ def test_the_file(client, plan):
     assert len(lines) == 7
     _, filtered = file(client, plan, "?task_id=load&sort=-run&offset=2")
     assert [line[1] for line in filtered[1:]] == ["run_3", "run_2", "run_1"]
+
+
+def test_whoever_is_slow_to_read_the_file_holds_no_connection(client, session, plan):
+    engine = session.get_bind()
+    session.rollback()
+    out = []
+    taken, given = (lambda *_: out.append(1)), (lambda *_: out.pop())
+    event.listen(engine, "checkout", taken)
+    event.listen(engine, "checkin", given)
+    try:
+        address = path(plan, "/task_instances.csv")
+        answer = client.get(address, headers=bearer("admin"), buffered=False)
+        assert out == []
+        assert answer.get_data(as_text=True).count("\n") == 7
+    finally:
+        event.remove(engine, "checkout", taken)
+        event.remove(engine, "checkin", given)
 
 
 def test_the_file_is_for_those_who_may_see_the_plan(client, plan):
