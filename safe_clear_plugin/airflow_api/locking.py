@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from airflow.models.pool import Pool
 from airflow.utils.db import DBLocks
-from sqlalchemy import func, select
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
@@ -40,12 +42,23 @@ def lock_out_scheduler(session: Session) -> None:
         session.execute(select(Pool.id).order_by(Pool.id).with_for_update()).all()
 
 
-def lock_task_instances(dag_id: str, run_ids: Sequence[str], session: Session) -> None:
-    """Lock all task instances of dag runs, by key."""
+def lock_task_instances(
+    dag_id: str, run_ids: Sequence[str], touched: Select[tuple[UUID]] | None, session: Session
+) -> set[UUID]:
+    """Lock the task instances of dag runs by key, and return the ids of those that are locked.
+
+    Running ones are left alone, except those whose ids ``touched`` selects: their heartbeats do not wait for
+    us, and they may end meanwhile.
+    """
     ti = task_instance
-    session.execute(
-        select(ti.c.id)
-        .where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids))
-        .order_by(ti.c.dag_id, ti.c.run_id, ti.c.task_id, ti.c.map_index)
-        .with_for_update()
-    ).all()
+    chosen = ti.c.state.is_distinct_from(TaskInstanceState.RUNNING)
+    if touched is not None:
+        chosen = or_(chosen, ti.c.id.in_(touched))
+    return set(
+        session.scalars(
+            select(ti.c.id)
+            .where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids), chosen)
+            .order_by(ti.c.dag_id, ti.c.run_id, ti.c.task_id, ti.c.map_index)
+            .with_for_update(of=ti)
+        )
+    )

@@ -127,11 +127,12 @@ def _clear_batch(
     locking.lock_dag_runs(sorted(run.dag_run_id for run in batch), session)
     if applying.has_scheduled(plan_id, run_ids, session):
         locking.lock_out_scheduler(session)
-    locking.lock_task_instances(plan.dag_id, run_ids, session)
+    locked = locking.lock_task_instances(plan.dag_id, run_ids, reading.touched_ids(plan_id, run_ids), session)
     moved, total = find_drift(plan, session, run_ids)
     if moved:
         raise Drifted(moved, total)
     before = clearing.read_task_instances(plan.dag_id, run_ids, session)
+    free = {key for key, row in before.items() if row["id"] not in locked}
     images.capture(plan_id, plan.dag_id, run_ids, session)
     clearing.clear(
         plan.dag_id,
@@ -141,7 +142,7 @@ def _clear_batch(
         on_latest=plan.run_on_latest_version,
         session=session,
     )
-    if found := _verify(plan, batch, before, session):
+    if found := _verify(plan, batch, before, free, session):
         raise NotAsPlanned(found)
     images.note_new_ids(plan_id, plan.dag_id, run_ids, session)
     audit.record(
@@ -176,14 +177,22 @@ def _consent(plan: PlanSummary) -> dict[str, Any]:
 
 
 def _verify(
-    plan: PlanSummary, batch: list[RunToClear], before: dict[Any, dict[str, Any]], session: Session
+    plan: PlanSummary,
+    batch: list[RunToClear],
+    before: dict[Any, dict[str, Any]],
+    free: set[Any],
+    session: Session,
 ) -> list[Mismatch]:
+    """Compare what the runs are now with the plan, but for what was ``free`` to go on meanwhile."""
     run_ids = [run.run_id for run in batch]
     planned = applying.planned_rows(UUID(plan.id), run_ids, session)
     found = clearing.read_task_instances(plan.dag_id, run_ids, session)
     if plan.selection.reset_dag_runs:
         versions = {run.run_id: run.after["dag_version_id"] for run in batch}
         before = runs.pinned(before, versions)
+    for key in free:
+        before.pop(key)
+        found.pop(key, None)
     wrong = list(mismatches(planned, found, before))
     live = clearing.read_runs([run.dag_run_id for run in batch], session)
     for run in batch:

@@ -141,7 +141,7 @@ def _undo_batch(
     plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
     locking.lock_dag_runs(sorted(run.dag_run_id for run in batch), session)
     locking.lock_out_scheduler(session)
-    locking.lock_task_instances(plan.dag_id, run_ids, session)
+    locking.lock_task_instances(plan.dag_id, run_ids, None, session)
     at = datetime.now(timezone.utc)
     undoing.decide(plan_id, plan.dag_id, run_ids, number=number, at=at, session=session)
     restoring.restore_task_instances(plan_id, plan.dag_id, run_ids, session)

@@ -16,6 +16,7 @@ from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.findings import Finding
 from safe_clear_plugin.core.plan import (
     CLEARED_EFFECTS,
+    MOVED_EFFECTS,
     PlannedRun,
     PlannedTaskInstance,
     PlanSummary,
@@ -294,6 +295,16 @@ def states_now(plan_id: UUID, dag_id: str, session: Session) -> list[tuple[str |
         .order_by(ti.c.state)
     )
     return [(row.state, row.n) for row in result]
+
+
+def touched_ids(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:
+    """Select the ids of the task instances of a batch of runs that do not stay as they are."""
+    return select(rows_.c.task_instance_id).where(
+        rows_.c.plan_id == plan_id,
+        rows_.c.run_id.in_(run_ids),
+        rows_.c.effect.in_((*CLEARED_EFFECTS, *MOVED_EFFECTS)),
+        rows_.c.task_instance_id.is_not(None),
+    )
 
 
 def cleared_ids(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:

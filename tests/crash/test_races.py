@@ -187,9 +187,9 @@ def test_a_task_that_starts_between_lock_and_clear_waits(session, monkeypatch):
     locked: list[str] = []
     real_lock = locking.lock_task_instances
 
-    def lock(dag_id, run_ids, session):
+    def lock(dag_id, run_ids, *rest):
         locked.extend(run_ids)
-        real_lock(dag_id, run_ids, session)
+        return real_lock(dag_id, run_ids, *rest)
 
     monkeypatch.setattr(clearing, "clear", clear_while_it_starts)
     monkeypatch.setattr(locking, "lock_task_instances", lock)
@@ -197,6 +197,34 @@ def test_a_task_that_starts_between_lock_and_clear_waits(session, monkeypatch):
     worker.join(60)
     assert started == [0]
     check_cleared_once(plan, session)
+
+
+@pytest.mark.parametrize("change", [{"last_heartbeat_at": text("now()")}, {"state": "success"}])
+def test_what_runs_beside_does_not_wait_for_the_clear(session, monkeypatch, change):
+    """Its heartbeats go through while its run is cleared, and it may even end."""
+    running = (TaskInstance.run_id == "run_3", TaskInstance.task_id == "load")
+    session.execute(update(TaskInstance).where(*running).values(state="running"))
+    session.commit()
+    plan = plan_all()
+    run_pk = session.scalar(select(DagRun.id).where(DagRun.run_id == "run_3"))
+    session.rollback()
+    beaten: list[int] = []
+    real = clearing.clear
+
+    def clear_while_it_runs(dag_id, run_pks, *args, **kwargs):
+        cleared = real(dag_id, run_pks, *args, **kwargs)
+        if run_pk in run_pks:
+            with settings.engine.begin() as worker:
+                worker.execute(text("SET LOCAL lock_timeout = '5s'"))
+                beaten.append(worker.execute(update(TaskInstance).where(*running).values(**change)).rowcount)
+        return cleared
+
+    monkeypatch.setattr(clearing, "clear", clear_while_it_runs)
+    assert clear_all(plan).status == "applied"
+    assert beaten == [1]
+    assert clear_numbers(session) == dict.fromkeys(RUNS, 1)
+    left = session.scalar(select(TaskInstance.state).where(*running))
+    assert left == change.get("state", "running")
 
 
 def wait_until_blocked(number):
