@@ -104,7 +104,7 @@ def make_plan(
         plan = reading.get(plan_id, session)
     assert plan is not None
     with new_session() as session:
-        statistics.refresh(plan, session)
+        statistics.refresh_new(plan, session)
     return plan
 
 

@@ -80,7 +80,14 @@ def capture(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session
         plan_id,
         select(*ti.c)
         .join(dag_run, and_(dag_run.c.dag_id == ti.c.dag_id, dag_run.c.run_id == ti.c.run_id))
-        .where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids), or_(covered, bystander)),
+        .where(
+            ti.c.dag_id == dag_id,
+            ti.c.run_id.in_(run_ids),
+            # Said of the runs too, or PostgreSQL reads them all.
+            dag_run.c.dag_id == dag_id,
+            dag_run.c.run_id.in_(run_ids),
+            or_(covered, bystander),
+        ),
         session,
     )
     runs = select(plan_run.c.dag_run_id).where(of_plan(plan_run, plan_id, run_ids))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from collections.abc import Sequence
+
+from sqlalchemy import Table, TextClause, text
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.plan import PlanSummary
@@ -17,10 +19,13 @@ from safe_clear_plugin.storage.models import (
 SMALL = 500
 """Task instances up to which it does not matter how the rows of a plan are joined."""
 
-CHANGED = text(
-    "SELECT n_mod_since_analyze > 0 OR coalesce(greatest(last_analyze, last_autoanalyze) < :since, true)"
-    " FROM pg_stat_user_tables WHERE relid = to_regclass(:name)"
-)
+OF_PREVIEWS = (plan_run, plan_task_instance, plan_relation)
+OF_CLEARS = (before_task_instance, before_dag_run)
+
+LAST = "coalesce(greatest(last_analyze, last_autoanalyze) < :since, true)"
+OF_TABLE = "FROM pg_stat_user_tables WHERE relid = to_regclass(:name)"
+UNKNOWN = text(f"SELECT {LAST} {OF_TABLE}")
+CHANGED = text(f"SELECT n_mod_since_analyze > 0 OR {LAST} {OF_TABLE}")
 """A connection tells of its changes up to some seconds late, but of having analyzed a table at once."""
 
 
@@ -31,11 +36,20 @@ def refresh(plan: PlanSummary, session: Session) -> None:
     the autovacuum daemon comes too late for an undo, and never for a small part of a large table. To be
     called in a transaction of its own, since two that analyze the same table wait for each other.
     """
+    _refresh(plan, CHANGED, (*OF_PREVIEWS, *OF_CLEARS), session)
+
+
+def refresh_new(plan: PlanSummary, session: Session) -> None:
+    """Analyze what :func:`refresh_within` did not, once a plan has been made."""
+    _refresh(plan, UNKNOWN, OF_PREVIEWS, session)
+
+
+def _refresh(plan: PlanSummary, needed: TextClause, tables: Sequence[Table], session: Session) -> None:
     if plan.task_instances <= SMALL or session.get_bind().dialect.name != "postgresql":
         return
     since = plan.last_step_at or plan.created_at
-    for table in (plan_run, plan_task_instance, plan_relation, before_task_instance, before_dag_run):
-        if session.scalar(CHANGED, {"name": table.fullname, "since": since}):
+    for table in tables:
+        if session.scalar(needed, {"name": table.fullname, "since": since}):
             session.execute(text(f"ANALYZE {table.fullname}"))
 
 

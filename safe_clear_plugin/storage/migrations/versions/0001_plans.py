@@ -96,7 +96,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "safe_clear_plan_task_instance",
-        _plan_id(),
+        # No foreign key: it is looked up for every row, which takes as long as writing the rows.
+        sa.Column("plan_id", sa.Uuid(), primary_key=True),
         sa.Column("run_id", StringID(), primary_key=True),
         sa.Column("task_id", StringID(), primary_key=True),
         sa.Column("map_index", sa.Integer(), primary_key=True, autoincrement=False),

@@ -93,7 +93,7 @@ def upgrade() -> None:
     # The columns are those of the Airflow that is installed; the DB manager adds what a later one brings.
     for mirror in MIRRORS:
         kept = mirror_columns(mirror.info["mirrors"], mirror.info["key"])
-        op.create_table(mirror.name, _plan_id(), *kept, schema=schema)
+        op.create_table(mirror.name, sa.Column("plan_id", sa.Uuid(), primary_key=True), *kept, schema=schema)
 
 
 def downgrade() -> None:

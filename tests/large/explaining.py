@@ -1,0 +1,68 @@
+"""What PostgreSQL really did for each statement: auto_explain sends its plans along."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+SETTINGS = {
+    "log_min_duration": "0",
+    "log_analyze": "on",
+    "log_timing": "off",
+    "log_format": "json",
+    "log_level": "notice",
+    "log_nested_statements": "off",
+}
+
+
+class Notices:
+    """Takes the place of psycopg2's list of notices, which SQLAlchemy empties after each statement."""
+
+    def __init__(self, found: list[dict[str, Any]]) -> None:
+        self._found = found
+
+    def append(self, notice: str) -> None:
+        start = notice.find("{")
+        if "plan:" in notice and start >= 0:
+            self._found.append(json.loads(notice[start:]))
+
+
+@contextmanager
+def explaining(engine: Engine) -> Iterator[list[dict[str, Any]]]:
+    """Collect statement and plan of everything that is executed within; the pool's connections are new."""
+    found: list[dict[str, Any]] = []
+
+    def prepare(connection: Any, *_: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("LOAD 'auto_explain'")
+            for name, value in SETTINGS.items():
+                cursor.execute(f"SET auto_explain.{name} = {value}")
+            cursor.execute("SET client_min_messages = notice")
+        connection.commit()
+        connection.notices = Notices(found)
+
+    engine.dispose()
+    event.listen(engine, "connect", prepare)
+    try:
+        yield found
+    finally:
+        event.remove(engine, "connect", prepare)
+        engine.dispose()
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a node of a plan and all below it."""
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def rows_read(node: dict[str, Any]) -> float:
+    """Return how many rows a scan looked at, those that it threw away with them."""
+    thrown = ("Rows Removed by Filter", "Rows Removed by Index Recheck", "Rows Removed by Join Filter")
+    each = node["Actual Rows"] + sum(node.get(name, 0) for name in thrown)
+    return float(each * node["Actual Loops"])

@@ -1,0 +1,112 @@
+"""A narrow range of a DAG with a long history costs what is in the range, not what is in the table."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+import pytest
+from airflow import settings
+
+from tests.large.explaining import explaining, nodes, rows_read
+from tests.large.history import DAG_ID, HOUR, RUNS, START, TASK_INSTANCES, TASKS
+from tests.support.auth import bearer
+from tests.views.actions import get, path, post
+
+pytestmark = pytest.mark.usefixtures("large")
+
+FIRST, DAY = 12_000, 24
+MOST_MEMORY = 100_000
+"""Kilobytes."""
+MOST_HTML = 300_000
+MOST_RANGES = 4
+"""How often a statement may look at the rows of the range: before, in it and after, and once more."""
+# How far back the estimate looks for durations: rows of each task.
+DURATIONS = 100
+
+
+def ask(client: Any, first: int, last: int, **more: Any) -> dict[str, Any]:
+    body = {
+        "dag_id": DAG_ID,
+        "date_from": (START + first * HOUR).isoformat(),
+        "date_to": (START + last * HOUR).isoformat(),
+        **more,
+    }
+    answer = client.post("/safe_clear/plans", json=body, headers=bearer("admin"))
+    assert answer.status_code == 201, answer.text
+    plan: dict[str, Any] = answer.get_json()
+    return plan
+
+
+def look_around(client: Any, plan: dict[str, Any]) -> None:
+    """Open everything that there is to be seen of a plan."""
+    for rest in (
+        "",
+        ".json",
+        "?sort=task&state=failed",
+        "?grid=day",
+        "/grid",
+        "/rows",
+        "/task_instances.csv",
+    ):
+        assert get(client, plan, rest).status_code == 200, rest
+    for finding in plan["findings"]:
+        assert client.get(
+            path(plan, f"/findings/{finding['code']}"), headers=bearer("admin")
+        ).status_code in (200, 404)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"task_regex": "^load_3$", "include_upstream": True, "include_downstream": True},
+        {"state": ["failed"]},
+    ],
+    ids=["whole runs", "a chain", "failed ones"],
+)
+def test_a_day_of_two_years(client, options):
+    with explaining(settings.engine) as found:
+        plan = ask(client, FIRST, FIRST + DAY - 1, **options)
+        look_around(client, plan)
+    check(found)
+
+
+def test_clearing_and_undoing_a_day(client):
+    plan = ask(client, FIRST, FIRST + DAY - 1)
+    with explaining(settings.engine) as found:
+        done = {"status": "applying"}
+        while done["status"] == "applying":
+            done = post(client, plan, "apply", reason="because", confirm_dag_id=DAG_ID).get_json()
+        assert (done["status"], done["done"]) == ("applied", DAY * TASKS)
+        undone = {"under_way": True}
+        while undone["under_way"]:
+            undone = post(client, plan, "undo", reason="it was right").get_json()
+        assert undone["done"] == DAY * TASKS
+    check(found)
+
+
+def check(found: list[dict[str, Any]]) -> None:
+    """Hold what was read of Airflow's tables against what there is in the range."""
+    most = max(MOST_RANGES * (DAY + 2 * 3) * TASKS, DURATIONS * TASKS)
+    scans = [(one["Query Text"], node) for one in found for node in nodes(one["Plan"])]
+    of_task_instances = [one for one in scans if one[1].get("Relation Name") == "task_instance"]
+    assert len(of_task_instances) > 10
+    for query, node in of_task_instances:
+        assert node["Node Type"] != "Seq Scan", query
+        assert rows_read(node) <= most, query
+    for query, node in scans:
+        if node.get("Relation Name") == "dag_run":
+            assert rows_read(node) <= RUNS / 10, query
+
+
+def test_a_million_task_instances(client):
+    """The whole DAG: the database does the work, and the server's memory does not follow its size."""
+    look_around(client, ask(client, FIRST, FIRST + DAY - 1))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    plan = ask(client, 0, RUNS)
+    assert plan["counts"]["task_instances"] == TASK_INSTANCES
+    page = get(client, plan, "")
+    look_around(client, plan)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_MEMORY
+    assert len(page.text) < MOST_HTML
