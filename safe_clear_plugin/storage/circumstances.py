@@ -64,8 +64,8 @@ def not_in_dag(plan_id: UUID, session: Session) -> Affected:
     tally = session.execute(
         select(gone.c.task_id, gone.c.state, func.count()).group_by(gone.c.task_id, gone.c.state)
     ).all()
-    runs = session.scalar(select(func.count(gone.c.run_id.distinct()))) or 0
-    return Affected.of(((task_id, state, number) for task_id, state, number in tally), runs)
+    runs = session.scalar(select(func.count(gone.c.run_id.distinct()))) if tally else 0
+    return Affected.of(((task_id, state, number) for task_id, state, number in tally), runs or 0)
 
 
 def timed_runs(plan_id: UUID, version_id: UUID, session: Session) -> Timed:

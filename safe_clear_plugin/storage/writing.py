@@ -79,16 +79,22 @@ def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, ses
 def count_task_instances_per_run(plan_id: UUID, session: Session) -> None:
     """Count what is cleared in each run, and drop the runs that the selection takes nothing of.
 
-    Subqueries with a value stay one index look-up per run. PostgreSQL makes a join of ``EXISTS``, and has no
-    statistics yet of rows that were written a moment ago: it would compare each run with each row.
+    The subquery with a value stays an index look-up per run. PostgreSQL makes a join of ``EXISTS``, and has
+    no statistics yet of rows that were written a moment ago: it would compare each run with each row.
     """
-    rows = plan_task_instance
+    rows, here = plan_task_instance, plan_run.c.plan_id == plan_id
+    cleared = (
+        select(rows.c.run_id, func.count().label("n"))
+        .where(rows.c.plan_id == plan_id, rows.c.effect.in_(CLEARED_EFFECTS))
+        .group_by(rows.c.run_id)
+        .subquery()
+    )
+    session.execute(
+        update(plan_run).where(here, plan_run.c.run_id == cleared.c.run_id).values(task_instances=cleared.c.n)
+    )
     of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)
     anything = select(func.count()).where(*of_run).scalar_subquery()
-    cleared = select(func.count()).where(*of_run, rows.c.effect.in_(CLEARED_EFFECTS)).scalar_subquery()
-    here = plan_run.c.plan_id == plan_id
-    session.execute(delete(plan_run).where(here, anything == 0))
-    session.execute(update(plan_run).where(here).values(task_instances=cleared))
+    session.execute(delete(plan_run).where(here, plan_run.c.task_instances == 0, anything == 0))
 
 
 def moving_runs(plan_id: UUID, session: Session) -> list[tuple[str, int]]:
