@@ -12,6 +12,7 @@ from sqlalchemy import FromClause, Select, select
 from sqlalchemy.orm import Session, lazyload
 from sqlalchemy.orm.attributes import set_committed_value
 
+from safe_clear_plugin.airflow_api.archiving import archiving_together
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
 from safe_clear_plugin.airflow_api.flushing import writing_together
 from safe_clear_plugin.airflow_api.readahead import reading_ahead
@@ -34,7 +35,11 @@ def clear(
     """
     wanted: FromClause = planned_ids.subquery()
     task_instances = _load(run_pks, wanted, session)
-    with reading_ahead(dag_id, run_pks, wanted, session), writing_together(session):
+    with (
+        reading_ahead(dag_id, run_pks, wanted, session) as batch,
+        archiving_together(task_instances, batch, session),
+        writing_together(session),
+    ):
         clear_task_instances(
             task_instances,
             session,

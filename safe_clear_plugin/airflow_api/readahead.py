@@ -138,11 +138,13 @@ def _result(*rows: Any) -> Result:
     return IteratorResult(SimpleResultMetaData(["value"]), iter([(row,) for row in rows]))
 
 
-class _Batch:
+class Batch:
     """What there is of the things that Airflow looks for, in the task instances and dag runs of one batch."""
 
     def __init__(self, dag_id: str, run_pks: Sequence[int], wanted: FromClause, session: Session) -> None:
         self.seen: Counter[str] = Counter()
+        self.expects_look_ups = True
+        """Whether any task instance is left to look for its own."""
         self._session = session
         self._known: dict[tuple[str, tuple[Any, ...]], Any] = {}
         ti, history = TaskInstance, TaskInstanceHistory
@@ -169,6 +171,15 @@ class _Batch:
                 .where(DagRun.id.in_(run_pks), ti.dag_id == dag_id, ti.dag_version_id.is_(None))
             ),
         }
+
+    def has_nothing_of(self, task_instance: TaskInstance) -> bool:
+        """Whether neither this try nor a question nor a reschedule of the task instance is there."""
+        ti = task_instance
+        return (
+            (ti.task_id, ti.run_id, ti.map_index, ti.try_number) not in self._tries
+            and (ti.id,) not in self._there["hitl_detail"]
+            and (ti.id,) not in self._there["task_reschedule"]
+        )
 
     def _set(self, query: Any) -> set[tuple[Any, ...]]:
         return {tuple(row) for row in self._session.execute(query.distinct())}
@@ -197,18 +208,15 @@ class _Batch:
 @contextmanager
 def reading_ahead(
     dag_id: str, run_pks: Sequence[int], wanted: FromClause, session: Session
-) -> Iterator[Counter[str]]:
-    """Answer the look-ups that are made within, for the task instances whose ids ``wanted`` selects.
-
-    Yields how often each was made, for whoever wants to know.
-    """
-    batch = _Batch(dag_id, run_pks, wanted, session)
+) -> Iterator[Batch]:
+    """Answer the look-ups that are made within, for the task instances whose ids ``wanted`` selects."""
+    batch = Batch(dag_id, run_pks, wanted, session)
     event.listen(session, "do_orm_execute", batch.answer)
     try:
-        yield batch.seen
+        yield batch
     finally:
         event.remove(session, "do_orm_execute", batch.answer)
-    for name in ONE_EACH:
+    for name in ONE_EACH if batch.expects_look_ups else ():
         if not batch.seen[name]:
             _tell_once(name)
 

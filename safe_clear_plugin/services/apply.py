@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -15,6 +16,7 @@ from safe_clear_plugin.airflow_api import audit, clearing, locking, runs, settin
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.diff import Mismatch, Moved, mismatches
+from safe_clear_plugin.core.pacing import Pace
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
@@ -24,6 +26,7 @@ from safe_clear_plugin.storage import applying, images, reading
 from safe_clear_plugin.storage.applying import RunToClear
 
 log = logging.getLogger(__name__)
+pace = Pace()
 
 
 class Drifted(Exception):
@@ -113,10 +116,12 @@ def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> None:
         number = applying.begin_batch(plan_id, now, session)
         if number is None:
             return
-        batch, last = applying.next_runs(plan_id, settings.batch_size(), session)
+        begun = time.monotonic()
+        batch, last = applying.next_runs(plan_id, pace.size(settings.batch_size()), session)
         if batch:
             _clear_batch(plan, batch, actor, reason, number=number, session=session)
         applying.finish_batch(plan_id, number, batch, datetime.now(timezone.utc), last=last, session=session)
+    pace.learn(sum(run.task_instances for run in batch), time.monotonic() - begun)
 
 
 def _clear_batch(

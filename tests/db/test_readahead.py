@@ -12,10 +12,10 @@ import pytest
 import time_machine
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
-from airflow.utils.state import DagRunState
-from sqlalchemy import event, select
+from airflow.utils.state import DagRunState, State
+from sqlalchemy import String, cast, event, select, update
 
-from safe_clear_plugin.airflow_api import clearing, readahead
+from safe_clear_plugin.airflow_api import archiving, clearing, readahead
 from tests.db.test_clear_contract import DAG_ID, RUN_STATES, SITUATIONS, Situation, set_up
 from tests.support.factories import add_deadline, hitl_detail, leave_trail, make_run, set_states, store_dag
 from tests.support.factories import task_instances as task_instances_of
@@ -35,6 +35,7 @@ TRAILS = (
     "never_tried",
 )
 RANDOM = ("context_carrier", "span_status")
+PICKLED = "executor_config"
 
 
 def leave_everything(session: Any) -> None:
@@ -184,9 +185,68 @@ def test_the_number_of_statements_does_not_follow_the_number_of_task_instances(s
     assert many <= few + 4
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_history_is_the_same_to_the_letter(session, monkeypatch, known):
+    """As the database has it: a NULL is not a null, and what was never set stays as it was."""
+    monkeypatch.setattr(archiving, "is_known", lambda: known)
+    big_history(session)
+    session.execute(update(TaskInstance).where(TaskInstance.task_id == "load").values(next_kwargs={"a": 1}))
+    session.commit()
+    ids = list(session.scalars(select(TaskInstance.id).where(TaskInstance.state.is_not(None))))
+    names = [column.name for column in archiving.HISTORY.columns if column.name not in (*RANDOM, PICKLED)]
+    as_text = select(*(cast(archiving.HISTORY.c[name], String).label(name) for name in names))
+
+    def history() -> list[Any]:
+        found = list(session.execute(as_text.order_by(archiving.HISTORY.c.task_instance_id)))
+        session.rollback()
+        session.expire_all()
+        return found
+
+    with time_machine.travel(NOW, tick=False):
+        chosen = list(session.scalars(select(TaskInstance).where(TaskInstance.id.in_(ids))))
+        clear_task_instances(chosen, session)
+        session.flush()
+    expected = history()
+    with time_machine.travel(NOW, tick=False):
+        clear_all(ids, session)
+    assert len(expected) == len(ids)
+    assert history() == expected
+
+
+def test_finished_ones_are_written_together(session):
+    ids = big_history(session)
+    finished = session.scalars(select(TaskInstance.id).where(TaskInstance.state.in_(State.finished)))
+    with statements(session) as sent:
+        clear_all(list(finished), session)
+    assert sum("INTO task_instance_history" in statement for statement in sent) == 1
+    assert not any("hitl_detail.ti_id =" in statement for statement in sent)
+    assert ids
+
+
+def test_an_airflow_that_prepares_otherwise_is_cleared_all_the_same(session, monkeypatch, caplog):
+    ids = big_history(session, runs=2)
+    monkeypatch.setattr(archiving, "KNOWN", frozenset())
+    archiving.is_known.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING, logger=archiving.__name__):
+            for _ in range(2):
+                clear_all(ids, session)
+                assert set(session.scalars(select(TaskInstance.state))) == {None, "restarting"}
+                session.rollback()
+                session.expire_all()
+    finally:
+        archiving.is_known.cache_clear()
+    assert len(caplog.records) == 1
+
+
+def test_this_airflow_is_a_known_one():
+    assert archiving.is_known()
+
+
 def test_an_airflow_that_asks_otherwise_is_cleared_all_the_same(session, monkeypatch, caplog):
     ids = big_history(session, runs=2)
     monkeypatch.setattr(readahead, "_known_shapes", dict)
+    monkeypatch.setattr(archiving, "is_known", lambda: False)
     monkeypatch.setattr(readahead, "_told", set())
     with caplog.at_level(logging.WARNING, logger=readahead.__name__):
         for _ in range(2):

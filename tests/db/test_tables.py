@@ -116,8 +116,8 @@ def test_airflow_db_migrate_is_all_it_takes(empty_database, tmp_path):
 
 def test_airflow_shows_the_options(tmp_path):
     done = airflow("sqlite:////nonexistent.db", tmp_path, "config", "get-value", "safe_clear", "batch_size")
-    assert done.stdout.strip().splitlines()[-1] == "200", done.stderr
-    assert settings.batch_size() == 200
+    assert done.stdout.strip().splitlines()[-1] == "500", done.stderr
+    assert settings.batch_size() == 500
     assert settings.plan_ttl_minutes() == 30
     assert settings.history_retention_days() == 90
 
