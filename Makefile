@@ -14,7 +14,7 @@ SUITE := scripts/suite
 
 .DEFAULT_GOAL := help
 .PHONY: help env env32 system test lint demo clean \
-	test-unit test-sqlite test-postgresql test-airflow32 test-views test-browser test-fire test-live test-package bench
+	test-unit test-sqlite test-postgresql test-airflow32 test-views test-browser test-fire test-live test-large test-package bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -39,7 +39,7 @@ system: ## Install PostgreSQL and Chromium from Debian's packages where missing
 	@scripts/system-packages
 
 # The longest first, since three run at a time: the browser, the fire and the servers also wait.
-SUITES := test-browser test-sqlite test-postgresql test-fire test-live test-airflow32 test-views test-package test-unit
+SUITES := test-browser test-sqlite test-postgresql test-fire test-live test-airflow32 test-views test-large test-package test-unit
 
 test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2; SAFE_CLEAR_TEST_FULL=1 tries more cases
 	@MAKE="$(MAKE)" scripts/all-suites $(SUITES)
@@ -72,6 +72,9 @@ test-fire: $(VENV) system ## Clears and undos while a scheduler is at work
 
 test-live: $(VENV) system ## Whether findings and estimates come true with a scheduler
 	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/live $(PYTEST_ARGS)
+
+test-large: $(VENV) system ## Query plans and memory on PostgreSQL with a million task instances
+	@SAFE_CLEAR_TEST_BACKEND=postgresql SAFE_CLEAR_TEST_AUTH=simple $(SUITE) $(PYTEST) tests/large $(PYTEST_ARGS)
 
 test-package: $(VENV) ## The built wheel and sdist in environments of their own
 	@$(SUITE) $(PYTEST) tests/package $(PYTEST_ARGS)

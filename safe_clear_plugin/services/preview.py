@@ -21,6 +21,7 @@ from safe_clear_plugin.services import excluding, housekeeping, matching
 from safe_clear_plugin.services.facts import PlanContext, gather
 from safe_clear_plugin.services.scope import resolve_scope
 from safe_clear_plugin.storage import reading, statistics, writing
+from safe_clear_plugin.storage.models import plan_task_instance
 
 
 def make_plan(
@@ -50,14 +51,17 @@ def make_plan(
         head = _head(plan_id, selection, on_latest, actor, now)
         writing.insert_plan({**head, "reason": reason}, session)
         target = _move_target(latest, session, selection)
-        writing.insert_runs(plan_id, scope, on_latest, target, session)
+        runs_written = writing.insert_runs(plan_id, scope, on_latest, target, session)
         versions = _used_versions(plan_id, latest, session)
         if not versions:
             raise Invalid(_no_runs(selection))
         excluding.require_known(selection, versions.values(), session)
         tasks = list(_taken_tasks(selection, part_of or selection, pattern, versions, session))
         writing.insert_tasks(plan_id, tasks, session)
-        writing.insert_task_instances(plan_id, selection, latest.id, session)
+        joined = runs_written * max(1, len(tasks))
+        statistics.refresh_within(joined, statistics.OF_SELECTION, session)
+        written = writing.insert_task_instances(plan_id, selection, latest.id, session)
+        statistics.refresh_within(written, (plan_task_instance,), session)
         writing.count_task_instances_per_run(plan_id, session)
         if selection.reset_dag_runs:
             _add_moves(plan_id, latest, session)

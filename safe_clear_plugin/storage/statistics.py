@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Table, TextClause, text
 from sqlalchemy.orm import Session
@@ -13,12 +13,14 @@ from safe_clear_plugin.storage.models import (
     before_task_instance,
     plan_relation,
     plan_run,
+    plan_task,
     plan_task_instance,
 )
 
 SMALL = 500
-"""Task instances up to which it does not matter how the rows of a plan are joined."""
+"""Rows up to which it does not matter how those of a plan are joined."""
 
+OF_SELECTION = (plan_run, plan_task)
 OF_PREVIEWS = (plan_run, plan_task_instance, plan_relation)
 OF_CLEARS = (before_task_instance, before_dag_run)
 
@@ -53,12 +55,12 @@ def _refresh(plan: PlanSummary, needed: TextClause, tables: Sequence[Table], ses
             session.execute(text(f"ANALYZE {table.fullname}"))
 
 
-def refresh_within(task_instances: int, session: Session) -> None:
-    """Analyze the tables of a plan whose rows this transaction has written and is about to join.
+def refresh_within(rows: int, tables: Iterable[Table], session: Session) -> None:
+    """Analyze tables of a plan in which this transaction has written rows, so many, that it is about to join.
 
     Skipped for a table that another transaction analyzes: nothing waits here.
     """
-    if task_instances <= SMALL or session.get_bind().dialect.name != "postgresql":
+    if rows <= SMALL or session.get_bind().dialect.name != "postgresql":
         return
-    for table in (plan_run, plan_task_instance):
+    for table in tables:
         session.execute(text(f"ANALYZE (SKIP_LOCKED) {table.fullname}"))

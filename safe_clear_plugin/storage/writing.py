@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import CursorResult, Insert, and_, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import runs as airflow_runs
@@ -36,13 +36,15 @@ def insert_runs(
     on_latest: bool,
     latest: airflow_runs.LatestVersion,
     session: Session,
-) -> None:
-    """Write a row per covered dag run."""
-    session.execute(
-        insert(plan_run).from_select(
-            list(airflow_runs.RUN_COLUMNS), airflow_runs.runs_select(plan_id, scope, on_latest, latest)
-        )
-    )
+) -> int:
+    """Write a row per covered dag run; returns how many."""
+    chosen = airflow_runs.runs_select(plan_id, scope, on_latest, latest)
+    return _written(insert(plan_run).from_select(list(airflow_runs.RUN_COLUMNS), chosen), session)
+
+
+def _written(statement: Insert, session: Session) -> int:
+    result: CursorResult[Any] = session.execute(statement)  # type: ignore[assignment]
+    return result.rowcount
 
 
 def used_versions(plan_id: UUID, session: Session) -> list[UUID]:
@@ -68,31 +70,26 @@ def insert_tasks(plan_id: UUID, rows: Iterable[Mapping[str, Any]], session: Sess
         session.execute(insert(plan_task), values)
 
 
-def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, session: Session) -> None:
-    """Write a row per task instance, from the runs and tasks written before."""
+def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, session: Session) -> int:
+    """Write a row per task instance, from the runs and tasks written before; returns how many."""
     chosen = airflow_runs.task_instances_select(
         plan_id, selection, latest, runs=plan_run, tasks=plan_task, all_map_indexes=ALL_MAP_INDEXES
     )
-    session.execute(insert(plan_task_instance).from_select(list(airflow_runs.TASK_INSTANCE_COLUMNS), chosen))
+    columns = list(airflow_runs.TASK_INSTANCE_COLUMNS)
+    return _written(insert(plan_task_instance).from_select(columns, chosen), session)
 
 
 def count_task_instances_per_run(plan_id: UUID, session: Session) -> None:
     """Count what is cleared in each run, and drop the runs that the selection takes nothing of.
 
-    The subquery with a value stays an index look-up per run. PostgreSQL makes a join of ``EXISTS``, and has
-    no statistics yet of rows that were written a moment ago: it would compare each run with each row.
+    Subqueries with a value stay one index look-up per run. PostgreSQL makes a join of ``EXISTS`` or of a
+    subquery with groups, and has no statistics yet of rows that were written a moment ago: it would compare
+    each run with each row.
     """
     rows, here = plan_task_instance, plan_run.c.plan_id == plan_id
-    cleared = (
-        select(rows.c.run_id, func.count().label("n"))
-        .where(rows.c.plan_id == plan_id, rows.c.effect.in_(CLEARED_EFFECTS))
-        .group_by(rows.c.run_id)
-        .subquery()
-    )
-    session.execute(
-        update(plan_run).where(here, plan_run.c.run_id == cleared.c.run_id).values(task_instances=cleared.c.n)
-    )
     of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)
+    cleared = select(func.count()).where(*of_run, rows.c.effect.in_(CLEARED_EFFECTS)).scalar_subquery()
+    session.execute(update(plan_run).where(here).values(task_instances=cleared))
     anything = select(func.count()).where(*of_run).scalar_subquery()
     session.execute(delete(plan_run).where(here, plan_run.c.task_instances == 0, anything == 0))
 

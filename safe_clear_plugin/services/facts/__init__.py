@@ -18,14 +18,12 @@ from safe_clear_plugin.services.facts import (
     workload,
 )
 from safe_clear_plugin.services.facts.context import PlanContext
-from safe_clear_plugin.storage import statistics
 
 __all__ = ["PlanContext", "gather"]
 
 
 def gather(plan: PlanContext) -> Facts:
     """Return the facts of a plan whose rows have been written."""
-    statistics.refresh_within(plan.task_instances, plan.session)
     around = neighbours.facts(plan)
     # What is foreseen to end at once is no work.
     work = workload.read(plan)
