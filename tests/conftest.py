@@ -74,6 +74,11 @@ def metadata_db(migrated_metadata_db: MetadataDatabase) -> Iterator[MetadataData
     """Give the test a metadata database that holds only what the migrations put there."""
     from airflow import settings
 
+    from safe_clear_plugin.core.pacing import Pace
+    from safe_clear_plugin.services import apply, undo
+
+    # What one test has learned of the machine is not to decide how many batches the next one takes.
+    apply.pace, undo.pace = Pace(), Pace()
     settings.Session.remove()
     migrated_metadata_db.wipe()
     yield migrated_metadata_db

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
+from threading import local
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +22,17 @@ VERSIONLESS_RUNS_MOVE: bool = hasattr(airflow_taskinstance, "_pin_versionless_ti
 """Whether clearing moves a dag run without a DAG version to the latest (3.3), or leaves it (3.2)."""
 
 
-_kept: LRUCache[tuple[UUID, str | None], Version] = LRUCache(maxsize=32)
-"""DAG versions that were deserialized lately, by id and hash: what has the same hash is the same DAG."""
-_kept_lock = Lock()
+class _Kept(local):
+    """DAG versions that this thread deserialized lately, by id and hash: the same hash is the same DAG.
+
+    No other thread has them: a DAG remembers in itself what it has worked out, also while it is copied.
+    """
+
+    def __init__(self) -> None:
+        self.versions: LRUCache[tuple[UUID, str | None], Version] = LRUCache(maxsize=16)
+
+
+_kept = _Kept()
 
 
 @dataclass(frozen=True)
@@ -82,8 +90,8 @@ def latest_version_id(dag_id: str, session: Session) -> UUID | None:
 def load_versions(ids: Iterable[UUID], session: Session) -> dict[UUID, Version]:
     """Load DAG versions by id as the database has them now; what is known by its hash is not read again."""
     rows = _version_rows(ids, session)
-    with _kept_lock:
-        versions = {row.id: found for row in rows if (found := _kept.get((row.id, row.dag_hash)))}
+    kept = _kept.versions
+    versions = {row.id: found for row in rows if (found := kept.get((row.id, row.dag_hash)))}
     missing = {row.id: row.version_number for row in rows if row.id not in versions}
     for id_, serialized in _serialized(missing, session).items():
         serialized.load_op_links = False
@@ -91,8 +99,7 @@ def load_versions(ids: Iterable[UUID], session: Session) -> dict[UUID, Version]:
         versions[id_] = Version(id_, missing[id_], serialized.dag_hash, serialized.dag)
         # It caches what it was read from, and would keep that when its row is read again.
         session.expunge(serialized)
-        with _kept_lock:
-            _kept[id_, serialized.dag_hash] = versions[id_]
+        kept[id_, serialized.dag_hash] = versions[id_]
     without = {id_: Version(id_, number, "", None) for id_, number in missing.items()}
     return without | versions
 

@@ -43,15 +43,20 @@ def lock_out_scheduler(session: Session) -> None:
 
 
 def lock_task_instances(
-    dag_id: str, run_ids: Sequence[str], touched: Select[tuple[UUID]] | None, session: Session
+    dag_id: str,
+    run_ids: Sequence[str],
+    session: Session,
+    *,
+    touched: Select[tuple[UUID]] | None = None,
+    whole: Sequence[str] = (),
 ) -> set[UUID]:
     """Lock the task instances of dag runs by key, and return the ids of those that are locked.
 
-    Running ones are left alone, except those whose ids ``touched`` selects: their heartbeats do not wait for
-    us, and they may end meanwhile.
+    Running ones are left alone, except in the runs that are to be locked ``whole`` and those whose ids
+    ``touched`` selects: their heartbeats do not wait for us, and they may end meanwhile.
     """
     ti = task_instance
-    chosen = ti.c.state.is_distinct_from(TaskInstanceState.RUNNING)
+    chosen = or_(ti.c.state.is_distinct_from(TaskInstanceState.RUNNING), ti.c.run_id.in_(whole))
     if touched is not None:
         chosen = or_(chosen, ti.c.id.in_(touched))
     return set(

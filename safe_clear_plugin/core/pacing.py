@@ -8,7 +8,7 @@ SECONDS = 0.5
 """What a transaction should take: the scheduler and the workers wait for its rows no longer than that."""
 FIRST = 200
 """Task instances of the first transaction of a process, which knows nothing of the database yet."""
-LEAST = 50
+LEAST = 100
 """Below this a transaction costs more than what is done in it."""
 
 

@@ -116,23 +116,43 @@ def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> None:
         number = applying.begin_batch(plan_id, now, session)
         if number is None:
             return
-        begun = time.monotonic()
         batch, last = applying.next_runs(plan_id, pace.size(settings.batch_size()), session)
+        locked = _lock(plan, batch, session) if batch else set()
+        begun = time.monotonic()
         if batch:
-            _clear_batch(plan, batch, actor, reason, number=number, session=session)
+            _clear_batch(plan, batch, locked, actor, reason, number=number, session=session)
         applying.finish_batch(plan_id, number, batch, datetime.now(timezone.utc), last=last, session=session)
     pace.learn(sum(run.task_instances for run in batch), time.monotonic() - begun)
 
 
-def _clear_batch(
-    plan: PlanSummary, batch: list[RunToClear], actor: Actor, reason: str, *, number: int, session: Session
-) -> None:
-    """Lock, compare, keep, clear, read back, verify and record the runs of one transaction."""
+def _lock(plan: PlanSummary, batch: list[RunToClear], session: Session) -> set[UUID]:
+    """Lock the runs of one transaction; return the ids of the task instances that are locked with them."""
     plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
     locking.lock_dag_runs(sorted(run.dag_run_id for run in batch), session)
     if applying.has_scheduled(plan_id, run_ids, session):
         locking.lock_out_scheduler(session)
-    locked = locking.lock_task_instances(plan.dag_id, run_ids, reading.touched_ids(plan_id, run_ids), session)
+    return locking.lock_task_instances(
+        plan.dag_id,
+        run_ids,
+        session,
+        touched=reading.touched_ids(plan_id, run_ids),
+        # Bringing a run up to the latest DAG version looks at, and may write, each of its task instances.
+        whole=[run.run_id for run in batch if run.moves_to_latest],
+    )
+
+
+def _clear_batch(
+    plan: PlanSummary,
+    batch: list[RunToClear],
+    locked: set[UUID],
+    actor: Actor,
+    reason: str,
+    *,
+    number: int,
+    session: Session,
+) -> None:
+    """Compare, keep, clear, read back, verify and record the runs of one transaction, under its locks."""
+    plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
     moved, total = find_drift(plan, session, run_ids)
     if moved:
         raise Drifted(moved, total)

@@ -59,9 +59,9 @@ def make_plan(
         tasks = list(_taken_tasks(selection, part_of or selection, pattern, versions, session))
         writing.insert_tasks(plan_id, tasks, session)
         joined = runs_written * max(1, len(tasks))
-        statistics.refresh_within(joined, statistics.OF_SELECTION, session)
+        known = statistics.refresh_within(joined, statistics.OF_SELECTION, session)
         written = writing.insert_task_instances(plan_id, selection, latest.id, session)
-        statistics.refresh_within(written, (plan_task_instance,), session)
+        known = statistics.refresh_within(written, (plan_task_instance,), session) and known
         writing.count_task_instances_per_run(plan_id, session)
         if selection.reset_dag_runs:
             _add_moves(plan_id, latest, session)
@@ -108,7 +108,10 @@ def make_plan(
         plan = reading.get(plan_id, session)
     assert plan is not None
     with new_session() as session:
-        statistics.refresh_new(plan, session)
+        if known:
+            statistics.refresh_relations(written, session)
+        else:
+            statistics.refresh(plan, session)
     return plan
 
 

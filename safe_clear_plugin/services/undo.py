@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api import audit, locking, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
+from safe_clear_plugin.core.pacing import Pace
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
@@ -23,6 +25,7 @@ from safe_clear_plugin.services.undo_preview import problem_with
 from safe_clear_plugin.storage import applying, restoring, statistics, undoing
 
 log = logging.getLogger(__name__)
+pace = Pace()
 
 
 def undo_plan(
@@ -110,11 +113,13 @@ def _undo_next_batch(
         if run_ids is not None:
             _require_seen(plan_id, seen_runs, session)
             undoing.ask(plan_id, run_ids, now, session)
-        batch = undoing.asked_runs(plan_id, run_ids or [], settings.batch_size(), session)
+        begun = time.monotonic()
+        batch = undoing.asked_runs(plan_id, run_ids or [], pace.size(settings.batch_size()), session)
         if not batch:
             session.rollback()
             return False
         _undo_batch(plan, batch, reason, actor, number=number, session=session)
+    pace.learn(sum(run.task_instances for run in batch), time.monotonic() - begun)
     return True
 
 
@@ -141,7 +146,7 @@ def _undo_batch(
     plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
     locking.lock_dag_runs(sorted(run.dag_run_id for run in batch), session)
     locking.lock_out_scheduler(session)
-    locking.lock_task_instances(plan.dag_id, run_ids, None, session)
+    locking.lock_task_instances(plan.dag_id, run_ids, session)
     at = datetime.now(timezone.utc)
     undoing.decide(plan_id, plan.dag_id, run_ids, number=number, at=at, session=session)
     restoring.restore_task_instances(plan_id, plan.dag_id, run_ids, session)

@@ -27,6 +27,7 @@ class RunToClear:
     """The date that the run goes by."""
     task_instances: int
     clear_number: int
+    moves_to_latest: bool
     after: Mapping[str, Any]
 
 
@@ -165,6 +166,7 @@ def _run_to_clear(row: Row[Any]) -> RunToClear:
         date=row.logical_date or row.run_after,
         task_instances=row.task_instances,
         clear_number=row.clear_number,
+        moves_to_latest=row.moves_to_latest,
         after={
             "state": row.after_state,
             "dag_version_id": row.after_dag_version_id,

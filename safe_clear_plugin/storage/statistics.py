@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from sqlalchemy import Table, TextClause, text
+from sqlalchemy import Table, func, select, text
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.plan import PlanSummary
@@ -24,10 +24,12 @@ OF_SELECTION = (plan_run, plan_task)
 OF_PREVIEWS = (plan_run, plan_task_instance, plan_relation)
 OF_CLEARS = (before_task_instance, before_dag_run)
 
-LAST = "coalesce(greatest(last_analyze, last_autoanalyze) < :since, true)"
 OF_TABLE = "FROM pg_stat_user_tables WHERE relid = to_regclass(:name)"
-UNKNOWN = text(f"SELECT {LAST} {OF_TABLE}")
-CHANGED = text(f"SELECT n_mod_since_analyze > 0 OR {LAST} {OF_TABLE}")
+SINCE = text(f"SELECT coalesce(last_analyze >= :since, false) {OF_TABLE}")
+CHANGED = text(
+    "SELECT n_mod_since_analyze > 0 OR coalesce(greatest(last_analyze, last_autoanalyze) < :since, true) "
+    + OF_TABLE
+)
 """A connection tells of its changes up to some seconds late, but of having analyzed a table at once."""
 
 
@@ -35,32 +37,41 @@ def refresh(plan: PlanSummary, session: Session) -> None:
     """Analyze the tables that hold plans, if they or the plan have changed since that was last done.
 
     The planner takes a plan that it has not heard of for a single row, and joins each of its rows with each;
-    the autovacuum daemon comes too late for an undo, and never for a small part of a large table. To be
-    called in a transaction of its own, since two that analyze the same table wait for each other.
+    the autovacuum daemon comes too late for an undo, and never for a small part of a large table. A table
+    that another transaction analyzes is skipped: a preview does that, and nobody waits for it.
     """
-    _refresh(plan, CHANGED, (*OF_PREVIEWS, *OF_CLEARS), session)
-
-
-def refresh_new(plan: PlanSummary, session: Session) -> None:
-    """Analyze what :func:`refresh_within` did not, once a plan has been made."""
-    _refresh(plan, UNKNOWN, OF_PREVIEWS, session)
-
-
-def _refresh(plan: PlanSummary, needed: TextClause, tables: Sequence[Table], session: Session) -> None:
-    if plan.task_instances <= SMALL or session.get_bind().dialect.name != "postgresql":
+    if not _matters(plan.task_instances, session):
         return
     since = plan.last_step_at or plan.created_at
-    for table in tables:
-        if session.scalar(needed, {"name": table.fullname, "since": since}):
-            session.execute(text(f"ANALYZE {table.fullname}"))
+    for table in (*OF_PREVIEWS, *OF_CLEARS):
+        if session.scalar(CHANGED, {"name": table.fullname, "since": since}):
+            _analyze(table, session)
 
 
-def refresh_within(rows: int, tables: Iterable[Table], session: Session) -> None:
+def refresh_within(rows: int, tables: Iterable[Table], session: Session) -> bool:
     """Analyze tables of a plan in which this transaction has written rows, so many, that it is about to join.
 
-    Skipped for a table that another transaction analyzes: nothing waits here.
+    Returns whether that was done, or does not matter; a table that another transaction analyzes is skipped.
     """
-    if rows <= SMALL or session.get_bind().dialect.name != "postgresql":
-        return
+    if not _matters(rows, session):
+        return True
+    begun = session.scalar(select(func.clock_timestamp()))
+    names = []
     for table in tables:
-        session.execute(text(f"ANALYZE (SKIP_LOCKED) {table.fullname}"))
+        _analyze(table, session)
+        names.append(table.fullname)
+    return all(session.scalar(SINCE, {"name": name, "since": begun}) for name in names)
+
+
+def refresh_relations(rows: int, session: Session) -> None:
+    """Analyze what is written of a plan only after :func:`refresh_within`."""
+    if _matters(rows, session):
+        _analyze(plan_relation, session)
+
+
+def _matters(rows: int, session: Session) -> bool:
+    return rows > SMALL and session.get_bind().dialect.name == "postgresql"
+
+
+def _analyze(table: Table, session: Session) -> None:
+    session.execute(text(f"ANALYZE (SKIP_LOCKED) {table.fullname}"))

@@ -15,6 +15,7 @@ from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import OperationalError
 
 from safe_clear_plugin.airflow_api import clearing, locking
 from safe_clear_plugin.airflow_api.audit import Actor
@@ -187,9 +188,9 @@ def test_a_task_that_starts_between_lock_and_clear_waits(session, monkeypatch):
     locked: list[str] = []
     real_lock = locking.lock_task_instances
 
-    def lock(dag_id, run_ids, *rest):
+    def lock(dag_id, run_ids, *rest, **options):
         locked.extend(run_ids)
-        return real_lock(dag_id, run_ids, *rest)
+        return real_lock(dag_id, run_ids, *rest, **options)
 
     monkeypatch.setattr(clearing, "clear", clear_while_it_starts)
     monkeypatch.setattr(locking, "lock_task_instances", lock)
@@ -220,11 +221,39 @@ def test_what_runs_beside_does_not_wait_for_the_clear(session, monkeypatch, chan
         return cleared
 
     monkeypatch.setattr(clearing, "clear", clear_while_it_runs)
-    assert clear_all(plan).status == "applied"
+    done = clear_all(plan)
+    assert (done.status, done.problem) == ("applied", None)
     assert beaten == [1]
     assert clear_numbers(session) == dict.fromkeys(RUNS, 1)
     left = session.scalar(select(TaskInstance.state).where(*running))
     assert left == change.get("state", "running")
+
+
+def test_a_run_that_moves_to_the_latest_version_is_locked_whole(session, monkeypatch):
+    """Airflow looks at each of its task instances then, and may write what runs beside."""
+    running = (TaskInstance.run_id == "run_4", TaskInstance.task_id == "load")
+    session.execute(update(TaskInstance).where(*running).values(state="running"))
+    session.commit()
+    run_pk = session.scalar(select(DagRun.id).where(DagRun.run_id == "run_4"))
+    session.rollback()
+    plan = plan_all()
+    real, refused = clearing.clear, []
+
+    def clear_while_it_runs(dag_id, run_pks, *args, **kwargs):
+        cleared = real(dag_id, run_pks, *args, **kwargs)
+        if run_pk in run_pks:
+            with settings.engine.begin() as worker:
+                worker.execute(text("SET LOCAL lock_timeout = '200ms'"))
+                change = update(TaskInstance).where(*running).values(state="success")
+                with pytest.raises(OperationalError, match="lock timeout"):
+                    worker.execute(change)
+                worker.rollback()
+            refused.append(run_pk)
+        return cleared
+
+    monkeypatch.setattr(clearing, "clear", clear_while_it_runs)
+    assert clear_all(plan).status == "applied"
+    assert refused == [run_pk]
 
 
 def wait_until_blocked(number):

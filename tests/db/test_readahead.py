@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial, wraps
 from typing import Any
 
 import pytest
 import time_machine
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
+from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.utils.state import DagRunState, State
 from sqlalchemy import String, cast, event, select, update
 
@@ -241,6 +243,19 @@ def test_an_airflow_that_prepares_otherwise_is_cleared_all_the_same(session, mon
 
 def test_this_airflow_is_a_known_one():
     assert archiving.is_known()
+
+
+def test_one_that_somebody_has_wrapped_is_not(monkeypatch):
+    original = TaskInstanceHistory.record_ti
+
+    @wraps(original)
+    def counted(*args: Any, **options: Any) -> None:
+        original(*args, **options)
+
+    monkeypatch.setattr(TaskInstanceHistory, "record_ti", counted)
+    assert archiving._mirrored() not in archiving.KNOWN
+    monkeypatch.setattr(TaskInstanceHistory, "record_ti", partial(original))
+    assert archiving._mirrored() == "unknown"
 
 
 def test_an_airflow_that_asks_otherwise_is_cleared_all_the_same(session, monkeypatch, caplog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,13 @@ def test_airflow_db_migrate_is_all_it_takes(empty_database, tmp_path):
         with Session(engine) as other:
             assert SafeClearDBManager(other).check_migration(), state
     engine.dispose()
+
+
+def test_this_version_means_all_the_migrations(manager):
+    assert (
+        manager.revision_heads_map[version("airflow-safe-clear")]
+        == manager.get_script_object().get_current_head()
+    )
 
 
 def test_airflow_shows_the_options(tmp_path):
