@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -165,11 +166,16 @@ def run_without_a_date(prefixed_server):
 
 def test_what_lies_outside_and_what_to_do_about_it(prefixed_server, open_page, run_without_a_date):
     page = open_page(prefixed_server, permissions=["clipboard-read", "clipboard-write"])
+    page.clock.install()
     page.goto(address(prefixed_server, "?dag_id=e2e_team_b&date_from=2026-03-01&date_to=2026-03-09"))
+    expect(bar(page)).to_have_attribute("aria-busy", "false")
     missing = page.locator(".aside", has_text="1 schedule interval in this range has no dag run")
     expect(missing).to_contain_text("Sun 2026-03-01 00:00 UTC")
+    page.clock.pause_at(datetime.now(timezone.utc) + timedelta(minutes=1))  # it says so for two seconds
     missing.get_by_role("button", name="Copy").click()
     expect(missing.get_by_role("button", name="Copied")).to_be_focused()
+    page.clock.resume()
+    expect(missing.get_by_role("button", name="Copy", exact=True)).to_be_focused()
     command = page.locator("#backfill-command").inner_text()
     assert page.evaluate("navigator.clipboard.readText()") == command
     assert command.startswith(
