@@ -1,5 +1,6 @@
 "use strict";
 // On every page: where the focus starts, forms that are sent once, who goes on with a plan, links into Airflow.
+// Read before the page is: no form can be sent before this knows of it, however slow the network is.
 (() => {
   // A form that begins or resumes a plan leaves its id for the next page of this tab, and that page alone: only
   // where somebody has just confirmed does a page send the batches that follow by itself.
@@ -20,7 +21,7 @@
   });
 
   const focusStart = () => {
-    if (location.hash) return;
+    if (location.hash || document.activeElement !== document.body) return;
     const start = document.querySelector("[data-focus]");
     if (start) start.focus({ preventScroll: !start.matches(".summary") });
   };
@@ -74,6 +75,5 @@
     }
   });
 
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", focusStart);
-  else focusStart();
+  document.addEventListener("DOMContentLoaded", focusStart);
 })();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from airflow.models.expandinput import NotFullyPopulated
@@ -50,9 +51,10 @@ def with_mapped_relatives(
 ) -> dict[Marker, str]:
     """Return marker → why for one map index of a task in one run, and what comes along.
 
-    Mirrors ``find_relevant_relatives``, once a direction, from the matched task only. Where the run has not
-    expanded a mapping, that function raises; the unexpanded task instance (map index -1) is taken instead.
+    As ``find_relevant_relatives`` finds them, once a direction, from the matched task only. Where the run has
+    not expanded a mapping, it raises; the unexpanded task instance (map index -1) is taken instead.
     """
+    uncopied: Any = _Uncopied(dag)
     chosen: dict[Marker, str] = {}
     for direction, asked in (("upstream", upstream), ("downstream", downstream)):
         if not asked:
@@ -60,7 +62,7 @@ def with_mapped_relatives(
         reason = f"{direction} of {task_id} [{map_index}]"
         try:
             found = find_relevant_relatives(
-                [], [(task_id, map_index)], direction=direction, dag=dag, run_id=run_id, session=session
+                [], [(task_id, map_index)], direction=direction, dag=uncopied, run_id=run_id, session=session
             )
             markers = [item if isinstance(item, tuple) else (item, None) for item in found]
         except NotFullyPopulated:
@@ -76,6 +78,29 @@ def with_mapped_relatives(
     _add(everything, _subset(dag, list(everything), upstream=False, downstream=False))
     chosen.update({(task, None): why for task, why in everything.items() if task not in taken})
     return chosen
+
+
+class _Uncopied:
+    """A DAG as ``find_relevant_relatives`` uses it, which tells its subsets without copying tasks.
+
+    ``SerializedDAG.partial_subset`` shares what a mapped task group consists of between the copy and the DAG
+    that it is asked of: that DAG loses task groups, and is of no use afterwards.
+    """
+
+    def __init__(self, dag: Any) -> None:
+        self.get_task = dag.get_task
+        self._dag = dag
+
+    def partial_subset(
+        self,
+        task_ids: Iterable[str],
+        include_downstream: bool,
+        include_upstream: bool,
+        exclude_original: bool,
+    ) -> SimpleNamespace:
+        assert exclude_original
+        found = _subset(self._dag, list(task_ids), upstream=include_upstream, downstream=include_downstream)
+        return SimpleNamespace(task_dict=dict(found))
 
 
 def _drop_single_indexes_of(whole: dict[str, str], chosen: dict[Marker, str]) -> None:

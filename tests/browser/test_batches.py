@@ -272,6 +272,20 @@ def test_another_tab_follows_and_sends_nothing(server, open_page):
     assert troubles.found == []
 
 
+def test_confirmed_before_the_scripts_have_come(server, open_page):
+    page = open_page(server)
+
+    def late(route) -> None:
+        page.wait_for_timeout(1_500)
+        route.fallback()
+
+    page.route(re.compile(r"/static/safe-clear\.js"), late)
+    gate = Gate(page)
+    begin(server, page)
+    gate.open_for_all()
+    expect(heading(page)).to_contain_text(f"Cleared {TASK_INSTANCES} task instances")
+
+
 def test_leaving_the_page_stops_after_the_batch_in_hand(server, open_page):
     page = open_page(server)
     gate = Gate(page)

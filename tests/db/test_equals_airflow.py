@@ -474,6 +474,11 @@ IN_AND_OUT = Shape(
     groups=(Group("g"),),
     edges=frozenset({(0, 1), (1, 2)}),
 )
+IN_A_MAPPED_GROUP = Shape(
+    (Node("source"), Node("outer", group=0), Node("inner", group=1)),
+    groups=(Group("g", mapped=("over", 0)), Group("h", parent=0)),
+    edges=frozenset({(1, 2)}),
+)
 SET_UP = Shape(
     (
         Node("up", role="setup"),
@@ -575,6 +580,19 @@ def test_upstream_and_downstream_together_do_not_widen_each_other(session):
     world = build(History((CHAIN,), DAYS[:1]), session)
     ask = Ask(("b",), runs=("r0",), upstream=True, downstream=True)
     assert planned(ask, world) == {("r0", task, -1) for task in ("a", "b", "c")}
+
+
+def test_relatives_do_not_cost_a_dag_its_task_groups(session):
+    """Airflow's own way to find them takes ``g.h`` out of the DAG; it is needed again in the same preview."""
+    moving = Run("r0", 0, versionless=True, lengths=2)
+    world = build(History((IN_A_MAPPED_GROUP,), (moving,)), session)
+    ask = Ask(("source",), -1, ("r0",), downstream=True)
+    inside = {("r0", task, index) for task in ("g.outer", "g.h.inner") for index in (0, 1)}
+    assert planned(ask, world) == planned(ask, world) == {("r0", "source", -1)} | inside
+    assert planned(Ask(("g.outer",), 1, ("r0",), downstream=True), world) == {
+        ("r0", "g.outer", 1),
+        ("r0", "g.h.inner", 1),
+    }
 
 
 def test_relatives_of_an_unexpanded_map_index(session):
