@@ -14,6 +14,7 @@ from rich.console import Console
 
 from bench import breathing, machine, report, startup
 from bench.databases import TEMPLATE, BenchServer
+from bench.names import BESIDE
 from bench.options import DELAYED_SIZE, Options, parse
 from bench.running import Row, Runner, jobs
 from bench.scopes import History, history_for, history_scope, mapped_scope, scope_of
@@ -29,7 +30,7 @@ def sizes(runner: Runner, history: History) -> dict[str, Any]:
         wanted = list(jobs(SIZED, scope_of(size, history), runner.options))
         rows += runner.rows(wanted, runner.options.runs_of(size), rows)
     pages = list(jobs(("history",), history_scope(), runner.options))
-    return {"rows": rows + runner.rows(pages, runner.options.runs_of(0))}
+    return _told_apart("rows", rows + runner.rows(pages, runner.options.runs_of(0)))
 
 
 def delayed(runner: Runner, history: History) -> dict[str, Any]:
@@ -40,13 +41,14 @@ def delayed(runner: Runner, history: History) -> dict[str, Any]:
         *jobs(SIZED, scope_of(size, history), runner.options, delay_ms=delay),
         *jobs(("history",), history_scope(), runner.options, delay_ms=delay),
     ]
-    return {"rows_delayed": runner.rows(wanted, runner.options.runs or 1), "delay_ms": delay}
+    rows = runner.rows(wanted, runner.options.runs or 1)
+    return {**_told_apart("rows_delayed", rows), "delay_ms": delay}
 
 
 def mapped(runner: Runner, history: History) -> dict[str, Any]:
     """One dag run with many mapped task instances."""
     wanted = list(jobs(SIZED, mapped_scope(history), runner.options))
-    return {"rows_mapped": runner.rows(wanted, runner.options.runs or 1)}
+    return _told_apart("rows_mapped", runner.rows(wanted, runner.options.runs or 1))
 
 
 def others(runner: Runner, history: History) -> dict[str, Any]:
@@ -60,6 +62,13 @@ def starting(runner: Runner, _: History) -> dict[str, Any]:
     """What the plugin adds to a server that nobody clears with."""
     runner.say("start-up")
     return {"startup": startup.rows(runner.server)}
+
+
+def _told_apart(name: str, rows: list[Row]) -> dict[str, list[Row]]:
+    return {
+        name: [row for row in rows if row["who"] not in BESIDE],
+        f"{name}_beside": [row for row in rows if row["who"] in BESIDE],
+    }
 
 
 SECTIONS: dict[str, Section] = {
@@ -120,7 +129,7 @@ def _show(console: Console, result: dict[str, Any]) -> None:
     }
     for name, title in titles.items():
         if name in result:
-            report.show(console, title, result[name])
+            report.show(console, title, result[name] + result[f"{name}_beside"])
     if "breathing" in result:
         report.show_breathing(console, result["breathing"])
     if "startup" in result:

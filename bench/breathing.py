@@ -92,10 +92,12 @@ def _measure(
             server.url(DATABASE),
             Path(dags),
             AIRFLOW__DATABASE__SQL_ALCHEMY_ENGINE_ARGS=ENGINE,
+            AIRFLOW__CORE__EXECUTOR="bench.idle.IdleExecutor",
+            AIRFLOW__CORE__PARALLELISM="32",
             AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
         )
         try:
-            web.start(components=())
+            web.start(components=("scheduler",))
             with httpx.Client(base_url=web.url, trust_env=False, timeout=cap) as client:
                 client.headers["Authorization"] = f"Bearer {web.token('admin')}"
 

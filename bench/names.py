@@ -11,6 +11,9 @@ WAYS: dict[str, tuple[str, ...]] = {
 }
 """In this order, one after the other, so that all meet the same machine."""
 
+BESIDE = ("ours_http", "limit_aggregate")
+"""What is measured for comparison only: told apart in the JSON."""
+
 AIRFLOWS = ("airflow_rest", "airflow_dag_clear", "airflow_one_call")
 
 LABELS = {

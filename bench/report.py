@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.names import LABELS, TITLES
+from bench.names import LABELS, TITLES, WAYS
 
 Row = dict[str, Any]
 COLUMNS = ("", "time", "× ours", "CPU", "CPU × ours", "DB CPU", "memory", "statements", "longest txn", "out")
@@ -18,8 +18,18 @@ COLUMNS = ("", "time", "× ours", "CPU", "CPU × ours", "DB CPU", "memory", "sta
 def show(console: Console, title: str, rows: Iterable[Row]) -> None:
     """Print a table for each operation and size."""
     console.rule(title)
-    for (op, size), group in groupby(rows, key=lambda row: (row["op"], row["size"])):
+    for (op, size), group in groupby(in_order(rows), key=lambda row: (row["op"], row["size"])):
         console.print(_table(f"{TITLES[op]}: {size:,}", list(group)))
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Return rows by operation, size and who it was."""
+    return sorted(rows, key=_place)
+
+
+def _place(row: Row) -> tuple[int, int, int]:
+    ops = list(WAYS)
+    return ops.index(row["op"]), row["size"], WAYS[row["op"]].index(row["who"])
 
 
 def _table(title: str, rows: list[Row]) -> Table:

@@ -29,6 +29,12 @@
   let settled = input.value;
   const options = () => [...list.querySelectorAll("[role=option]")];
 
+  // Whoever has chosen, or is about to, wants no other list.
+  const drop = () => {
+    latest += 1;
+    clearTimeout(timer);
+  };
+
   const open = (yes) => {
     list.hidden = !yes;
     input.setAttribute("aria-expanded", String(yes));
@@ -106,6 +112,7 @@
   };
 
   const choose = (option) => {
+    drop();
     input.value = option.dataset.value;
     open(false);
     settle();
@@ -114,6 +121,7 @@
   const step = (by) => {
     const last = options().length - 1;
     if (last < 0) return;
+    drop();
     if (active < 0) mark(by > 0 ? 0 : last);
     else mark(active + by > last ? 0 : active + by < 0 ? last : active + by);
   };
@@ -129,8 +137,7 @@
     if (list.hidden) search();
   });
   input.addEventListener("blur", () => {
-    latest += 1;
-    clearTimeout(timer);
+    drop();
     open(false);
   });
   input.addEventListener("keydown", (event) => {
@@ -143,6 +150,7 @@
       choose(options()[active]);
     } else if (event.key === "Escape" && !list.hidden) {
       event.preventDefault();
+      drop();
       open(false);
     }
   });

@@ -3,10 +3,13 @@
 (() => {
   const NARROW = 640;
   const PAGE = 10;
+  const OWN = ["grid", "from", "to", "open", "first_row", "first_column"];
   let table;
   let current;
   let column = 0; // kept on the way through the head of a group, which spans all columns
   let latest = 0;
+  let loading = 0;
+  let shown = new URL(location.href); // what the grid shows, which on a narrow screen is not in the address
 
   const view = () => document.getElementById("grid");
   const textOf = (element) => element.textContent.replace(/\s+/g, " ").trim();
@@ -81,7 +84,7 @@
   };
 
   const filterHref = (cell) => {
-    const base = new URL(location.href);
+    const base = new URL(`${view().dataset.page}${location.search}`, location.href);
     for (const name of ["task", "task_id", "run", "run_id", "map_index", "run_from", "run_to", "state", "effect", "why", "offset"]) base.searchParams.delete(name);
     const row = cell.parentElement.cells[0];
     const parts = [row.dataset.filter, columnOf(place(cell)[1])?.dataset.filter];
@@ -104,9 +107,10 @@
   };
 
   const load = async (href, keep) => {
-    const here = new URL(href, location.href);
-    const mine = (latest += 1);
     const old = view();
+    const here = new URL(`${old.dataset.page}${new URL(href, location.href).search}`, location.href);
+    const mine = (latest += 1);
+    loading += 1;
     old.setAttribute("aria-busy", "true");
     try {
       const answer = await fetch(`${old.dataset.url}${here.search}`, { signal: AbortSignal.timeout(30_000) });
@@ -115,15 +119,19 @@
       if (mine !== latest) return;
       const top = old.getBoundingClientRect().top;
       old.replaceWith(page.getElementById("grid"));
-      if (keep) history.replaceState(history.state, "", `${location.pathname}${here.search}`);
+      shown = here;
+      if (keep) history.replaceState(history.state, "", here);
       start();
       if (keep) {
         scrollBy(0, view().getBoundingClientRect().top - top);
         if (table) setCurrent(current, true);
       }
     } catch {
-      if (keep) location.assign(here);
-      else old.removeAttribute("aria-busy");
+      if (mine !== latest) return;
+      old.removeAttribute("aria-busy");
+      if (keep && !window.safeClear.unticked?.size) location.assign(here);
+    } finally {
+      loading -= 1;
     }
   };
 
@@ -175,22 +183,26 @@
   // The links of the grid name what the table shows, which has changed.
   document.addEventListener("safe-clear:query", () => {
     const now = new URL(location.href).searchParams;
-    const own = ["grid", "from", "to", "open", "first_row", "first_column"];
     for (const link of view().querySelectorAll("a[data-zoom]")) {
       const href = new URL(link.href);
-      for (const name of [...href.searchParams.keys()]) if (!own.includes(name)) href.searchParams.delete(name);
-      for (const [name, value] of now) if (!own.includes(name)) href.searchParams.append(name, value);
+      for (const name of [...href.searchParams.keys()]) if (!OWN.includes(name)) href.searchParams.delete(name);
+      for (const [name, value] of now) if (!OWN.includes(name)) href.searchParams.append(name, value);
       link.href = href;
     }
   });
   start();
   // On a receipt: read again while something that was cleared has yet to finish.
   const RENEW = 10_000;
-  const renew = async () => {
-    if (!document.hidden && !latest && !view().contains(document.activeElement)) {
-      await load(location.href, false);
-      latest = 0;
+  const asShown = () => {
+    const here = new URL(location.href);
+    for (const name of OWN) {
+      here.searchParams.delete(name);
+      for (const value of shown.searchParams.getAll(name)) here.searchParams.append(name, value);
     }
+    return here;
+  };
+  const renew = async () => {
+    if (!document.hidden && !loading && !view().contains(document.activeElement)) await load(asShown(), false);
     if (view().hasAttribute("data-moving")) setTimeout(renew, RENEW);
   };
   if (view().hasAttribute("data-moving")) setTimeout(renew, RENEW);

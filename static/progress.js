@@ -90,11 +90,13 @@
     section.querySelector("[data-refresh]")?.remove();
   };
 
+  // Answers null when the page is to be asked instead: it leads to the login, or says what is wrong.
   const ask = async () => {
     const answer = await fetch(section.dataset.url, {
       headers: { Accept: "application/json" },
       signal: AbortSignal.timeout(10_000),
     });
+    if (answer.status >= 400 && answer.status < 500) return null;
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     return answer.json();
   };
@@ -103,8 +105,8 @@
     if (!document.hidden) {
       try {
         const progress = await ask();
-        if (!progress.by_state) {
-          location.replace(location.pathname); // somebody goes on with the clear, or undoes it
+        if (!progress?.by_state) {
+          location.replace(section.dataset.page); // or somebody goes on with the clear, or undoes it
           return;
         }
         pause = draw(progress) ? shortest : Math.min(pause * 1.3, longest);

@@ -4,8 +4,26 @@
   const section = () => document.getElementById("task-instances");
   if (!section()) return;
   const unticked = new Map(); // "row|task|run" + value: its hidden field
+  const KEPT = `safe-clear:unticked:${section().dataset.page}`;
   window.safeClear.unticked = unticked; // a plan is not cleared while it has some
   let latest = 0;
+
+  // Whoever goes elsewhere and comes back finds unticked what was: else the plan would clear it.
+  const memory = (use) => {
+    try {
+      return use(sessionStorage);
+    } catch {
+      return null; // storage is switched off
+    }
+  };
+  const keep = () => memory((storage) => {
+    if (unticked.size) storage.setItem(KEPT, JSON.stringify([...unticked]));
+    else storage.removeItem(KEPT);
+  });
+  const remember = () => {
+    if (!document.getElementById("without")) return;
+    for (const [key, field] of JSON.parse(memory((storage) => storage.getItem(KEPT)) ?? "[]")) unticked.set(key, field);
+  };
 
   const nameOf = (box) => box.name.replace("keep_", "");
   const valueOf = (box) => box.closest("[data-value]").dataset.value;
@@ -60,6 +78,18 @@
     show();
   };
 
+  const trouble = (text) => {
+    let line = section().querySelector("[data-trouble]");
+    if (!line) {
+      line = document.createElement("p");
+      line.className = "trouble";
+      line.dataset.trouble = "";
+      line.setAttribute("role", "alert");
+      section().prepend(line);
+    }
+    line.textContent = text;
+  };
+
   const filled = () => new Map([...section().querySelectorAll(".filters [name]")].map((field) => [field.name, field.value]));
 
   // What somebody typed into a filter while its table was on the way is theirs to keep.
@@ -71,7 +101,7 @@
   };
 
   const load = async (href, { focus } = {}) => {
-    const here = new URL(href, location.href);
+    const here = new URL(`${section().dataset.page}${new URL(href, location.href).search}`, location.href);
     const mine = (latest += 1);
     const old = section();
     const before = filled();
@@ -85,7 +115,7 @@
       const { name: typing, selectionStart } = old.querySelector(".filters :focus") || {};
       keepTyped(fresh, before, filled());
       old.replaceWith(fresh);
-      history.replaceState(history.state, "", `${location.pathname}${here.search}`);
+      history.replaceState(history.state, "", here);
       restore();
       document.dispatchEvent(new CustomEvent("safe-clear:query"));
       const again = typing && fresh.querySelector(`.filters [name="${typing}"]`);
@@ -95,7 +125,10 @@
       } else if (focus) fresh.querySelector(focus)?.focus();
       fresh.querySelector("[data-found]")?.setAttribute("role", "status");
     } catch {
-      location.assign(here);
+      if (mine !== latest) return;
+      old.removeAttribute("aria-busy");
+      if (!unticked.size) location.assign(here);
+      else trouble("These rows did not come, so the table shows what it showed. Nothing is lost; try again.");
     }
   };
 
@@ -135,13 +168,16 @@
     if (!box.matches('#task-instances input[name^="keep_"]')) return;
     if (box.checked) unticked.delete(keyOf(box));
     else unticked.set(keyOf(box), { name: nameOf(box), value: valueOf(box) });
+    keep();
     show();
   });
 
   // Ticks that the browser restored after going back.
   window.addEventListener("pageshow", () => {
     for (const box of boxes()) if (!box.checked) unticked.set(keyOf(box), { name: nameOf(box), value: valueOf(box) });
+    keep();
     show();
   });
-  show();
+  remember();
+  restore();
 })();

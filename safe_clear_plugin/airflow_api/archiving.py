@@ -31,7 +31,7 @@ from safe_clear_plugin.airflow_api.readahead import Batch
 log = logging.getLogger(__name__)
 
 KNOWN = frozenset({"e42cc978fe512728", "7526ce509c9e6496"})
-"""Digests of :func:`_mirrored` in the versions of Airflow of which this is known to hold: 3.2 and 3.3."""
+"""Digests of those functions in the versions of Airflow of which this is known to hold: 3.2 and 3.3."""
 
 HISTORY = TaskInstanceHistory.__table__
 OF_THE_ROW = tuple(column.name for column in HISTORY.columns if column.name != "task_instance_id")
@@ -45,13 +45,18 @@ _values = attrgetter("id", *OF_THE_ROW)
 _defaulted = attrgetter(*DEFAULTED)
 
 
-def _mirrored() -> str:
-    """Return the digest of ``prepare_db_for_next_try``, ``record_ti`` and the history's constructor."""
-    functions = (
+def _functions() -> tuple[Any, ...]:
+    """Return ``prepare_db_for_next_try``, ``record_ti`` and the history's constructor, as they are now."""
+    return (
         TaskInstance.prepare_db_for_next_try,
-        TaskInstanceHistory.record_ti,
+        # Not bound to the class, which would be another object each time.
+        vars(TaskInstanceHistory)["record_ti"],
         mapped(TaskInstanceHistory).class_manager.original_init,
     )
+
+
+def _digest(functions: tuple[Any, ...]) -> str:
+    functions = tuple(getattr(function, "__func__", function) for function in functions)
     try:
         sources = [f"{_wrappers(function)} {inspect.getsource(function)}" for function in functions]
     except (OSError, TypeError):
@@ -67,10 +72,22 @@ def _wrappers(function: Any) -> int:
     return count
 
 
-@cache
 def is_known() -> bool:
-    """Whether this Airflow prepares a task instance for its next try as is done here; told once if not."""
-    if (digest := _mirrored()) in KNOWN:
+    """Whether this Airflow prepares a task instance for its next try as is done here; told once if not.
+
+    Somebody who listens to what is written to the history hears of objects only, so they are made for them.
+    """
+    return not _is_listened_to() and _are_known(_functions())
+
+
+def _is_listened_to() -> bool:
+    dispatch = mapped(TaskInstanceHistory).dispatch
+    return bool(dispatch.before_insert or dispatch.after_insert)
+
+
+@cache
+def _are_known(functions: tuple[Any, ...]) -> bool:
+    if (digest := _digest(functions)) in KNOWN:
         return True
     log.warning(
         "This Airflow prepares task instances for their next try otherwise than the known versions do (%s): "

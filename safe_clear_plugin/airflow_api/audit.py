@@ -14,6 +14,9 @@ from sqlalchemy.orm import Session
 
 CLEAR_EVENT = "safe_clear"
 UNDO_EVENT = "safe_clear_undo"
+STUCK_EVENT = "stuck in queued reschedule"
+"""What the scheduler writes as it takes a task instance back from an executor that never started it
+(``TASK_STUCK_IN_QUEUED_RESCHEDULE_EVENT``, whose module is too heavy to import)."""
 BATCH = 1000
 
 

@@ -7,6 +7,7 @@ from airflow.models.base import StringID, _get_schema, naming_convention
 from airflow.models.dag_version import DagVersion
 from airflow.models.dagrun import DagRun
 from airflow.models.deadline import Deadline
+from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.taskreschedule import TaskReschedule
@@ -23,6 +24,7 @@ __all__ = [
     "deadline",
     "engine",
     "engine_url",
+    "log",
     "new_metadata",
     "task_instance",
     "task_instance_history",
@@ -35,6 +37,7 @@ dag_version: Table = DagVersion.__table__
 task_instance_history: Table = TaskInstanceHistory.__table__
 task_reschedule: Table = TaskReschedule.__table__
 deadline: Table = Deadline.__table__
+log: Table = Log.__table__
 
 
 def engine() -> Engine:

@@ -36,7 +36,7 @@ def clear(
     wanted: FromClause = planned_ids.subquery()
     task_instances = _load(run_pks, wanted, session)
     with (
-        reading_ahead(dag_id, run_pks, wanted, session) as batch,
+        reading_ahead(dag_id, task_instances, run_pks, wanted, session) as batch,
         archiving_together(task_instances, batch, session),
         writing_together(session),
     ):

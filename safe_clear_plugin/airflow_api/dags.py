@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
+from inspect import signature
 from threading import local
 from typing import Any
 from uuid import UUID
@@ -14,12 +16,16 @@ from airflow.models import taskinstance as airflow_taskinstance
 from airflow.models.dag import DagModel
 from airflow.models.dag_version import DagVersion
 from airflow.models.serialized_dag import SerializedDagModel
+from airflow.serialization.definitions.taskgroup import SerializedTaskGroup
 from cachetools import LRUCache
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 VERSIONLESS_RUNS_MOVE: bool = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
 """Whether clearing moves a dag run without a DAG version to the latest (3.3), or leaves it (3.2)."""
+
+
+_ENDS_WITHOUT_ORDER = "group_dict" in signature(SerializedTaskGroup.topological_sort).parameters
 
 
 class _Kept(local):
@@ -68,8 +74,29 @@ class Version:
         }
 
 
+def children_in_order(group: Any) -> list[Any]:
+    """Return what is in a task group in topological order (``topological_sort``).
+
+    :raises ValueError: when tasks are no circle, but their groups are; Airflow 3.2 would sort them for ever
+    """
+    if not _ENDS_WITHOUT_ORDER:
+        siblings = group.children
+        TopologicalSorter({name: set(_before(one, siblings)) for name, one in siblings.items()}).prepare()
+    return list(group.topological_sort())
+
+
+def _before(child: Any, siblings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which of its siblings, or of the groups among them that hold it, a task or a group waits for."""
+    for edge in child.upstream_list:
+        place = edge
+        while place is not None and place.node_id not in siblings:
+            place = place.task_group
+        if place is not None:
+            yield place.node_id
+
+
 def _in_order(group: Any) -> Iterator[str]:
-    for child in group.topological_sort():
+    for child in children_in_order(group):
         if hasattr(child, "task_id"):
             yield child.task_id
         else:
@@ -94,7 +121,6 @@ def load_versions(ids: Iterable[UUID], session: Session) -> dict[UUID, Version]:
     versions = {row.id: found for row in rows if (found := kept.get((row.id, row.dag_hash)))}
     missing = {row.id: row.version_number for row in rows if row.id not in versions}
     for id_, serialized in _serialized(missing, session).items():
-        serialized.load_op_links = False
         # The hash is that of the very row: it may have been rewritten since the other query.
         versions[id_] = Version(id_, missing[id_], serialized.dag_hash, serialized.dag)
         # It caches what it was read from, and would keep that when its row is read again.

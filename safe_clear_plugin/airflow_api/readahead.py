@@ -68,7 +68,7 @@ def _shapes() -> Iterator[Shape]:
             history.map_index == -7,
             history.try_number == -8,
         ),
-        ("task", "run", -7, -8),
+        ("dag", "task", "run", -7, -8),
     )
     # TaskInstanceHistory.record_ti
     yield Shape("hitl_detail", select(HITLDetail).where(HITLDetail.ti_id == _some_id(1)), (_some_id(1),))
@@ -111,7 +111,7 @@ def _shapes() -> Iterator[Shape]:
             or_(ti.state.is_(None), ti.state.in_(State.unfinished)),
         )
         .values(dag_version_id=_some_id(1)),
-        ("run",),
+        ("dag", "run"),
     )
 
 
@@ -139,14 +139,32 @@ def _result(*rows: Any) -> Result:
 
 
 class Batch:
-    """What there is of the things that Airflow looks for, in the task instances and dag runs of one batch."""
+    """What there is of the things that Airflow looks for, in the task instances and dag runs of one batch.
 
-    def __init__(self, dag_id: str, run_pks: Sequence[int], wanted: FromClause, session: Session) -> None:
+    Whoever asks for another than these, as a hook of a deployment's may, asks the database.
+    """
+
+    def __init__(
+        self,
+        dag_id: str,
+        task_instances: Sequence[TaskInstance],
+        run_pks: Sequence[int],
+        wanted: FromClause,
+        session: Session,
+    ) -> None:
         self.seen: Counter[str] = Counter()
         self.expects_look_ups = True
         """Whether any task instance is left to look for its own."""
         self._session = session
         self._known: dict[tuple[str, tuple[Any, ...]], Any] = {}
+        ids = {(ti.id,) for ti in task_instances}
+        self._covers: dict[str, set[tuple[Any, ...]]] = {
+            "history": {_try(ti) for ti in task_instances},
+            "hitl_detail": ids,
+            "task_reschedule": ids,
+            "deadline": {(run_pk,) for run_pk in run_pks},
+            "pin_version": {(dag_id, ti.run_id) for ti in task_instances},
+        }
         ti, history = TaskInstance, TaskInstanceHistory
         tried = and_(
             history.dag_id == ti.dag_id,
@@ -155,18 +173,20 @@ class Batch:
             history.map_index == ti.map_index,
             history.try_number == ti.try_number,
         )
-        ids = select(wanted.c[0])
-        self._tries = self._set(
-            select(ti.task_id, ti.run_id, ti.map_index, ti.try_number)
-            .join(wanted, wanted.c[0] == ti.id)
-            .join(history, tried)
-        )
+        chosen = select(wanted.c[0])
         self._there = {
-            "hitl_detail": self._set(select(HITLDetail.ti_id).where(HITLDetail.ti_id.in_(ids))),
-            "task_reschedule": self._set(select(TaskReschedule.ti_id).where(TaskReschedule.ti_id.in_(ids))),
+            "history": self._set(
+                select(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.try_number)
+                .join(wanted, wanted.c[0] == ti.id)
+                .join(history, tried)
+            ),
+            "hitl_detail": self._set(select(HITLDetail.ti_id).where(HITLDetail.ti_id.in_(chosen))),
+            "task_reschedule": self._set(
+                select(TaskReschedule.ti_id).where(TaskReschedule.ti_id.in_(chosen))
+            ),
             "deadline": self._set(select(Deadline.dagrun_id).where(Deadline.dagrun_id.in_(run_pks))),
             "pin_version": self._set(
-                select(ti.run_id)
+                select(ti.dag_id, ti.run_id)
                 .join(DagRun, and_(DagRun.dag_id == ti.dag_id, DagRun.run_id == ti.run_id))
                 .where(DagRun.id.in_(run_pks), ti.dag_id == dag_id, ti.dag_version_id.is_(None))
             ),
@@ -174,11 +194,11 @@ class Batch:
 
     def has_nothing_of(self, task_instance: TaskInstance) -> bool:
         """Whether neither this try nor a question nor a reschedule of the task instance is there."""
-        ti = task_instance
+        there = self._there
         return (
-            (ti.task_id, ti.run_id, ti.map_index, ti.try_number) not in self._tries
-            and (ti.id,) not in self._there["hitl_detail"]
-            and (ti.id,) not in self._there["task_reschedule"]
+            _try(task_instance) not in there["history"]
+            and (task_instance.id,) not in there["hitl_detail"]
+            and (task_instance.id,) not in there["task_reschedule"]
         )
 
     def _set(self, query: Any) -> set[tuple[Any, ...]]:
@@ -192,10 +212,12 @@ class Batch:
             return None
         asked = tuple(key.bindparams[place].effective_value for place in places)
         self.seen[name] += 1
-        if name == "history":
-            return _result(int(asked in self._tries))
         if name in ASKED_ONCE:
             return self._remembered(name, asked, state)
+        if asked not in self._covers[name]:
+            return None
+        if name == "history":
+            return _result(int(asked in self._there[name]))
         return None if asked in self._there[name] else _result()
 
     def _remembered(self, name: str, asked: tuple[Any, ...], state: ORMExecuteState) -> Result:
@@ -205,12 +227,20 @@ class Batch:
         return _result() if found is None else _result(found)
 
 
+def _try(ti: TaskInstance) -> tuple[Any, ...]:
+    return ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.try_number
+
+
 @contextmanager
 def reading_ahead(
-    dag_id: str, run_pks: Sequence[int], wanted: FromClause, session: Session
+    dag_id: str,
+    task_instances: Sequence[TaskInstance],
+    run_pks: Sequence[int],
+    wanted: FromClause,
+    session: Session,
 ) -> Iterator[Batch]:
-    """Answer the look-ups that are made within, for the task instances whose ids ``wanted`` selects."""
-    batch = Batch(dag_id, run_pks, wanted, session)
+    """Answer the look-ups that are made within for these task instances, whose ids ``wanted`` selects."""
+    batch = Batch(dag_id, task_instances, run_pks, wanted, session)
     event.listen(session, "do_orm_execute", batch.answer)
     try:
         yield batch

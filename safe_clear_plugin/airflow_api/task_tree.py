@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from safe_clear_plugin.airflow_api.dags import Version
+from safe_clear_plugin.airflow_api.dags import Version, children_in_order
 from safe_clear_plugin.core.grid import Node
 
 
@@ -21,7 +21,7 @@ def nodes(version: Version) -> tuple[Node, ...]:
 
 
 def _walk(group: Any, path: tuple[str, ...]) -> Iterator[Node]:
-    for child in group.topological_sort():
+    for child in children_in_order(group):
         if hasattr(child, "task_id"):
             yield _task(child, path)
         else:

@@ -50,13 +50,18 @@ RUN_TYPES = (
 )
 
 
+ALL_INDEXES = "*"
+"""In place of a run id: no run's mapping decides, and the relatives of a map index are taken whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The task instances of one DAG that an operator asks to clear.
 
     Both dates are aware and inclusive. Empty tuples and ``None`` mean "not restricted"; an empty
     ``task_regex`` means whole runs. ``run_on_latest_version`` of ``None`` leaves the choice to the DAG
-    and to Airflow's configuration.
+    and to Airflow's configuration. ``index_run_id`` is the dag run whose mapping the relatives of a
+    ``map_index`` follow; where it is empty that is the run that is named, if one is.
     """
 
     dag_id: str
@@ -70,6 +75,7 @@ class Selection:
     run_state: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
     map_index: int | None = None
+    index_run_id: str = ""
     include_upstream: bool = False
     include_downstream: bool = False
     include_past: bool = False
@@ -85,6 +91,11 @@ class Selection:
     def has_dates(self) -> bool:
         """Whether at least one bound of the date range is given."""
         return self.date_from is not None or self.date_to is not None
+
+    @property
+    def mapped_in(self) -> str:
+        """The dag run whose mapping the relatives of the map index follow, or ``*``."""
+        return self.index_run_id or (self.run_id[0] if len(self.run_id) == 1 else ALL_INDEXES)
 
     def to_json(self) -> dict[str, Any]:
         """Return the selection as JSON values, dates in ISO 8601."""

@@ -73,7 +73,7 @@ def mark(selection: Selection, pattern: Any, versions: Iterable[Version], sessio
     found = {}
     for version in versions:
         matched = [task_id for task_id in version.task_ids if pattern.search(task_id)]
-        found[version.id] = matching.markers(selection, selection, matched, version, session)
+        found[version.id] = matching.markers(selection, matched, version, session)
     return found
 
 

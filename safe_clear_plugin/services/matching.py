@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import dags, propagation
 from safe_clear_plugin.core.problems import Invalid, Problem
-from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.selection import ALL_INDEXES, Selection
 
 SHOWN_TASKS = 20
 
@@ -36,11 +36,9 @@ def compile_regex(pattern: str) -> Any:
 
 
 def markers(
-    selection: Selection, whole: Selection, matched: list[str], version: dags.Version, session: Session
+    selection: Selection, matched: list[str], version: dags.Version, session: Session
 ) -> dict[propagation.Marker, str]:
     """Return what a selection takes of a DAG version, with why, from the ids of the tasks that it matches.
-
-    ``whole`` is the selection that this one may be a rest of.
 
     :raises Invalid: when a map index is asked for, of several tasks
     """
@@ -56,9 +54,9 @@ def markers(
         }
     if len(matched) > 1:
         raise Invalid(_several_tasks(selection, matched))
-    if len(whole.run_id) == 1:
+    if (run_id := selection.mapped_in) != ALL_INDEXES:
         return propagation.with_mapped_relatives(
-            version.dag, matched[0], selection.map_index, whole.run_id[0], session=session, **spread
+            version.dag, matched[0], selection.map_index, run_id, session=session, **spread
         )
     return propagation.with_relatives_of_index(version.dag, matched[0], selection.map_index, **spread)
 

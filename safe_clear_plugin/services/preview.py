@@ -29,13 +29,11 @@ def make_plan(
     actor: Actor,
     now: datetime,
     *,
-    part_of: Selection | None = None,
     reason: str = "",
 ) -> PlanSummary:
     """Resolve a selection, store the plan, and return it.
 
-    ``part_of`` is the selection that this one is a rest of: relatives of a map index follow it as they did
-    there, however many runs are left. ``reason`` is what the form to confirm it starts with.
+    ``reason`` is what the form to confirm it starts with.
 
     :raises Invalid: with problems at their fields, and nothing written
     """
@@ -56,7 +54,7 @@ def make_plan(
         if not versions:
             raise Invalid(_no_runs(selection))
         excluding.require_known(selection, versions.values(), session)
-        tasks = list(_taken_tasks(selection, part_of or selection, pattern, versions, session))
+        tasks = list(_taken_tasks(selection, pattern, versions, session))
         writing.insert_tasks(plan_id, tasks, session)
         joined = runs_written * max(1, len(tasks))
         known = statistics.refresh_within(joined, statistics.OF_SELECTION, session)
@@ -165,7 +163,6 @@ def _used_versions(plan_id: UUID, latest: dags.Version, session: Session) -> dic
 
 def _taken_tasks(
     selection: Selection,
-    whole: Selection,
     pattern: Any,
     versions: Mapping[UUID, dags.Version],
     session: Session,
@@ -175,7 +172,7 @@ def _taken_tasks(
         matched = [task_id for task_id in version.task_ids if pattern.search(task_id)]
         matched_any = matched_any or bool(matched)
         retries = dags.retries(version)
-        found = matching.markers(selection, whole, matched, version, session)
+        found = matching.markers(selection, matched, version, session)
         for (task_id, map_index), why in found.items():
             yield {
                 "dag_version_id": version.id,

@@ -18,7 +18,8 @@ from safe_clear_plugin.storage import drift, reading
 def make_rest_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
     """Plan the same selection again, in the runs that are not cleared and have not moved.
 
-    The runs are named, so that past and future bring no others in.
+    The runs are named, so that past and future bring no others in; relatives of a map index follow it as they
+    did, however many runs are left.
 
     :raises Invalid: when there is no such run, or nothing to clear in them
     """
@@ -38,4 +39,6 @@ def make_rest_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummar
     named = replace(plan.selection, run_id=tuple(rest), include_past=False, include_future=False)
     if plan.selection.include_past or plan.selection.include_future:
         named = replace(named, date_from=None, date_to=None)
-    return make_plan(named, actor, now, part_of=plan.selection)
+    if plan.selection.map_index is not None:
+        named = replace(named, index_run_id=plan.selection.mapped_in)
+    return make_plan(named, actor, now)

@@ -23,7 +23,8 @@ from sqlalchemy import (
     select,
 )
 
-from safe_clear_plugin.airflow_api.base import dag_run, dag_version, task_instance, task_reschedule
+from safe_clear_plugin.airflow_api.audit import STUCK_EVENT
+from safe_clear_plugin.airflow_api.base import dag_run, dag_version, log, task_instance, task_reschedule
 from safe_clear_plugin.airflow_api.runs import is_unfinished
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
@@ -101,7 +102,10 @@ def _verdict(planned: Table, image: Table, live: Table) -> ColumnElement[str]:
         live.c.start_date.is_distinct_from(image.c.start_date),
         live.c.queued_dttm.is_distinct_from(image.c.queued_dttm),
         live.c.next_method.is_not(None),
-        and_(cleared, live.c.external_executor_id.is_not(None)),
+        live.c.external_executor_id.is_distinct_from(
+            case((cleared, None), else_=image.c.external_executor_id)
+        ),
+        _was_stuck(planned, live),
         and_(cleared, exists().where(task_reschedule.c.ti_id == live.c.id)),
     )
     return case(
@@ -111,6 +115,18 @@ def _verdict(planned: Table, image: Table, live: Table) -> ColumnElement[str]:
         (started, "started"),
         (_is_gone(image.c.dag_version_id), "version_gone"),
         else_="put_back",
+    )
+
+
+def _was_stuck(planned: Table, live: Table) -> ColumnElement[bool]:
+    """Whether the scheduler has taken a task instance back since, which leaves no trace in its row."""
+    return exists().where(
+        log.c.event == STUCK_EVENT,
+        log.c.dag_id == live.c.dag_id,
+        log.c.task_id == planned.c.task_id,
+        log.c.run_id == planned.c.run_id,
+        log.c.map_index == planned.c.map_index,
+        log.c.dttm >= plan_run.c.applied_at,
     )
 
 

@@ -16,6 +16,7 @@ from safe_clear_plugin.web.identity import CSRF_FIELD
 
 REASON_LENGTH = 2_000
 ID_LENGTH = 1_000
+NO_RUN = Problem("`run_id` is given, but names no run.", "Name the runs; leave it out for all of them.")
 
 
 def json_body() -> Any:
@@ -82,10 +83,7 @@ def undo_request() -> UndoRequest:
     body = _body('Send {"run_id": […], "reason": …}.', ("run_id", "reason", "go_on", "cleared_runs"))
     run_ids = tuple(value for value in _texts(body, "run_id") if value.strip())
     if "run_id" in body and not run_ids:
-        raise Refused(
-            422,
-            Problem("`run_id` is given, but names no run.", "Name the runs; leave it out for all of them."),
-        )
+        raise Refused(422, NO_RUN)
     return UndoRequest(run_ids, _reason(body), _flag(body, "go_on"), _number(body, "cleared_runs"))
 
 

@@ -70,6 +70,8 @@ class SelectionForm(Form):
     run_state = ChoicesField("Run state", choices=named(RUN_STATES))
     state = ChoicesField("Task instance state", choices=named(TASK_INSTANCE_STATES))
     map_index = StringField("Map index", [plain], filters=[strip])
+    # Not on the page: only what is left of an earlier plan has one.
+    index_run_id = StringField("Run whose mapping decides", [plain], filters=[strip])
     include_upstream = FlagField("Upstream")
     include_downstream = FlagField("Downstream")
     include_past = FlagField("Past runs")
@@ -150,6 +152,7 @@ class SelectionForm(Form):
             run_state=tuple(self.run_state.data or ()),
             state=tuple(self.state.data or ()),
             map_index=int(self.map_index.data) if self.map_index.data else None,
+            index_run_id=self.index_run_id.data or "",
             include_upstream=self.include_upstream.data,
             include_downstream=self.include_downstream.data,
             include_past=self.include_past.data,

@@ -16,7 +16,7 @@ from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.problems import Invalid, Problem, Refused
 from safe_clear_plugin.storage import reading
 from safe_clear_plugin.web import pages
-from safe_clear_plugin.web.identity import csrf_token_is_valid, identify, let_in
+from safe_clear_plugin.web.identity import bearer_token, csrf_token_is_valid, identify, let_in
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def _admit() -> BaseResponse | None:
             403,
             Problem(
                 "The request does not carry a valid token of this page, so nothing was done.",
-                "Reload the page and send it again.",
+                "Reload the page, or open it anew, and send it from there: half a day is too old.",
             ),
         )
     _require_tables()
@@ -83,9 +83,20 @@ def _admit() -> BaseResponse | None:
 def _to_login() -> BaseResponse:
     if wants_json() or request.method not in SAFE_METHODS:
         raise Refused(401, Problem("You are not logged in.", "Log in to Airflow, or send a valid token."))
+    return redirect(_login_url(request.full_path.rstrip("?")))
+
+
+def _login_url(path: str) -> str:
+    """Return where to log in and come back to one of our pages."""
     base = settings.base_url()
-    path = request.full_path.rstrip("?")
-    return redirect(auth.login_url(f"{base}{MOUNTED_AT}{path}" if "://" in base else request.url))
+    at = f"{base}{MOUNTED_AT}" if "://" in base else request.root_url.rstrip("/")
+    return auth.login_url(f"{at}{path}")
+
+
+def _page_of_request() -> str:
+    """Return the page that a form was sent from: its plan's, or the one to begin with."""
+    plan_id = (request.view_args or {}).get("plan_id")
+    return f"/safe_clear/plans/{plan_id}" if plan_id else "/safe_clear/"
 
 
 def _require_tables() -> None:
@@ -100,8 +111,11 @@ def _require_tables() -> None:
 
 
 def wants_json() -> bool:
-    """Whether the caller is a program: it says so, or sends JSON, or carries a bearer token."""
-    if request.path.endswith(".json") or request.is_json or "Authorization" in request.headers:
+    """Whether the caller is a program: it says so, or sends JSON, or carries a bearer token.
+
+    Credentials of another scheme are those of a proxy before Airflow, which browsers send along.
+    """
+    if request.path.endswith(".json") or request.is_json or bearer_token() is not None:
         return True
     best = request.accept_mimetypes.best_match(["text/html", "application/json"], default="text/html")
     return bool(best == "application/json")
@@ -119,7 +133,8 @@ def _refused(refused: Refused) -> tuple[Any, int]:
     problem = refused.problem
     if wants_json():
         return jsonify(error=problem.reason, remedy=problem.remedy, **refused.details), refused.status
-    return pages.message(refused.status, problem), refused.status
+    actions = [("Log in to Airflow", _login_url(_page_of_request()))] if refused.status == 401 else []
+    return pages.message(refused.status, problem, actions), refused.status
 
 
 def _invalid(invalid: Invalid) -> tuple[Any, int]:

@@ -34,13 +34,19 @@ def identify() -> Caller | None:
 
     Airflow's session cookie is neither read nor written: the pages of ``/auth`` share its name.
     """
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        user = auth.user_from_token(token.strip())
+    token = bearer_token()
+    if token is not None:
+        user = auth.user_from_token(token)
         return Caller(user, by_cookie=False) if user else None
     cookie = request.cookies.get(auth.TOKEN_COOKIE)
     user = auth.user_from_token(cookie) if cookie else None
     return Caller(user, by_cookie=True) if user else None
+
+
+def bearer_token() -> str | None:
+    """Return the token of an ``Authorization: Bearer`` header; any other scheme is a proxy's own matter."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def let_in(found: Caller) -> None:

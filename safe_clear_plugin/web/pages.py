@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
@@ -88,6 +89,7 @@ def render(template: str, **context: Any) -> str:
         "url": url,
         "static_url": static_url,
         "csrf_token": csrf_token(),
+        "user_id": known.id if known else "",
         "user_name": str(known.user.get_name()) if known else "",
         "now": datetime.now(timezone.utc),
         "here": Here("", request.args.get("dag_id", "")),
@@ -95,10 +97,10 @@ def render(template: str, **context: Any) -> str:
     return _environment().get_template(f"safe_clear/{template}").render({**shared, **context})
 
 
-def message(status: int, problem: Problem) -> str:
-    """Render a refusal that a person can act on."""
-    actions = [] if status in (401, 503) else [("New plan", url("select"))]
-    if status in (409, 410, 422) and (plan_id := (request.view_args or {}).get("plan_id")):
+def message(status: int, problem: Problem, actions: Sequence[tuple[str, str]] = ()) -> str:
+    """Render a refusal that a person can act on: ``actions``, each a label and an address, come first."""
+    actions = list(actions) if status in (401, 503) else [*actions, ("New plan", url("select"))]
+    if status in (403, 409, 410, 422) and (plan_id := (request.view_args or {}).get("plan_id")):
         actions.insert(0, ("See the plan", url("plan", plan_id=plan_id)))
     title = TITLES.get(status, "This did not work")
     return render("message.html", title=title, problem=problem, actions=actions, status=status)

@@ -45,7 +45,7 @@ def plan_page(
     if plan.status == "ready":
         return _ready(plan, args, now, session, {**context, "may_clear": may_clear, "attempt": attempt})
     if plan.status == "declined":
-        return declined_page(plan, context)
+        return declined_page(plan, {**context, "may_clear": may_clear})
     if plan.status == "stale":
         return _stale(plan, session, {**context, "may_clear": may_clear})
     context["args"] = args

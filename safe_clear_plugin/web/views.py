@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, redirect, request
 from flask_appbuilder import BaseView, expose
 from werkzeug.datastructures import MultiDict
 
@@ -35,13 +35,14 @@ from safe_clear_plugin.web import (
     undo_pages,
 )
 from safe_clear_plugin.web.access import clearable_plan, readable_plan, require_may_clear
-from safe_clear_plugin.web.bodies import json_body, storable
+from safe_clear_plugin.web.bodies import NO_RUN, json_body, storable
 from safe_clear_plugin.web.forms import SelectionForm, filled, from_json, task_regex_of
 from safe_clear_plugin.web.identity import CSRF_FIELD, caller
 from safe_clear_plugin.web.paging import number
 from safe_clear_plugin.web.unticking import plan_without
 
 MAX_FORM_BYTES = 4 * 1024 * 1024
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 BROWSER_TIMEZONE = "browser_timezone"
 
 
@@ -73,10 +74,18 @@ class SafeClearView(BaseView):
         _require_may_clear_dag_of(form)
         return select_pages.select_page(form)
 
-    @expose("/<path:address>")
+    @expose("/<path:address>", methods=METHODS)
     def nowhere(self, address: str) -> Any:
-        """Any other address: our own page, since Airflow's sets its session cookie."""
-        raise Refused(404, Problem(f"There is no page {address} here.", "Start with a new plan."))
+        """Any other address or method: our own page, since Airflow's sets its session cookie."""
+        what = "page" if request.method in guard.SAFE_METHODS else f"address for {request.method}"
+        raise Refused(404, Problem(f"There is no {what} {address} here.", "Start with a new plan."))
+
+    @expose("/plans/<plan_id>/<any(apply, ask, decline, stop, rest, without, widen):step>")
+    def step(self, plan_id: str, step: str) -> Any:
+        """The address of a form, which the browser shows while the answer stands there: back to the plan."""
+        if guard.wants_json():
+            raise Refused(405, Problem(f"{step} takes a POST.", "Nothing is done by looking at it."))
+        return redirect(pages.url("plan", plan_id=plan_id), 303)
 
     @expose("/dags.json")
     def dags_json(self) -> Response:
@@ -287,8 +296,15 @@ def _read_form(besides: Collection[str] = ()) -> tuple[SelectionForm, dict[str, 
 
 
 def _run_ids() -> list[str]:
-    """Return the dag runs that the query names, each once."""
-    return [storable(one) for one in dict.fromkeys(request.args.getlist("run_id")) if one]
+    """Return the dag runs that the query names, each once; none means all of them.
+
+    :raises Refused: 422 when a run id is given, but empty
+    """
+    given = dict.fromkeys(request.args.getlist("run_id"))
+    run_ids = [storable(one) for one in given if one.strip()]
+    if given and not run_ids:
+        raise Refused(422, NO_RUN)
+    return run_ids
 
 
 def _require_may_clear_dag_of(form: SelectionForm) -> None:

@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.frames import Troubles, address, confirm_button, open_tab, preview, sideways
+from tests.browser.frames import Troubles, address, confirm, confirm_button, open_tab, preview, sideways
 
 # Days that no other test of this server clears.
 DAYS = {"date_from": "2026-03-04", "date_to": "2026-03-05"}
@@ -178,6 +178,80 @@ def test_nothing_is_cleared_while_something_is_unticked(plan_page):
     expect(page.get_by_role("heading", level=1)).not_to_contain_text("Cleared")
     expect(page.locator("[data-unticked]")).to_contain_text("Untick what is to stay")
     expect(left).not_to_contain_text("unticked")
+
+
+def test_what_is_unticked_outlasts_trouble_and_leaving(plan_page):
+    page = plan_page()
+    page.locator("#task-instances [name=keep_row]").first.uncheck()
+    unticked = page.locator("[data-unticked]")
+    page.route("**/rows?*", lambda route: route.abort())
+    page.locator("[data-sort=task]").click()
+    expect(page.locator("#task-instances [data-trouble]")).to_contain_text("Nothing is lost; try again")
+    expect(unticked).to_have_text("Unticked: 1 task instance")
+    page.unroute("**/rows?*")
+    page.locator("[data-sort=task]").click()
+    expect(page.locator("[data-sort=task] .way")).to_have_text("↑")
+    expect(page.locator("#task-instances [data-trouble]")).to_have_count(0)
+    page.locator("#filter-task").fill("nothing like it")
+    page.locator("#filter-task").press("Enter")
+    expect(page.locator("#task-instances .none")).to_be_visible()
+    page.get_by_role("link", name="Plans", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Plans")
+    page.go_back()
+    expect(unticked).to_have_text("Unticked: 1 task instance")
+    page.get_by_role("link", name="Show all").click()
+    expect(page.locator("#task-instances [name=keep_row]:not(:checked)")).to_have_count(1)
+    expect(confirm_button(page)).to_have_attribute("aria-disabled", "true")
+    page.locator("#task-instances [name=keep_row]:not(:checked)").check()
+    page.reload()
+    expect(unticked).to_contain_text("Untick what is to stay")
+
+
+def test_the_grid_of_a_receipt_is_renewed_as_it_is_shown(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    page.goto(address(prefixed_server, "?dag_id=e2e_changing"))
+    preview(page, date_from="2026-03-01", date_to="2026-03-02")
+    page.clock.install()
+    confirm(page)
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_contain_text("Cleared")
+    asked, held = [], []
+
+    def hold(route):
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route(re.compile(r"/grid(\?|$)"), hold)
+    heading.focus()
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#grid")).to_have_attribute("aria-busy", "true")
+    # A zoom while the grid is being renewed takes its place.
+    page.locator(".levels a", has_text="By day").click()
+    current = page.locator(".levels [aria-current]")
+    expect(current).to_have_text("By day")
+    held.pop().continue_()
+    heading.focus()
+    for renewals in (3, 4):
+        page.wait_for_timeout(300)
+        with page.expect_response(re.compile("/grid.*grid=day")):
+            page.clock.fast_forward(11_000)
+        assert len(asked) == renewals
+    expect(current).to_have_text("By day")
+
+
+def test_a_receipt_that_is_refused_is_asked_for_itself(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    page.goto(address(prefixed_server, "?dag_id=e2e_team_b"))
+    preview(page, date_from="2026-03-01", date_to="2026-03-02")
+    confirm(page)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Cleared")
+    page.route("**/progress.json", lambda route: route.fulfill(status=401, json={"error": "x"}), times=1)
+    with page.expect_event("load"):
+        page.wait_for_event("framenavigated")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Cleared")
 
 
 def test_without_a_script(plan_page):

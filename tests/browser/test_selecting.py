@@ -137,6 +137,32 @@ def test_choosing_a_dag_by_keyboard(prefixed_server, open_page):
     expect(page.get_by_role("listbox")).to_be_hidden()
 
 
+def test_a_list_that_comes_after_the_choice_stays_closed(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    page.goto(address(prefixed_server))
+    box = page.get_by_role("combobox", name="DAG", exact=True)
+    box.press_sequentially("e2e_")
+    expect(page.get_by_role("listbox", name="DAGs").get_by_role("option")).to_have_count(3)
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/dags.json*", hold)
+    with page.expect_request("**/dags.json*"):
+        box.press("o")
+    box.press("ArrowDown")
+    box.press("Enter")
+    chosen = box.input_value()
+    assert chosen.startswith("e2e_")
+    assert len(chosen) > len("e2e_o")
+    with page.expect_response("**/dags.json*"):
+        held.pop().continue_()
+    page.wait_for_timeout(200)
+    expect(page.get_by_role("listbox")).to_be_hidden()
+    expect(box).to_have_value(chosen)
+
+
 def test_quick_ranges_and_the_switch_to_run_after_fill_in_the_form(prefixed_server, open_page):
     page = open_page(prefixed_server, timezone_id="America/New_York")
     page.goto(address(prefixed_server, "?dag_id=e2e_orders"))

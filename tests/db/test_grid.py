@@ -300,3 +300,20 @@ def test_bins_are_found_by_halving():
         depth += {"CASE": 1, "END": -1}.get(word, 0)
         deepest = max(deepest, depth)
     assert deepest == 7
+
+
+def test_task_groups_that_wait_for_one_another(session):
+    """Airflow 3.2 looks for their order for ever."""
+    with DAG("sales", schedule=None, start_date=START) as dag:
+        between = EmptyOperator(task_id="between")
+        with TaskGroup("load") as load:
+            EmptyOperator(task_id="last")
+        between >> load
+        EmptyOperator(task_id="first", task_group=load) >> between
+    store_dag(dag, session=session)
+    run = make_run(dag, session=session, run_id="run_1", logical_date=START, state="failed")
+    set_states(run, dict.fromkeys(dag.task_ids, "failed"), session=session)
+    plan = plan_of(Selection("sales", run_id=("run_1",), task_regex="between", include_downstream=True))
+    assert plan.task_instances == 2
+    grid = build(plan, Question(), session)
+    assert {row.node.id for row in grid.rows} >= {"between", "load.first", "load.last"}

@@ -14,8 +14,9 @@ import time_machine
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.models.taskreschedule import TaskReschedule
 from airflow.utils.state import DagRunState, State
-from sqlalchemy import String, cast, event, select, update
+from sqlalchemy import String, cast, delete, event, func, select, update
 
 from safe_clear_plugin.airflow_api import archiving, clearing, readahead
 from tests.db.test_clear_contract import DAG_ID, RUN_STATES, SITUATIONS, Situation, set_up
@@ -228,7 +229,7 @@ def test_finished_ones_are_written_together(session):
 def test_an_airflow_that_prepares_otherwise_is_cleared_all_the_same(session, monkeypatch, caplog):
     ids = big_history(session, runs=2)
     monkeypatch.setattr(archiving, "KNOWN", frozenset())
-    archiving.is_known.cache_clear()
+    archiving._are_known.cache_clear()
     try:
         with caplog.at_level(logging.WARNING, logger=archiving.__name__):
             for _ in range(2):
@@ -237,7 +238,7 @@ def test_an_airflow_that_prepares_otherwise_is_cleared_all_the_same(session, mon
                 session.rollback()
                 session.expire_all()
     finally:
-        archiving.is_known.cache_clear()
+        archiving._are_known.cache_clear()
     assert len(caplog.records) == 1
 
 
@@ -253,9 +254,51 @@ def test_one_that_somebody_has_wrapped_is_not(monkeypatch):
         original(*args, **options)
 
     monkeypatch.setattr(TaskInstanceHistory, "record_ti", counted)
-    assert archiving._mirrored() not in archiving.KNOWN
+    assert not archiving.is_known()
     monkeypatch.setattr(TaskInstanceHistory, "record_ti", partial(original))
-    assert archiving._mirrored() == "unknown"
+    assert archiving._digest(archiving._functions()) == "unknown"
+    assert not archiving.is_known()
+
+
+def test_whoever_listens_to_the_history_hears_of_each_try(session):
+    ids = big_history(session, runs=2)
+    heard: list[Any] = []
+
+    def hear(_: Any, __: Any, target: Any) -> None:
+        heard.append(target.task_instance_id)
+
+    event.listen(TaskInstanceHistory, "before_insert", hear)
+    try:
+        clear_all(ids, session)
+    finally:
+        event.remove(TaskInstanceHistory, "before_insert", hear)
+    assert set(heard) == set(ids)
+
+
+def test_a_hook_that_asks_for_others_is_told_the_truth(session):
+    """A deployment's own hook may look up any task instance in the middle of a clear."""
+    ids = big_history(session, runs=2)
+    other = session.get(TaskInstance, ids[0])
+    session.add(TaskReschedule(other.id, NOW, NOW, NOW))
+    session.add(TaskInstanceHistory(other, state="failed"))
+    session.commit()
+    tried = TaskInstanceHistory
+    count = select(func.count(tried.task_id)).where(
+        tried.dag_id == other.dag_id,
+        tried.task_id == other.task_id,
+        tried.run_id == other.run_id,
+        tried.map_index == other.map_index,
+        tried.try_number == other.try_number,
+    )
+    wanted = select(TaskInstance.id).where(TaskInstance.id.in_(ids[1:])).subquery()
+    chosen = list(session.scalars(select(TaskInstance).join(wanted, wanted.c[0] == TaskInstance.id)))
+    run_pks = sorted({ti.dag_run.id for ti in chosen})
+    with readahead.reading_ahead(other.dag_id, chosen, run_pks, wanted, session):
+        assert session.scalar(count) == 1
+        session.execute(delete(TaskReschedule).filter_by(ti_id=other.id))
+        for ti in chosen:
+            session.execute(delete(TaskReschedule).filter_by(ti_id=ti.id))
+    assert session.scalar(select(func.count()).select_from(TaskReschedule)) == 0
 
 
 def test_an_airflow_that_asks_otherwise_is_cleared_all_the_same(session, monkeypatch, caplog):

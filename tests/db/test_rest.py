@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,6 +15,7 @@ from sqlalchemy import select, update
 from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.apply import stop_plan
+from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.services.rest import make_rest_plan
 from safe_clear_plugin.storage import reading
 from tests.db.acting import ME, OTHER, clear, days, now, plan_of, reread, step
@@ -149,8 +152,9 @@ class Step(BaseOperator):
         self.value = value
 
 
+@pytest.mark.parametrize("follows", [False, True])
 @pytest.mark.parametrize("left", [1, 2])
-def test_of_one_map_index_with_what_follows(session, left):
+def test_of_one_map_index_with_what_follows(session, left, follows):
     """In several runs relatives are taken whole, in a single one they follow the map index."""
     from airflow.sdk import task_group
 
@@ -169,7 +173,17 @@ def test_of_one_map_index_with_what_follows(session, left):
         set_states(
             run, {ti.task_id: "failed" for ti in task_instances(run, session=session)}, session=session
         )
-    selection = days(1, left + 1, task_regex="^each.first$", map_index=1, include_downstream=True)
+    chosen: dict[str, Any] = {"task_regex": "^each.first$", "map_index": 1, "include_downstream": True}
+    if follows:
+        selection = Selection("etl", run_id=("run_1",), include_future=True, **chosen)
+    else:
+        selection = days(1, left + 1, **chosen)
     plan = stop_plan(step(plan_of(selection)), ME, now())
+    expected = {row for row in rows(plan, session) if row[0] != "run_1"}
+    assert {row[2] for row in expected if row[1] == "each.second"} == ({1} if follows else {0, 1})
     rest = rest_of(plan, session)
-    assert rows(rest, session) == {row for row in rows(plan, session) if row[0] != "run_1"}
+    assert rows(rest, session) == expected
+    # Nor does it matter how often something is left out of what is left.
+    without = make_plan(replace(rest.selection, exclude_run_id=("run_2",) * (left - 1)), ME, now())
+    assert rows(without, session) == {row for row in expected if left == 1 or row[0] != "run_2"}
+    assert rows(rest_of(without, session), session) == rows(without, session)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from airflow.jobs import scheduler_job_runner
 from airflow.models import taskinstance as airflow_taskinstance
 from airflow.models.backfill import Backfill
 from airflow.models.dag_version import DagVersion
@@ -156,6 +157,20 @@ def test_any_other_state_stays(load, session, state):
 def test_scheduled_is_no_proof_that_it_has_not_started(load, session, values):
     set_live(session, "run_1", "load", state="scheduled", **values)
     load.undo_to_nothing()
+
+
+def test_one_that_was_stuck_in_queued_stays(load, session):
+    """The scheduler takes it back without a trace in its row."""
+    set_live(session, "run_1", "load", state="scheduled")
+    ti = live(session, "run_1", "load")
+    session.add(Log(event=scheduler_job_runner.TASK_STUCK_IN_QUEUED_RESCHEDULE_EVENT, task_instance=ti.key))
+    session.commit()
+    cleared = ti.id
+    [stays] = preview_undo(load.plan, now()).stays
+    assert (stays.run_id, stays.task_id, stays.state_now) == ("run_1", "load", "scheduled")
+    undo(load.plan)
+    session.expire_all()
+    assert live(session, "run_1", "load").id == cleared
 
 
 def test_one_that_was_rescheduled_stays(load, session):

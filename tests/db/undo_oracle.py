@@ -101,7 +101,8 @@ class _Run:
             return False
         removed = fresh["state"] == "removed" or (old is not None and old["state"] == "removed")
         waits = {None, "scheduled"} | ({"removed"} if removed else set())
-        if key in self.given_new_id and live["external_executor_id"] is not None:
+        kept = old if old is not None and key not in self.given_new_id else None
+        if live["external_executor_id"] != (kept["external_executor_id"] if kept else None):
             return False
         return (
             live["state"] in waits

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from sqlalchemy import update
 
+from safe_clear_plugin.storage.models import plan as plan_table
 from tests.support.auth import TEAM_A, bearer, login
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
@@ -123,6 +125,72 @@ def test_a_post_by_cookie_needs_the_token_of_its_user(client, session, dags):
     assert diff_snapshots(before, snapshot(session)) == {}
     assert client.post("/safe_clear/plans", data={**SELECTION, "csrf_token": own}).status_code == 303
     assert client.post("/safe_clear/plans", json=SELECTION, headers={"X-CSRF-Token": own}).status_code == 201
+
+
+def test_a_proxys_own_credentials_are_not_ours(client, dags):
+    """A proxy with Basic authentication before Airflow has the browser send them with every request."""
+    login(client, "admin")
+    basic = {"Authorization": "Basic dXNlcjpwYXNzd29yZA=="}
+    assert client.get("/safe_clear/", headers=basic).content_type.startswith("text/html")
+    sent = client.post("/safe_clear/plans", data={**SELECTION, "csrf_token": csrf(client)}, headers=basic)
+    assert sent.status_code == 303
+
+
+def test_refusals_lead_on(client, dags):
+    plan = make(client, "admin").get_json()
+    path = f"/safe_clear/plans/{plan['id']}"
+    data = {"fingerprint": plan["fingerprint"]}
+    left = client.post(f"{path}/apply", data=data)
+    assert left.status_code == 401
+    way = re.search(r'<a class="btn go" href="([^"]+)">Log in to Airflow', left.text)[1]
+    assert "/auth/login" in way
+    assert f"plans%2F{plan['id']}" in way
+    login(client, "admin")
+    old = client.post(f"{path}/apply", data=data)
+    assert old.status_code == 403
+    assert f'href="{path}">See the plan' in old.text
+
+
+@pytest.mark.parametrize("step", ["apply", "ask", "decline", "stop", "rest", "without", "widen"])
+def test_the_address_of_a_form_leads_back_to_the_plan(client, dags, step):
+    plan = make(client, "admin").get_json()
+    path = f"/safe_clear/plans/{plan['id']}"
+    assert client.get(f"{path}/{step}", headers=bearer("admin")).status_code == 405
+    login(client, "admin")
+    page = client.get(f"{path}/{step}")
+    assert page.status_code == 303
+    assert page.location == path
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST"])
+def test_methods_that_an_address_does_not_have(client, dags, method):
+    plan = make(client, "admin").get_json()
+    path = f"/safe_clear/plans/{plan['id']}.json"
+    answer = client.open(path, method=method, headers=bearer("admin"))
+    assert answer.status_code == 404
+    assert method in answer.get_json()["error"]
+    assert "Content-Security-Policy" in answer.headers
+
+
+def test_whoever_only_looks_is_offered_nothing_that_is_refused(client, dags):
+    plan = make(client, "admin").get_json()
+    login(client, "admin")
+    again = f"/safe_clear/?plan={plan['id']}"
+    assert again in client.get(f"/safe_clear/plans/{plan['id']}").text
+    login(client, "viewer")
+    assert again not in client.get(f"/safe_clear/plans/{plan['id']}").text
+
+
+def test_nobody_is_handed_the_words_of_another(client, session, dags):
+    plan = make(client, "admin").get_json()
+    session.execute(update(plan_table).values(reason="the words of admin"))
+    session.commit()
+    login(client, "admin")
+    assert client.get(f"/safe_clear/plans/{plan['id']}").text.count("the words of admin") == 2
+    login(client, "operator")
+    page = client.get(f"/safe_clear/plans/{plan['id']}").text
+    assert 'id="confirm"' in page
+    assert "the words of admin" not in page
 
 
 def test_the_tables_are_missing(client, session, dags, monkeypatch):

@@ -237,6 +237,7 @@ def test_requests_that_are_none(client, session, cleared):
     assert post(client, cleared, "undo", run_id=["\x00", "\ud800", "no_such_run"]).status_code == 409
     assert diff_snapshots(before, snapshot(session)) == {}
     login(client, "admin")
+    assert client.get(path(cleared, "/undo.json?run_id=")).status_code == 422
     for query in ("?run_id=%00", "?run_id=%ff", "?run_id=" + "x" * 3_000):
         assert client.get(path(cleared, f"/undo{query}")).status_code == 200
 
