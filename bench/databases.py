@@ -80,6 +80,8 @@ class BenchServer(PostgresqlServer):
             **environment.without_airflow_settings(dict(os.environ)),
             **environment.airflow_environment(self.home, self.url(database), "fab"),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_ENGINE_ARGS": ENGINE,
+            # As a deployment's, which looks at a DAG that it knows no more often than this.
+            "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "30",
             "AIRFLOW__API__BASE_URL": "http://localhost:8080",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
             "PYTHONPATH": str(REPOSITORY),
