@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.names import LABELS, TITLES
-from bench.report import COLUMNS, Row, cells, in_order, seconds
+from bench.report import BREATHING, COLUMNS, STARTUP, Row, breathing_cells, cells, in_order, startup_cells
 
 SECTIONS = {
     "rows": "",
@@ -38,9 +38,11 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
             rows = in_order(result[name] + result[f"{name}_beside"])
             yield from _sections(rows, suffix.format(delay_ms=result.get("delay_ms")))
     if "breathing" in result:
-        yield from _breathing(result["breathing"])
+        yield from _table(
+            ["Longest wait of others", *BREATHING[1:]], map(breathing_cells, result["breathing"])
+        )
     if "startup" in result:
-        yield from _startup(result["startup"])
+        yield from _table(["Start-up", *STARTUP[1:]], map(startup_cells, result["startup"]))
 
 
 def _sections(rows: list[Row], suffix: str) -> Iterator[str]:
@@ -49,38 +51,6 @@ def _sections(rows: list[Row], suffix: str) -> Iterator[str]:
         ours = next((row for row in ways if row["who"] == "ours"), {})
         found = ([LABELS[row["who"]], *cells(row, ours)] for row in ways)
         yield from _table([f"{TITLES[op]}, {size:,}{suffix}", *COLUMNS[1:]], found)
-
-
-def _breathing(rows: list[Row]) -> Iterator[str]:
-    names = ("heartbeat", "runs", "pick", "version")
-    head = [
-        "The longest wait of",
-        "a heartbeat",
-        "the scheduler's runs",
-        "its pick",
-        "/api/v2/version",
-        "while",
-    ]
-    found = (
-        [LABELS[row["who"]], *(seconds(row[name]["longest"]) for name in names), seconds(row["seconds"])]
-        for row in rows
-    )
-    yield from _table(head, found)
-
-
-def _startup(rows: list[Row]) -> Iterator[str]:
-    head = ["Start-up", "plugins loaded", "app ready", "memory", "another request"]
-    found = (
-        [
-            row["what"],
-            seconds(row["plugins_seconds"]),
-            seconds(row["app_seconds"]),
-            f"{row['memory_mb']:,.0f} MB",
-            seconds(row["request_seconds"]),
-        ]
-        for row in rows
-    )
-    yield from _table(head, found)
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:

@@ -14,6 +14,9 @@ from bench.names import LABELS, TITLES, WAYS
 Row = dict[str, Any]
 COLUMNS = ("", "time", "× ours", "CPU", "CPU × ours", "DB CPU", "memory", "statements", "longest txn", "out")
 
+STARTUP = ("", "plugins loaded", "app ready", "memory", "modules", "another request")
+BREATHING = ("", "heartbeat", "scheduler's runs", "scheduler's pick", "/api/v2/version", "while it took")
+
 
 def show(console: Console, title: str, rows: Iterable[Row]) -> None:
     """Print a table for each operation and size."""
@@ -77,29 +80,36 @@ def ratio(value: float, of: float | None) -> str:
 def show_startup(console: Console, rows: Iterable[Row]) -> None:
     """Print what the plugin adds to a server."""
     table = Table(title="Start-up and idle", title_justify="left", title_style="bold")
-    for name in ("", "plugins loaded", "app ready", "memory", "modules", "another request"):
+    for name in STARTUP:
         table.add_column(name, justify="right" if name else "left")
     for row in rows:
-        table.add_row(
-            row["what"],
-            seconds(row["plugins_seconds"]),
-            seconds(row["app_seconds"]),
-            f"{row['memory_mb']:,.0f} MB",
-            f"{row['modules']:,.0f}",
-            seconds(row["request_seconds"]),
-        )
+        table.add_row(*startup_cells(row))
     console.print(table)
+
+
+def startup_cells(row: Row) -> list[str]:
+    """Return the cells of what a server took to start."""
+    return [
+        row["what"],
+        seconds(row["plugins_seconds"]),
+        seconds(row["app_seconds"]),
+        f"{row['memory_mb']:,.0f} MB",
+        f"{row['modules']:,.0f}",
+        seconds(row["request_seconds"]),
+    ]
 
 
 def show_breathing(console: Console, rows: Iterable[Row]) -> None:
     """Print how long others waited."""
     table = Table(title="Longest wait of others", title_justify="left", title_style="bold")
-    names = ("", "heartbeat", "scheduler's runs", "scheduler's pick", "/api/v2/version", "while it took")
-    for name in names:
+    for name in BREATHING:
         table.add_column(name, justify="right" if name else "left")
     for row in rows:
-        waits = [row[probe] for probe in ("heartbeat", "runs", "pick", "version")]
-        table.add_row(
-            LABELS[row["who"]], *(seconds(wait["longest"]) for wait in waits), seconds(row["seconds"])
-        )
+        table.add_row(*breathing_cells(row))
     console.print(table)
+
+
+def breathing_cells(row: Row) -> list[str]:
+    """Return the cells of how long others waited at the most."""
+    waits = [row[probe] for probe in ("heartbeat", "runs", "pick", "version")]
+    return [LABELS[row["who"]], *(seconds(wait["longest"]) for wait in waits), seconds(row["seconds"])]

@@ -129,7 +129,9 @@
     } catch {
       if (mine !== latest) return;
       old.removeAttribute("aria-busy");
-      if (keep && !window.safeClear.unticked?.size) location.assign(here);
+      if (!keep) return;
+      if (!window.safeClear.unticked?.size) location.assign(here);
+      else view().querySelector("[data-readout]").textContent = "The grid did not come, so it shows what it showed. Nothing is lost; try again.";
     } finally {
       loading -= 1;
     }

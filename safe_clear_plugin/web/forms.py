@@ -70,8 +70,12 @@ class SelectionForm(Form):
     run_state = ChoicesField("Run state", choices=named(RUN_STATES))
     state = ChoicesField("Task instance state", choices=named(TASK_INSTANCE_STATES))
     map_index = StringField("Map index", [plain], filters=[strip])
-    # Not on the page: only what is left of an earlier plan has one.
-    index_run_id = StringField("Run whose mapping decides", [plain], filters=[strip])
+    index_run_id = StringField(
+        "Map index as in run",
+        [plain],
+        filters=[strip],
+        description="Relatives of the map index follow the mapping of this dag run; * takes them whole.",
+    )
     include_upstream = FlagField("Upstream")
     include_downstream = FlagField("Downstream")
     include_past = FlagField("Past runs")

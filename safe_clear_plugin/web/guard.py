@@ -96,7 +96,7 @@ def _login_url(path: str) -> str:
 def _page_of_request() -> str:
     """Return the page that a form was sent from: its plan's, or the one to begin with."""
     plan_id = (request.view_args or {}).get("plan_id")
-    return f"/safe_clear/plans/{plan_id}" if plan_id else "/safe_clear/"
+    return f"{pages.ROUTE_BASE}/plans/{plan_id}" if plan_id else f"{pages.ROUTE_BASE}/"
 
 
 def _require_tables() -> None:

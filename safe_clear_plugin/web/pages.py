@@ -17,6 +17,7 @@ from safe_clear_plugin.web.identity import csrf_token, known_caller
 from safe_clear_plugin.web.rendering import FILTERS
 
 ENDPOINT = "SafeClear"
+ROUTE_BASE = "/safe_clear"
 
 TITLES = {
     400: "This request cannot be read",

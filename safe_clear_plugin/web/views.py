@@ -49,7 +49,7 @@ BROWSER_TIMEZONE = "browser_timezone"
 class SafeClearView(BaseView):
     """Select, preview, confirm, watch, undo, look back."""
 
-    route_base = "/safe_clear"
+    route_base = pages.ROUTE_BASE
     default_view = "select"
 
     def create_blueprint(self, appbuilder: Any, endpoint: Any = None, static_folder: Any = None) -> Blueprint:

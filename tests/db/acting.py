@@ -98,7 +98,7 @@ class Clear:
         self.expected = predict(self.before, self.cleared, at_first, chosen, reset=reset)
         self.foreseen = preview_undo(self.plan, now(), run_ids)
         done = undo(self.plan, *run_ids)
-        assert diff_snapshots(self.expected.tables, everything(self.session)) == {}
+        assert self.expected.differences(everything(self.session)) == {}
         numbers = (self.expected.put_back, self.expected.stayed)
         assert (self.foreseen.put_back, self.foreseen.stay) == numbers
         assert (done.put_back - self.plan.put_back, done.stayed - self.plan.stayed) == numbers

@@ -12,7 +12,7 @@ from airflow.models.dag import DagModel
 from airflow.models.dag_version import DagVersion
 from airflow.models.dagrun import DagRun, DagRunNote
 from airflow.models.hitl import HITLDetail
-from airflow.models.taskinstance import TaskInstanceNote
+from airflow.models.taskinstance import TaskInstance, TaskInstanceNote
 from airflow.models.trigger import Trigger
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator
@@ -381,6 +381,20 @@ def test_a_move_to_the_latest_version_is_taken_back(moved, session):
     run, cleared = moved
     cleared.undo_to_before()
     assert ("publish", -1) not in states_of(run, session)
+
+
+def test_one_that_the_move_created_and_an_executor_took_stays(moved, session):
+    """It is scheduled again, and nothing in its row but the executor's id tells that it was queued."""
+    run, cleared = moved
+    session.execute(
+        update(TaskInstance)
+        .where(TaskInstance.run_id == "run_1", TaskInstance.task_id == "publish")
+        .values(state="scheduled", external_executor_id="7")
+    )
+    session.commit()
+    cleared.undo()
+    assert states_of(run, session)["publish", -1] == "scheduled"
+    assert cleared.foreseen.whole_runs == 0
 
 
 @pytest.mark.parametrize("started", ["extract", "transform", "publish"])

@@ -182,7 +182,7 @@ def check_undo(
     expected = predict(before, cleared, at_first, run_ids, reset=plan.selection.reset_dag_runs)
     foreseen = preview_undo(plan, now(), run_ids)
     done = undo(plan, run_ids)
-    assert diff_snapshots(expected.tables, everything(session)) == {}
+    assert expected.differences(everything(session)) == {}
     numbers = (expected.put_back, expected.stayed)
     assert (foreseen.put_back, foreseen.stay) == numbers
     assert (done.put_back - plan.put_back, done.stayed - plan.stayed) == numbers

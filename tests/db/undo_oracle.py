@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.storage.models import metadata
-from tests.support.snapshots import Row, Snapshot, snapshot
+from tests.support.snapshots import Row, Snapshot, diff_snapshots, snapshot
 
 OWN_TABLES = {table.name for table in metadata.sorted_tables}
 COMES_BACK = {
@@ -48,10 +48,6 @@ def everything(session: Session) -> Snapshot:
     for rows in tables.values():
         for row in rows:
             row.pop("updated_at", None)
-    if session.get_bind().dialect.name == "sqlite":
-        # It gives the ids of deleted rows to new ones, so that a row may come back under another.
-        for row in tables["task_reschedule"]:
-            del row["id"]
     return tables
 
 
@@ -63,6 +59,18 @@ class Prediction:
     put_back: int = 0
     stayed: int = 0
     whole: set[str] = field(default_factory=set)
+    kept_reschedules: set[int] | None = None
+    """The ids of the reschedules that stay, where SQLite has given one that was to come back to another."""
+
+    def differences(self, found: Snapshot) -> dict[str, Any]:
+        """Compare a database with this one; a reschedule whose id is taken comes back under any other."""
+        if self.kept_reschedules is None:
+            return diff_snapshots(self.tables, found)
+        rows = [
+            row if row["id"] in self.kept_reschedules else {**row, "id": None}
+            for row in found["task_reschedule"]
+        ]
+        return diff_snapshots(self.tables, {**found, "task_reschedule": rows})
 
 
 def predict(
@@ -73,8 +81,14 @@ def predict(
     ``before`` and ``cleared`` frame the clear; ``reset`` says whether it touched the dag runs.
     """
     result = Prediction(copy.deepcopy(now))
+    back: list[Row] = []
     for run_id in run_ids:
-        _Run(before, cleared, now, run_id, reset).undo(result)
+        back += _Run(before, cleared, now, run_id, reset).undo(result)
+    kept = {row["id"] for row in now["task_reschedule"]}
+    if any(row["id"] in kept for row in back):
+        result.kept_reschedules = kept
+        back = [{**row, "id": None} for row in back]
+    result.tables["task_reschedule"] += back
     return result
 
 
@@ -138,8 +152,8 @@ class _Run:
         same = ("id", "state", "try_number")
         return bool(live and old) and all(live[name] == old[name] for name in same)
 
-    def undo(self, result: Prediction) -> None:
-        """Take this run's clear back in the copy of the database."""
+    def undo(self, result: Prediction) -> list[Row]:
+        """Take this run's clear back in the copy of the database; return the reschedules that come back."""
         whole = self.is_whole()
         back = {key for key in self.given_new_id if self.comes_back(key)}
         result.put_back += len(back)
@@ -160,9 +174,7 @@ class _Run:
             tables[name] = [row for row in tables[name] if row[key] not in fresh_history]
         for name in ("task_instance_note", "hitl_detail"):
             tables[name] = [{**row, "ti_id": ids.get(row["ti_id"], row["ti_id"])} for row in tables[name]]
-        tables["task_reschedule"] = tables["task_reschedule"] + [
-            row for row in self.reschedules if row["ti_id"] in ids.values()
-        ]
+        return [row for row in self.reschedules if row["ti_id"] in ids.values()]
 
     def task_instance(self, row: Row, back: set[Key], whole: bool) -> Row | None:
         """Return one task instance as it is to be, ``None`` for one that goes."""

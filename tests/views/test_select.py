@@ -217,6 +217,17 @@ def test_a_plan_fills_in_the_form_that_makes_it_again(client, dag, dates):
     assert again["selection"] == made["selection"]
 
 
+def test_the_mapping_that_decides_is_kept_where_there_is_one(client, dag):
+    asked = {"dag_id": "etl", "task_regex": "^load$", "map_index": "-1", "run_id": ["run_1"]}
+    login(client, "admin")
+    for index_run_id, shown in (("", False), ("*", True), ("run_2", True)):
+        made = plans(client, {**asked, "index_run_id": index_run_id}).get_json()
+        assert made["selection"]["index_run_id"] == index_run_id
+        page = client.get(f"{PAGE}?plan={made['id']}").text
+        assert ('name="index_run_id"' in page) is shown
+        assert (f'value="{index_run_id}"' in page) or not shown
+
+
 def test_what_is_excluded_is_never_dropped_from_the_form():
     """Airflow leaves placeholders such as {RUN_ID} in links; in an exclusion that would widen the clear."""
     form = filled(Selection("etl", run_id=("{RUN_ID}", "run_1"), exclude_run_id=("{BAD_RUN}", "run_2")))
