@@ -15,10 +15,8 @@
   const count = document.createElement("p");
   count.className = "vh";
   count.setAttribute("role", "status");
-  const holder = document.createElement("div");
-  holder.className = "combobox";
-  input.before(holder);
-  holder.append(input, list, count);
+  // The field itself stays where it is: somebody may be typing in it, and one that is moved loses the focus.
+  input.after(list, count);
   for (const [name, value] of Object.entries({
     role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id,
   })) input.setAttribute(name, value);

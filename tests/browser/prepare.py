@@ -53,9 +53,9 @@ def end_to_end(session: Session) -> None:
     session.commit()
 
 
-def sales(session: Session) -> None:
-    """Give the DAG of the screenshots its last days, some of them failed."""
-    today = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+def sales(session: Session, date: str) -> None:
+    """Give the DAG of the screenshots the days before this one, some of them failed."""
+    today = datetime.fromisoformat(date).replace(tzinfo=timezone.utc)
     for days_ago in range(SALES_DAYS, 0, -1):
         failure = SALES_FAILURES.get(days_ago)
         run = make_run(
@@ -72,7 +72,7 @@ def sales(session: Session) -> None:
             set_states(run, dict.fromkeys(kept, "upstream_failed"), session=session, try_number=0)
 
 
-HISTORIES: dict[str, Callable[[Session], None]] = {"end_to_end": end_to_end, "sales": sales}
+HISTORIES: dict[str, Callable[..., None]] = {"end_to_end": end_to_end, "sales": sales}
 
 
 def _return_value(ti: TaskInstance, value: str, session: Session) -> None:
@@ -101,13 +101,13 @@ def _show_plugins(session: Session) -> None:
     session.commit()
 
 
-def main(history: str) -> None:
-    """Prepare the database with one of the histories."""
+def main(history: str, *arguments: str) -> None:
+    """Prepare the database with one of the histories, which takes the arguments."""
     prepare_server.main()
     with create_session(scoped=False) as session:
         _show_plugins(session)
         store_dag_files(session)
-        HISTORIES[history](session)
+        HISTORIES[history](session, *arguments)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from tests.browser.frames import Troubles, address, confirm, open_tab, preview, 
 from tests.support.server import REPOSITORY, AirflowServer
 
 DAGS = Path(__file__).parent / "sales_dags"
+TODAY = datetime.now(timezone.utc).date()
+"""To the end of the tests, whatever time they run at."""
 PICTURES = REPOSITORY / "docs" / "screenshots"
 MODES = ("light", "dark")
 LEAST_BYTES, MOST_BYTES = 20_000, 250_000
@@ -46,7 +48,7 @@ def sales_server(make_airflow_server):
         AIRFLOW__SAFE_CLEAR__APPROVE_ABOVE=str(APPROVE_ABOVE),
         AIRFLOW__SAFE_CLEAR__MAX_TASK_INSTANCES=str(MOST),
     )
-    server.prepare("tests.browser.prepare", "sales")
+    server.prepare("tests.browser.prepare", "sales", str(TODAY))
     server.start(components=(), dag_ids=("sales_etl",))
     return server
 
@@ -224,7 +226,7 @@ def afterwards(server, page, look) -> None:
 
 
 def days_ago(number: int) -> str:
-    return str(datetime.now(timezone.utc).date() - timedelta(days=number))
+    return str(TODAY - timedelta(days=number))
 
 
 def api(server, path: str, **body: object) -> dict[str, Any]:

@@ -49,6 +49,26 @@ def test_the_answers_follow_what_is_typed(prefixed_server, open_page):
     assert troubles.found == []
 
 
+def test_typed_before_the_scripts_have_come(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    late = []
+    page.route(re.compile(r"/static/(select|combobox|answers)\.js"), lambda route: late.append(route))
+    page.goto(address(prefixed_server, f"?{RUNS}"), wait_until="commit")
+    dag_id = page.locator("[name=dag_id]")
+    dag_id.press_sequentially("e2e_")
+    assert dag_id.get_attribute("role") is None
+    page.unroute_all()
+    for route in late:
+        route.fallback()
+    expect(dag_id).to_have_attribute("role", "combobox")
+    expect(dag_id).to_be_focused()
+    page.keyboard.type("ord")
+    expect(page.locator("#dag-list [role=option]")).to_have_text(["e2e_orders"])
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(bar(page)).to_have_text("35 task instances in 5 runs")
+
+
 def test_answers_that_come_too_late_are_not_shown(prefixed_server, open_page):
     page = open_page(prefixed_server)
     page.goto(address(prefixed_server, ORDERS))

