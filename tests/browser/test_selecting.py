@@ -52,7 +52,11 @@ def test_the_answers_follow_what_is_typed(prefixed_server, open_page):
 def test_typed_before_the_scripts_have_come(prefixed_server, open_page):
     page = open_page(prefixed_server)
     late = []
-    page.route(re.compile(r"/static/(select|combobox|answers)\.js"), lambda route: late.append(route))
+
+    def hold(route) -> None:
+        late.append(route)
+
+    page.route(re.compile(r"/static/(select|combobox|answers)\.js"), hold)
     page.goto(address(prefixed_server, f"?{RUNS}"), wait_until="commit")
     dag_id = page.locator("[name=dag_id]")
     dag_id.press_sequentially("e2e_")

@@ -34,8 +34,8 @@ def test_the_successes_are_events_that_trigger_the_other_dag(stage, events):
             return session.scalar(queued)
 
     stage.wait_until(lambda: stage.runs("consumer") and not waiting(), "the consumer was triggered")
-    # An event may share a run with another, or stay without one: Airflow queues a DAG once while another event
-    # waits for it, and its run takes the events up to that one.
+    # An event may share a run with another, or stay without one: Airflow queues a DAG once while events wait,
+    # and its run takes the events up to the first of them.
     assert 1 <= len(taken()) <= finding["count"]
     assert 1 <= len(stage.runs("consumer")) <= len(taken())
 
