@@ -3,8 +3,8 @@
 ``clear_task_instances`` has each task instance prepare itself for its next try: it looks for its try in the
 history, for a question to a person and for reschedules, makes an object of all its columns, and takes a new
 id. Where the task instance is finished and none of these is there, only the row and the id are left to be
-done; that is done here for those, as plain values. All others, and all of them in an Airflow whose functions
-are not the ones known here, do it themselves.
+done. The rows of those are copied by the database before the clear, which then leaves them their new ids to
+take. All others, and all of them in an Airflow whose functions are not the ones known here, do it themselves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import inspect
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from operator import attrgetter
 from typing import Any
 
@@ -22,7 +22,17 @@ from airflow.models import taskinstance as airflow_taskinstance
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.utils.state import State
-from sqlalchemy import insert
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    FromClause,
+    Select,
+    func,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy import inspect as mapped
 from sqlalchemy.orm import Session
 
@@ -34,15 +44,15 @@ KNOWN = frozenset({"e42cc978fe512728", "7526ce509c9e6496"})
 """Digests of those functions in the versions of Airflow of which this is known to hold: 3.2 and 3.3."""
 
 HISTORY = TaskInstanceHistory.__table__
-OF_THE_ROW = tuple(column.name for column in HISTORY.columns if column.name != "task_instance_id")
-DEFAULTED = tuple(
-    column.name
-    for column in HISTORY.columns
-    if column.default is not None or column.server_default is not None
+OF_THE_ROW = tuple(column for column in HISTORY.columns if column.name != "task_instance_id")
+_defaulted = attrgetter(
+    *(
+        column.name
+        for column in HISTORY.columns
+        if column.default is not None or column.server_default is not None
+    )
 )
 """Columns in which the object that Airflow makes would not keep a NULL."""
-_values = attrgetter("id", *OF_THE_ROW)
-_defaulted = attrgetter(*DEFAULTED)
 
 
 def _functions() -> tuple[Any, ...]:
@@ -99,22 +109,24 @@ def _are_known(functions: tuple[Any, ...]) -> bool:
 
 @contextmanager
 def archiving_together(
-    task_instances: Sequence[TaskInstance], batch: Batch, session: Session
+    task_instances: Sequence[TaskInstance], wanted: FromClause, batch: Batch, session: Session
 ) -> Iterator[None]:
-    """Let those task instances of a batch that can be prepared here within, and write their history."""
-    rows: list[dict[str, Any]] = []
+    """Write the history of those of a batch that can be prepared here, and let them take their ids within.
+
+    ``wanted`` selects the ids of the task instances, which are locked and have not been changed.
+    """
     chosen = [ti for ti in task_instances if _is_plain(ti, batch)] if is_known() else []
     batch.expects_look_ups = len(chosen) < len(task_instances)
+    if chosen:
+        _copy(chosen, task_instances, wanted, session)
     for task_instance in chosen:
         # On the object alone: Airflow's class, and whoever else clears at the same time, are not touched.
-        task_instance.__dict__["prepare_db_for_next_try"] = _Preparing(task_instance, rows)
+        task_instance.__dict__["prepare_db_for_next_try"] = partial(_take_new_id, task_instance)
     try:
         yield
     finally:
         for task_instance in chosen:
             del task_instance.__dict__["prepare_db_for_next_try"]
-    if rows:
-        session.execute(insert(HISTORY), rows)
 
 
 def _is_plain(task_instance: TaskInstance, batch: Batch) -> bool:
@@ -125,16 +137,36 @@ def _is_plain(task_instance: TaskInstance, batch: Batch) -> bool:
     )
 
 
-class _Preparing:
-    """Takes the place of ``prepare_db_for_next_try`` on one task instance."""
+def _take_new_id(task_instance: TaskInstance, session: Session) -> None:  # noqa: ARG001 (what Airflow gives)
+    task_instance.id = airflow_taskinstance.uuid7()
 
-    __slots__ = ("_rows", "_task_instance")
 
-    def __init__(self, task_instance: TaskInstance, rows: list[dict[str, Any]]) -> None:
-        self._task_instance = task_instance
-        self._rows = rows
+def _copy(
+    chosen: Sequence[TaskInstance], among: Sequence[TaskInstance], wanted: FromClause, session: Session
+) -> None:
+    tries = _tries().join(wanted, wanted.c[0] == TaskInstance.id)
+    if len(chosen) < len(among):
+        ids = {ti.id for ti in chosen}
+        tries = tries.where(TaskInstance.id.not_in([ti.id for ti in among if ti.id not in ids]))
+    names = ["task_instance_id", *(column.name for column in OF_THE_ROW)]
+    written: int = session.execute(insert(HISTORY).from_select(names, tries)).rowcount  # type: ignore[attr-defined]
+    if written != len(chosen):
+        raise RuntimeError(
+            f"{written} tries were archived, and not {len(chosen)}: the rows are not as locked."
+        )
 
-    def __call__(self, session: Session) -> None:  # noqa: ARG002 (what Airflow calls it with)
-        old_id, *values = _values(self._task_instance)
-        self._rows.append(dict(zip(OF_THE_ROW, values, strict=True), task_instance_id=old_id))
-        self._task_instance.id = airflow_taskinstance.uuid7()
+
+@cache
+def _tries() -> Select[Any]:
+    return select(TaskInstance.id, *map(_as_archived, OF_THE_ROW))
+
+
+def _as_archived(column: Column[Any]) -> ColumnElement[Any]:
+    """Return what ``TaskInstanceHistory(ti)`` stores in one of its columns, of a row of ``task_instance``."""
+    if column.name == "task_display_name":
+        # An empty one counts as none, which Airflow's own expression for it does not say.
+        return func.coalesce(func.nullif(TaskInstance._task_display_property_value, ""), TaskInstance.task_id)
+    value: ColumnElement[Any] = getattr(TaskInstance, column.name)
+    if column.type.should_evaluate_none:
+        return func.coalesce(value, literal(JSON.NULL, column.type))
+    return value

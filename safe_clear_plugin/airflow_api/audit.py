@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from airflow.models.log import Log
-from sqlalchemy import Select, insert
+from sqlalchemy import ColumnElement, Select, and_, case, insert, literal, select
 from sqlalchemy.orm import Session
 
 CLEAR_EVENT = "safe_clear"
@@ -17,7 +17,7 @@ UNDO_EVENT = "safe_clear_undo"
 STUCK_EVENT = "stuck in queued reschedule"
 """What the scheduler writes as it takes a task instance back from an executor that never started it
 (``TASK_STUCK_IN_QUEUED_RESCHEDULE_EVENT``, whose module is too heavy to import)."""
-BATCH = 1000
+OF_THE_PLAN = ("run_id", "task_id", "map_index", "try_number", "logical_date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +46,31 @@ def record(
     refused clear too.
     """
     now = datetime.now(timezone.utc)
-    rows = session.execute(planned)
-    for part in rows.partitions(BATCH):
-        session.execute(
-            insert(Log),
-            [
-                {
-                    "dttm": now,
-                    "event": event,
-                    "dag_id": dag_id,
-                    "run_id": row.run_id,
-                    "task_id": row.task_id,
-                    "map_index": row.map_index,
-                    "try_number": row.try_number,
-                    "logical_date": row.logical_date,
-                    # Airflow's own rows have the name here too: it is what the Audit Log page shows.
-                    "owner": actor.name[:500],
-                    "owner_display_name": actor.name[:500],
-                    "extra": json.dumps(
-                        {
-                            "plan_id": plan_id,
-                            "user_id": actor.id,
-                            "reason": reason,
-                            "state_before": row.state,
-                            "effect": row.effect,
-                            **(details or {}),
-                        }
-                    ),
-                }
-                for row in part
-            ],
-        )
+    rows = planned.subquery()
+    kinds = list(session.execute(select(rows.c.state, rows.c.effect).distinct()))
+
+    def extra(state: str | None, effect: str) -> str:
+        said = {"plan_id": plan_id, "user_id": actor.id, "reason": reason}
+        return json.dumps({**said, "state_before": state, "effect": effect, **(details or {})})
+
+    if not kinds:
+        return
+    values: dict[str, ColumnElement[Any]] = {
+        "dttm": literal(now, Log.dttm.type),
+        "event": literal(event, Log.event.type),
+        "dag_id": literal(dag_id, Log.dag_id.type),
+        # Airflow's own rows have the name here too: it is what the Audit Log page shows.
+        "owner": literal(actor.name[:500], Log.owner.type),
+        "owner_display_name": literal(actor.name[:500], Log.owner_display_name.type),
+        "extra": case(
+            *(
+                (
+                    and_(rows.c.state.is_not_distinct_from(state), rows.c.effect == effect),
+                    literal(extra(state, effect), Log.extra.type),
+                )
+                for state, effect in kinds
+            )
+        ),
+        **{name: rows.c[name] for name in OF_THE_PLAN},
+    }
+    session.execute(insert(Log.__table__).from_select(list(values), select(*values.values())))

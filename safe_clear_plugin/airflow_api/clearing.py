@@ -35,10 +35,12 @@ def clear(
     """
     wanted: FromClause = planned_ids.subquery()
     task_instances = _load(run_pks, wanted, session)
+    # A run that moves to the latest DAG version is flushed, and its task instances are read again.
+    moves = on_latest or any(ti.dag_run.created_dag_version_id is None for ti in task_instances)
     with (
         reading_ahead(dag_id, task_instances, run_pks, wanted, session) as batch,
-        archiving_together(task_instances, batch, session),
-        writing_together(session),
+        archiving_together(task_instances, wanted, batch, session),
+        writing_together(session, read_on=moves),
     ):
         clear_task_instances(
             task_instances,

@@ -149,10 +149,12 @@ def version_numbers(ids: Iterable[UUID], session: Session) -> dict[UUID, int]:
 
 
 def _version_rows(ids: Iterable[UUID], session: Session) -> Sequence[Any]:
+    if not (ids := list(ids)):
+        return []
     return session.execute(
         select(DagVersion.id, DagVersion.version_number, SerializedDagModel.dag_hash)
         .outerjoin(SerializedDagModel, SerializedDagModel.dag_version_id == DagVersion.id)
-        .where(DagVersion.id.in_(list(ids)))
+        .where(DagVersion.id.in_(ids))
     ).all()
 
 

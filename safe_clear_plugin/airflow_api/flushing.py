@@ -2,35 +2,38 @@
 
 SQLAlchemy sends rows in one go only as long as the same columns change in them, and a clear changes other
 columns of a failed task instance than of a successful one. A column that changes in one row of the flush is
-written in all of them, to the value that it has there anyway.
+written in all of them, to the value that it has there anyway. PostgreSQL, which takes longer to read as many
+statements as there are rows than to carry them out, gets them as one with arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
-from airflow.utils.sqlalchemy import UtcDateTime
-from sqlalchemy import Float, Integer, String, Uuid, event, inspect
-from sqlalchemy.orm import Mapper, Session
-from sqlalchemy.orm.attributes import flag_modified
+from airflow.utils.sqlalchemy import ExtendedJSON, UtcDateTime
+from sqlalchemy import Column, Float, Integer, String, Uuid, column, event, func, inspect, literal, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy.orm.attributes import flag_modified, set_committed_value
 
 EXACT_TYPES = (Float, Integer, String, Uuid, UtcDateTime)
 """What reads back as it was written; in a JSON column a NULL and a stored null both read as ``None``."""
 
 
 @contextmanager
-def writing_together(session: Session) -> Iterator[None]:
-    """Even out the columns of what is flushed within."""
-    event.listen(session, "before_flush", _even_out)
+def writing_together(session: Session, *, read_on: bool) -> Iterator[None]:
+    """Send together what is flushed within; ``read_on`` when Airflow reads the objects again after one."""
+    write = _even_out if read_on or session.get_bind().dialect.name != "postgresql" else _write_at_once
+    event.listen(session, "before_flush", write)
     try:
         yield
     finally:
-        event.remove(session, "before_flush", _even_out)
+        event.remove(session, "before_flush", write)
 
 
 def _even_out(session: Session, *_: Any) -> None:
@@ -45,12 +48,13 @@ def _even_out(session: Session, *_: Any) -> None:
 
 def _changed(row: Any) -> frozenset[str]:
     state = inspect(row)
-    columns, values = _even_columns(state.mapper), state.dict
-    return frozenset(
-        name
-        for name, old in state.committed_state.items()
-        if name in columns and (values.get(name) is not old and values.get(name) != old)
-    )
+    columns = _even_columns(state.mapper)
+    return frozenset(name for name in state.committed_state if name in columns and _differs(state, name))
+
+
+def _differs(state: InstanceState[Any], name: str) -> bool:
+    old, new = state.committed_state[name], state.dict.get(name)
+    return new is not old and new != old
 
 
 @cache
@@ -60,3 +64,60 @@ def _even_columns(mapper: Mapper[Any]) -> frozenset[str]:
         for attribute in mapper.column_attrs
         if isinstance(attribute.columns[0].type, EXACT_TYPES) and not attribute.columns[0].onupdate
     )
+
+
+def _write_at_once(session: Session, *_: Any) -> None:
+    """Write what can be written so of the task instances; what is left is evened out."""
+    if not _is_listened_to():
+        states = [inspect(row) for row in session.dirty if type(row) is TaskInstance]
+        changes = [(state, changed) for state in states if (changed := _changes(state))]
+        names = sorted(frozenset().union(*(changed for _, changed in changes)))
+        chosen = [state for state, _ in changes if all(_is_there(state, name) for name in names)]
+        if chosen:
+            _update(chosen, names, session)
+    _even_out(session)
+
+
+def _is_listened_to() -> bool:
+    dispatch = inspect(TaskInstance).dispatch
+    return bool(dispatch.before_update or dispatch.after_update)
+
+
+def _changes(state: InstanceState[Any]) -> frozenset[str]:
+    """Return the names of what changes in a row, or none when a change is not for a plain statement."""
+    changed = frozenset(name for name in state.committed_state if _differs(state, name))
+    return changed if changed <= _plain_columns().keys() else frozenset()
+
+
+def _is_there(state: InstanceState[Any], name: str) -> bool:
+    # SQLAlchemy writes a None in a JSON column as a null, an array has a NULL for it.
+    return name in state.dict and (name in _even_columns(state.mapper) or state.dict[name] is not None)
+
+
+@cache
+def _plain_columns() -> dict[str, Column[Any]]:
+    mapper = inspect(TaskInstance)
+    even = _even_columns(mapper)
+    columns = {attribute.key: attribute.columns[0] for attribute in mapper.column_attrs}
+    return {name: one for name, one in columns.items() if name in even or isinstance(one.type, ExtendedJSON)}
+
+
+def _update(states: Sequence[InstanceState[Any]], names: Sequence[str], session: Session) -> None:
+    table = TaskInstance.__table__
+    columns = [_plain_columns()[name] for name in names]
+    was = [state.committed_state.get("id", state.dict["id"]) for state in states]
+    arrays = [literal(was, ARRAY(table.c.id.type))]
+    for name, one in zip(names, columns, strict=True):
+        arrays.append(literal([state.dict[name] for state in states], ARRAY(one.type)))
+    places = [column("was", table.c.id.type), *(column(f"new_{one.name}", one.type) for one in columns)]
+    new = func.unnest(*arrays).table_valued(*places, name="new").render_derived()
+    written: Any = session.execute(
+        update(table)
+        .where(table.c.id == new.c.was)
+        .values({one.name: new.c[f"new_{one.name}"] for one in columns})
+    )
+    if written.rowcount != len(states):
+        raise RuntimeError(f"{written.rowcount} task instances were written, and not {len(states)}.")
+    for state in states:
+        for name in names:
+            set_committed_value(state.obj(), name, state.dict[name])

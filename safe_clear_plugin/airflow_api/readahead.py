@@ -165,25 +165,12 @@ class Batch:
             "deadline": {(run_pk,) for run_pk in run_pks},
             "pin_version": {(dag_id, ti.run_id) for ti in task_instances},
         }
-        ti, history = TaskInstance, TaskInstanceHistory
-        tried = and_(
-            history.dag_id == ti.dag_id,
-            history.run_id == ti.run_id,
-            history.task_id == ti.task_id,
-            history.map_index == ti.map_index,
-            history.try_number == ti.try_number,
-        )
-        chosen = select(wanted.c[0])
-        self._there = {
-            "history": self._set(
-                select(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.try_number)
-                .join(wanted, wanted.c[0] == ti.id)
-                .join(history, tried)
-            ),
-            "hitl_detail": self._set(select(HITLDetail.ti_id).where(HITLDetail.ti_id.in_(chosen))),
-            "task_reschedule": self._set(
-                select(TaskReschedule.ti_id).where(TaskReschedule.ti_id.in_(chosen))
-            ),
+        ti = TaskInstance
+        there = self._there_by_id(wanted)
+        self._there: dict[str, set[tuple[Any, ...]]] = {
+            "history": {_try(one) for one in task_instances if one.id in there and there[one.id].history},
+            "hitl_detail": {(id_,) for id_, row in there.items() if row.hitl_detail},
+            "task_reschedule": {(id_,) for id_, row in there.items() if row.task_reschedule},
             "deadline": self._set(select(Deadline.dagrun_id).where(Deadline.dagrun_id.in_(run_pks))),
             "pin_version": self._set(
                 select(ti.dag_id, ti.run_id)
@@ -200,6 +187,33 @@ class Batch:
             and (task_instance.id,) not in there["hitl_detail"]
             and (task_instance.id,) not in there["task_reschedule"]
         )
+
+    def _there_by_id(self, wanted: FromClause) -> dict[UUID, Any]:
+        """Return, by task instance, which of the three that each may have are there, where any is."""
+        ti, history = TaskInstance, TaskInstanceHistory
+        tried = and_(
+            history.dag_id == ti.dag_id,
+            history.run_id == ti.run_id,
+            history.task_id == ti.task_id,
+            history.map_index == ti.map_index,
+            history.try_number == ti.try_number,
+        )
+        kinds = {
+            "history": history.task_instance_id,
+            "hitl_detail": HITLDetail.ti_id,
+            "task_reschedule": TaskReschedule.ti_id,
+        }
+        # Joined: of an EXISTS in its place, PostgreSQL may read the whole table.
+        found = self._session.execute(
+            select(ti.id, *(there.is_not(None).label(name) for name, there in kinds.items()))
+            .join(wanted, wanted.c[0] == ti.id)
+            .outerjoin(history, tried)
+            .outerjoin(HITLDetail, HITLDetail.ti_id == ti.id)
+            .outerjoin(TaskReschedule, TaskReschedule.ti_id == ti.id)
+            .where(or_(*(there.is_not(None) for there in kinds.values())))
+            .distinct()
+        )
+        return {row.id: row for row in found}
 
     def _set(self, query: Any) -> set[tuple[Any, ...]]:
         return {tuple(row) for row in self._session.execute(query.distinct())}

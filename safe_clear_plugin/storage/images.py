@@ -122,11 +122,10 @@ def note_new_ids(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
 
 
 def _copy(mirror: Table, plan_id: UUID, rows: Select[Any], session: Session) -> None:
-    source = rows.subquery()
+    """Copy rows of the table that ``mirror`` mirrors, in the order of its columns."""
     names = [column.name for column in mirror.info["mirrors"].c]
     plan = cast(literal(plan_id, Uuid()), Uuid())
-    chosen = select(plan, *(source.c[name] for name in names))
-    session.execute(insert(mirror).from_select(["plan_id", *names], chosen))
+    session.execute(insert(mirror).from_select([*names, "plan_id"], rows.add_columns(plan)))
 
 
 def missing_columns(connection: Connection) -> list[tuple[Table, Column[Any]]]:

@@ -188,15 +188,35 @@ def test_the_number_of_statements_does_not_follow_the_number_of_task_instances(s
     assert many <= few + 4
 
 
+@pytest.fixture
+def elsewhere(session):
+    """Have every transaction in a time zone that is not UTC, where the database knows of such."""
+
+    def go(connection: Any) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL TIME ZONE 'Asia/Kolkata'")
+
+    engine = session.get_bind()
+    event.listen(engine, "begin", go)
+    yield
+    event.remove(engine, "begin", go)
+
+
 @pytest.mark.parametrize("known", [True, False])
-def test_the_history_is_the_same_to_the_letter(session, monkeypatch, known):
+def test_the_history_is_the_same_to_the_letter(session, monkeypatch, elsewhere, known):
     """As the database has it: a NULL is not a null, and what was never set stays as it was."""
     monkeypatch.setattr(archiving, "is_known", lambda: known)
     big_history(session)
-    session.execute(update(TaskInstance).where(TaskInstance.task_id == "load").values(next_kwargs={"a": 1}))
+    odd = {"next_kwargs": {"a": 1}, "trigger_timeout": NOW, "task_display_name": "", "map_index": 2}
+    session.execute(update(TaskInstance.__table__).where(TaskInstance.task_id == "load").values(odd))
+    session.execute(
+        update(TaskInstance.__table__)
+        .where(TaskInstance.task_id == "extract")
+        .values(context_carrier={"b": 2}, task_display_name="Extract", rendered_map_index="first")
+    )
     session.commit()
     ids = list(session.scalars(select(TaskInstance.id).where(TaskInstance.state.is_not(None))))
-    names = [column.name for column in archiving.HISTORY.columns if column.name not in (*RANDOM, PICKLED)]
+    names = [column.name for column in archiving.HISTORY.columns if column.name != PICKLED]
     as_text = select(*(cast(archiving.HISTORY.c[name], String).label(name) for name in names))
 
     def history() -> list[Any]:
@@ -222,8 +242,51 @@ def test_finished_ones_are_written_together(session):
     with statements(session) as sent:
         clear_all(list(finished), session)
     assert sum("INTO task_instance_history" in statement for statement in sent) == 1
-    assert not any("hitl_detail.ti_id =" in statement for statement in sent)
+    assert not any("FROM hitl_detail" in statement for statement in sent)
     assert ids
+
+
+def test_task_instances_are_updated_together(session):
+    """Whatever their states are, and whichever columns change in which."""
+    ids = big_history(session)
+    with statements(session) as sent:
+        clear_all(ids, session)
+    updates = [statement for statement in sent if statement.startswith("UPDATE task_instance ")]
+    assert len(updates) == 1
+    assert ("unnest" in updates[0]) == (session.get_bind().dialect.name == "postgresql")
+
+
+def test_whoever_listens_to_task_instances_hears_of_each_update(session):
+    ids = big_history(session, runs=2)
+    heard: list[Any] = []
+
+    def hear(_: Any, __: Any, target: Any) -> None:
+        heard.append((target.run_id, target.task_id))
+
+    event.listen(TaskInstance, "before_update", hear)
+    try:
+        clear_all(ids, session)
+    finally:
+        event.remove(TaskInstance, "before_update", hear)
+    assert len(set(heard)) == len(ids)
+
+
+def test_a_null_in_a_column_of_json_is_written_as_airflow_does(session):
+    """What only SQLAlchemy knows how to write is left to it."""
+    ids = big_history(session, runs=3)
+    session.execute(update(TaskInstance).where(TaskInstance.task_id == "load").values(next_kwargs={"a": 1}))
+    session.commit()
+    before = snapshot(session)
+    with time_machine.travel(NOW, tick=False):
+        chosen = list(session.scalars(select(TaskInstance).where(TaskInstance.id.in_(ids))))
+        clear_task_instances(chosen, session)
+        session.flush()
+    expected = settled(snapshot(session), before)
+    session.rollback()
+    session.expire_all()
+    with time_machine.travel(NOW, tick=False):
+        clear_all(ids, session)
+    assert differences(settled(snapshot(session), before), expected) == {}
 
 
 def test_an_airflow_that_prepares_otherwise_is_cleared_all_the_same(session, monkeypatch, caplog):
