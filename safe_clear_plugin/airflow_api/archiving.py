@@ -23,14 +23,13 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.utils.state import State
 from sqlalchemy import (
-    JSON,
     Column,
     ColumnElement,
     FromClause,
     Select,
     func,
     insert,
-    literal,
+    literal_column,
     select,
 )
 from sqlalchemy import inspect as mapped
@@ -119,14 +118,17 @@ def archiving_together(
     batch.expects_look_ups = len(chosen) < len(task_instances)
     if chosen:
         _copy(chosen, task_instances, wanted, session)
+    prepared: list[TaskInstance] = []
     for task_instance in chosen:
         # On the object alone: Airflow's class, and whoever else clears at the same time, are not touched.
-        task_instance.__dict__["prepare_db_for_next_try"] = partial(_take_new_id, task_instance)
+        task_instance.__dict__["prepare_db_for_next_try"] = partial(_take_new_id, task_instance, prepared)
     try:
         yield
     finally:
         for task_instance in chosen:
             del task_instance.__dict__["prepare_db_for_next_try"]
+    if len(prepared) != len(chosen):
+        raise RuntimeError(f"{len(prepared)} of {len(chosen)} archived task instances were cleared.")
 
 
 def _is_plain(task_instance: TaskInstance, batch: Batch) -> bool:
@@ -137,8 +139,13 @@ def _is_plain(task_instance: TaskInstance, batch: Batch) -> bool:
     )
 
 
-def _take_new_id(task_instance: TaskInstance, session: Session) -> None:  # noqa: ARG001 (what Airflow gives)
+def _take_new_id(
+    task_instance: TaskInstance,
+    prepared: list[TaskInstance],
+    session: Session,  # noqa: ARG001 (what Airflow gives)
+) -> None:
     task_instance.id = airflow_taskinstance.uuid7()
+    prepared.append(task_instance)
 
 
 def _copy(
@@ -168,5 +175,6 @@ def _as_archived(column: Column[Any]) -> ColumnElement[Any]:
         return func.coalesce(func.nullif(TaskInstance._task_display_property_value, ""), TaskInstance.task_id)
     value: ColumnElement[Any] = getattr(TaskInstance, column.name)
     if column.type.should_evaluate_none:
-        return func.coalesce(value, literal(JSON.NULL, column.type))
+        # Without a type: in a database that Airflow 2 has made it is json where the model says jsonb.
+        return func.coalesce(value, literal_column("'null'"))
     return value

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from sqlalchemy.orm import Session
 
     from tests.support.backends import Backend
     from tests.support.metadata import MetadataDatabase
@@ -30,3 +33,32 @@ def empty_database(backend: Backend) -> Iterator[Callable[[], str]]:
     yield create
     for name in names:
         backend.drop_database(name)
+
+
+JSON_COLUMNS = {
+    "task_instance": ("next_kwargs", "context_carrier"),
+    "task_instance_history": ("next_kwargs", "context_carrier"),
+    "dag_run": ("context_carrier",),
+}
+"""Of which a database that an older Airflow made has json, where the models say jsonb."""
+
+
+@pytest.fixture(params=["this Airflow", "an older Airflow"])
+def made_by(request: pytest.FixtureRequest, session: Session) -> Iterator[None]:
+    """Have the types of columns as Airflow makes them, then as no migration has altered them since."""
+    if request.param == "this Airflow":
+        yield
+        return
+    if session.get_bind().dialect.name != "postgresql":
+        pytest.skip("only PostgreSQL has two types of JSON")
+
+    def alter(kind: str) -> None:
+        for table, columns in JSON_COLUMNS.items():
+            changes = (f"ALTER COLUMN {one} TYPE {kind} USING {one}::text::{kind}" for one in columns)
+            session.execute(text(f"ALTER TABLE {table} {', '.join(changes)}"))
+        session.commit()
+
+    alter("json")
+    yield
+    session.rollback()
+    alter("jsonb")

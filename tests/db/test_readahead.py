@@ -16,7 +16,8 @@ from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.taskreschedule import TaskReschedule
 from airflow.utils.state import DagRunState, State
-from sqlalchemy import String, cast, delete, event, func, select, update
+from sqlalchemy import String, cast, delete, event, func, inspect, select, update
+from sqlalchemy.exc import DataError
 
 from safe_clear_plugin.airflow_api import archiving, clearing, readahead
 from tests.db.test_clear_contract import DAG_ID, RUN_STATES, SITUATIONS, Situation, set_up
@@ -202,6 +203,7 @@ def elsewhere(session):
     event.remove(engine, "begin", go)
 
 
+@pytest.mark.usefixtures("made_by")
 @pytest.mark.parametrize("known", [True, False])
 def test_the_history_is_the_same_to_the_letter(session, monkeypatch, elsewhere, known):
     """As the database has it: a NULL is not a null, and what was never set stays as it was."""
@@ -269,6 +271,78 @@ def test_whoever_listens_to_task_instances_hears_of_each_update(session):
     finally:
         event.remove(TaskInstance, "before_update", hear)
     assert len(set(heard)) == len(ids)
+
+
+def test_whoever_asks_after_a_flush_is_told_what_was_written(session):
+    ids = big_history(session, runs=2)
+    told: set[Any] = set()
+
+    def ask(flushed: Any, _: Any) -> None:
+        rows = [row for row in flushed.dirty if isinstance(row, TaskInstance)]
+        told.update((row.run_id, row.task_id) for row in rows if inspect(row).attrs.state.history.deleted)
+
+    event.listen(session, "after_flush", ask)
+    try:
+        clear_all(ids, session)
+    finally:
+        event.remove(session, "after_flush", ask)
+    assert len(told) == len(ids)
+
+
+@contextmanager
+def just_before_the_flush(session: Any, **values: Callable[[], Any]) -> Iterator[None]:
+    """Set attributes of the task instances, as a deployment's mutation hook does."""
+
+    def set_all(flushed: Any, *_: Any) -> None:
+        for row in flushed.dirty:
+            if isinstance(row, TaskInstance):
+                for name, value in values.items():
+                    setattr(row, name, value())
+
+    event.listen(session, "before_flush", set_all)
+    try:
+        yield
+    finally:
+        event.remove(session, "before_flush", set_all)
+
+
+def test_what_is_too_long_is_refused_rather_than_cut(session):
+    ids = big_history(session, runs=2)
+    if session.get_bind().dialect.name != "postgresql":
+        pytest.skip("SQLite stores strings of any length")
+    with just_before_the_flush(session, queue=lambda: "q" * 300), pytest.raises(DataError):
+        clear_all(ids, session)
+
+
+class Incomparable:
+    """As a pod is that an older library has pickled."""
+
+    def __eq__(self, other: object) -> bool:
+        raise AttributeError("this pod has no such attribute")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_what_cannot_be_compared_is_written(session):
+    ids = big_history(session, runs=2)
+    pods = update(TaskInstance).values(executor_config={"pod": Incomparable()})
+    session.execute(pods)
+    session.commit()
+    with just_before_the_flush(session, executor_config=lambda: {"pod": Incomparable()}):
+        clear_all(ids, session)
+    assert set(session.scalars(select(TaskInstance.state))) == {None, "restarting"}
+
+
+def test_task_instances_that_are_archived_but_not_cleared_are_noticed(session):
+    big_history(session, runs=2)
+    chosen = list(session.scalars(select(TaskInstance).where(TaskInstance.state.in_(State.finished))))
+    wanted = select(TaskInstance.id).where(TaskInstance.id.in_([ti.id for ti in chosen])).subquery()
+    with (
+        readahead.reading_ahead(DAG_ID, chosen, [], wanted, session) as batch,
+        pytest.raises(RuntimeError, match=f"{len(chosen) - 1} of {len(chosen)} archived"),
+        archiving.archiving_together(chosen, wanted, batch, session),
+    ):
+        clear_task_instances(chosen[1:], session)
 
 
 def test_a_null_in_a_column_of_json_is_written_as_airflow_does(session):

@@ -106,6 +106,7 @@ def small_batches(monkeypatch):
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "1")
 
 
+@pytest.mark.usefixtures("made_by")
 def test_clear_and_undo_leave_everything_as_it_was(dag, session):
     cleared = Clear(days(1, 3, task_regex="^trans", include_downstream=True), session)
     assert diff_snapshots(cleared.before, cleared.cleared) != {}
