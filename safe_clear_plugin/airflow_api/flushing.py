@@ -8,9 +8,9 @@ statements as there are rows than to carry them out, gets them as one with array
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from airflow.models.dagrun import DagRun
@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Mapper, Session
-from sqlalchemy.orm.attributes import flag_modified, set_committed_value
+from sqlalchemy.orm.attributes import flag_modified
 
 EXACT_TYPES = (Float, Integer, String, Uuid, UtcDateTime)
 """What reads back as it was written; in a JSON column a NULL and a stored null both read as ``None``."""
@@ -41,9 +41,13 @@ AGGREGATES = "sqlalchemy_utils.aggregates"
 
 
 @contextmanager
-def writing_together(session: Session, *, read_on: bool) -> Iterator[None]:
-    """Send together what is flushed within; ``read_on`` when Airflow reads the objects again after one."""
-    write = _even_out if read_on or session.get_bind().dialect.name != "postgresql" else _write_at_once
+def writing_together(
+    task_instances: Sequence[TaskInstance], session: Session, *, read_on: bool
+) -> Iterator[None]:
+    """Send together what is flushed of these; ``read_on`` when Airflow reads the objects again after one."""
+    write: Callable[..., None] = partial(_write_at_once, len(task_instances))
+    if read_on or session.get_bind().dialect.name != "postgresql":
+        write = _even_out
     event.listen(session, "before_flush", write)
     try:
         yield
@@ -85,10 +89,13 @@ def _even_columns(mapper: Mapper[Any]) -> frozenset[str]:
     )
 
 
-def _write_at_once(session: Session, *_: Any) -> None:
-    """Write what can be written so of the task instances; what is left is evened out."""
-    if not _is_listened_to(session):
-        states = [inspect(row) for row in session.dirty if type(row) is TaskInstance]
+def _write_at_once(most: int, session: Session, *_: Any) -> None:
+    """Write what can be written so of the task instances; what is left is evened out.
+
+    With fewer of them than ``most``, somebody flushes in the middle of the clear, which goes on with them.
+    """
+    states = [inspect(row) for row in session.dirty if type(row) is TaskInstance]
+    if len(states) == most > 1 and not _is_listened_to(session):
         changes = [(state, changed) for state in states if (changed := _changes(state))]
         names = sorted(frozenset().union(*(changed for _, changed in changes)))
         chosen = [state for state, _ in changes if all(_is_there(state, name) for name in names)]
@@ -144,5 +151,5 @@ def _update(states: Sequence[InstanceState[Any]], names: Sequence[str], session:
     if written.rowcount != len(states):
         raise RuntimeError(f"{written.rowcount} task instances were written, and not {len(states)}.")
     for state in states:
-        for name in names:
-            set_committed_value(state.obj(), name, state.dict[name])
+        # Nothing is left of it for the flush to look at, and its key in the session was the old id.
+        session.expunge(state.obj())

@@ -99,28 +99,34 @@ class PoolSlots:
 def task_counts(planned: Planned, session: Session) -> list[TaskCount]:
     """Count what is cleared by DAG version and task."""
     runs, rows = planned.runs, planned.task_instances
-    in_run = (
-        select(runs.c.uses_dag_version_id, rows.c.task_id, rows.c.run_id, func.count().label("n"))
-        .select_from(planned.joined())
-        .where(*planned.at_work())
-        .group_by(runs.c.uses_dag_version_id, rows.c.task_id, rows.c.run_id)
-        .subquery()
-    )
-    result = session.execute(
-        select(
-            in_run.c.uses_dag_version_id,
-            in_run.c.task_id,
-            func.count().label("runs"),
-            func.sum(in_run.c.n).label("instances"),
-            func.max(in_run.c.n).label("widest"),
+    task = (runs.c.uses_dag_version_id, rows.c.task_id)
+    at_work = select(*task, func.count().label("n")).select_from(planned.joined()).where(*planned.at_work())
+    mapped = list(
+        session.scalars(
+            select(rows.c.task_id).where(rows.c.plan_id == planned.plan_id, rows.c.map_index >= 0).distinct()
         )
-        .group_by(in_run.c.uses_dag_version_id, in_run.c.task_id)
-        .order_by(in_run.c.task_id)
     )
-    return [
-        TaskCount(row.uses_dag_version_id, row.task_id, row.runs, int(row.instances), row.widest)
-        for row in result
+    # Only what is mapped can have more than one in a run: to count run by run takes three times as long.
+    found = [
+        TaskCount(row.uses_dag_version_id, row.task_id, runs=row.n, instances=row.n, widest=1)
+        for row in session.execute(at_work.where(rows.c.task_id.not_in(mapped)).group_by(*task))
     ]
+    if mapped:
+        in_run = at_work.where(rows.c.task_id.in_(mapped)).group_by(*task, rows.c.run_id).subquery().c
+        result = session.execute(
+            select(
+                in_run.uses_dag_version_id,
+                in_run.task_id,
+                func.count().label("runs"),
+                func.sum(in_run.n).label("instances"),
+                func.max(in_run.n).label("widest"),
+            ).group_by(in_run.uses_dag_version_id, in_run.task_id)
+        )
+        found += [
+            TaskCount(row.uses_dag_version_id, row.task_id, row.runs, int(row.instances), row.widest)
+            for row in result
+        ]
+    return sorted(found, key=lambda count: count.task_id)
 
 
 def runs_by_version(planned: Planned, session: Session) -> dict[UUID, int]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Insert, and_, delete, func, insert, select, update
+from sqlalchemy import CursorResult, Insert, and_, case, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import runs as airflow_runs
@@ -82,14 +82,24 @@ def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, ses
 def count_task_instances_per_run(plan_id: UUID, session: Session) -> None:
     """Count what is cleared in each run, and drop the runs that the selection takes nothing of.
 
-    Subqueries with a value stay one index look-up per run. PostgreSQL makes a join of ``EXISTS`` or of a
-    subquery with groups, and has no statistics yet of rows that were written a moment ago: it would compare
-    each run with each row.
+    PostgreSQL may have no statistics yet of rows that were written a moment ago. So what is joined is counted
+    once, whatever it takes its size for, and what is looked for run by run has a value, of which it makes no
+    join.
     """
     rows, here = plan_task_instance, plan_run.c.plan_id == plan_id
+    of_runs = (
+        select(rows.c.run_id, func.count(case((rows.c.effect.in_(CLEARED_EFFECTS), 1))).label("cleared"))
+        .where(rows.c.plan_id == plan_id)
+        .group_by(rows.c.run_id)
+        .cte("of_runs")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    session.execute(
+        update(plan_run)
+        .where(here, plan_run.c.run_id == of_runs.c.run_id)
+        .values(task_instances=of_runs.c.cleared)
+    )
     of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)
-    cleared = select(func.count()).where(*of_run, rows.c.effect.in_(CLEARED_EFFECTS)).scalar_subquery()
-    session.execute(update(plan_run).where(here).values(task_instances=cleared))
     anything = select(func.count()).where(*of_run).scalar_subquery()
     session.execute(delete(plan_run).where(here, plan_run.c.task_instances == 0, anything == 0))
 

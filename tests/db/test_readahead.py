@@ -289,6 +289,24 @@ def test_whoever_asks_after_a_flush_is_told_what_was_written(session):
     assert len(told) == len(ids)
 
 
+def test_whoever_flushes_in_the_middle_of_a_clear_may(session):
+    """As a deployment's mutation hook may, which has a task instance and so its session."""
+    ids = big_history(session, runs=2)
+
+    def flush(target: Any, *_: Any) -> None:
+        inspect(target).session.flush()
+
+    event.listen(TaskInstance.state, "set", flush)
+    try:
+        clear_all(ids, session)
+    finally:
+        event.remove(TaskInstance.state, "set", flush)
+    cleared = session.scalars(select(TaskInstance).execution_options(populate_existing=True)).all()
+    assert {ti.state for ti in cleared} == {None, "restarting"}
+    assert len(cleared) == len(ids)
+    assert not set(ids) & {ti.id for ti in cleared}
+
+
 @contextmanager
 def just_before_the_flush(session: Any, **values: Callable[[], Any]) -> Iterator[None]:
     """Set attributes of the task instances, as a deployment's mutation hook does."""
