@@ -131,6 +131,13 @@ def _known_shapes() -> dict[Any, tuple[str, tuple[int, ...]]]:
     return known
 
 
+def _recognized(statement: Any) -> tuple[str, tuple[Any, ...]]:
+    """Return the name of a statement's shape, and what it asks for; no name if the shape is not known."""
+    key = _cache_key(statement)
+    name, places = _known_shapes().get(key.key, ("", ())) if key else ("", ())
+    return name, tuple(key.bindparams[place].effective_value for place in places)
+
+
 Result = IteratorResult[Any]
 
 
@@ -220,11 +227,9 @@ class Batch:
 
     def answer(self, state: ORMExecuteState) -> Result | None:
         """Answer a statement of a known shape, or leave it to the database."""
-        key = _cache_key(state.statement)
-        name, places = _known_shapes().get(key.key, ("", ())) if key else ("", ())
+        name, asked = _recognized(state.statement)
         if not name:
             return None
-        asked = tuple(key.bindparams[place].effective_value for place in places)
         self.seen[name] += 1
         if name in ASKED_ONCE:
             return self._remembered(name, asked, state)
@@ -233,6 +238,13 @@ class Batch:
         if name == "history":
             return _result(int(asked in self._there[name]))
         return None if asked in self._there[name] else _result()
+
+    def scalar(self, statement: Any, *arguments: Any, **options: Any) -> Any:
+        """Return what ``Session.scalar`` does, at once if it is known."""
+        if not (arguments or options) and (asked := _recognized(statement)) in self._known:
+            self.seen[asked[0]] += 1
+            return self._known[asked]
+        return Session.scalar(self._session, statement, *arguments, **options)
 
     def _remembered(self, name: str, asked: tuple[Any, ...], state: ORMExecuteState) -> Result:
         if (name, asked) not in self._known:
@@ -256,9 +268,12 @@ def reading_ahead(
     """Answer the look-ups that are made within for these task instances, whose ids ``wanted`` selects."""
     batch = Batch(dag_id, task_instances, run_pks, wanted, session)
     event.listen(session, "do_orm_execute", batch.answer)
+    # On this object alone. What Airflow asks for every task instance has an answer before it is executed.
+    session.__dict__["scalar"] = batch.scalar
     try:
         yield batch
     finally:
+        del session.__dict__["scalar"]
         event.remove(session, "do_orm_execute", batch.answer)
     for name in ONE_EACH if batch.expects_look_ups else ():
         if not batch.seen[name]:

@@ -174,7 +174,7 @@ def _columns(
     return columns, count, source, window
 
 
-def _within(window: Window, shown: Sequence[datetime], starts: Sequence[datetime], level: Level) -> Window:
+def _within(window: Window, shown: Sequence[datetime], starts: Sequence[datetime], unit: bins.Unit) -> Window:
     """Narrow the window to the shown columns where it reaches beyond them.
 
     A bound that says nothing is left out: the planner of a database takes it for one that leaves few runs.
@@ -182,7 +182,7 @@ def _within(window: Window, shown: Sequence[datetime], starts: Sequence[datetime
     if shown[0] > starts[0]:
         window = replace(window, start=max(window.start or shown[0], shown[0]))
     if shown[-1] < starts[-1]:
-        end = bins.next_start(shown[-1], level)
+        end = bins.next_start(shown[-1], unit)
         window = replace(window, end=min(window.end or end, end))
     return window
 

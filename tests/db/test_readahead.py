@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from airflow.models.dag_version import DagVersion
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.taskinstancehistory import TaskInstanceHistory
@@ -454,6 +455,24 @@ def test_a_hook_that_asks_for_others_is_told_the_truth(session):
         for ti in chosen:
             session.execute(delete(TaskReschedule).filter_by(ti_id=ti.id))
     assert session.scalar(select(func.count()).select_from(TaskReschedule)) == 0
+
+
+def test_what_is_asked_once_is_asked_once_and_nothing_else_is_taken_for_it(session):
+    ids = big_history(session, runs=2)
+    wanted = select(TaskInstance.id).subquery()
+    chosen = list(session.scalars(select(TaskInstance)))
+    run_pks = sorted({ti.dag_run.id for ti in chosen})
+    with readahead.reading_ahead(DAG_ID, chosen, run_pks, wanted, session):
+        latest = DagVersion.get_latest_version(DAG_ID, session=session)
+        with statements(session) as sent:
+            assert DagVersion.get_latest_version(DAG_ID, session=session) is latest is not None
+            assert sent == []
+            assert DagVersion.get_latest_version("another", session=session) is None
+            assert session.scalar(select(func.count(TaskInstance.id))) == len(ids)
+            assert len(sent) == 2
+    with statements(session) as sent:
+        assert DagVersion.get_latest_version(DAG_ID, session=session) is latest
+    assert len(sent) == 1
 
 
 def test_an_airflow_that_asks_otherwise_is_cleared_all_the_same(session, monkeypatch, caplog):
