@@ -154,7 +154,7 @@ def run_verdicts(
         (not_(_resets_runs(plan_id)), "the clear left its state alone"),
         (live.c.clear_number != image.c.clear_number + 1, "cleared again since"),
         (tally.c.stays > 0, "some of its task instances stay"),
-        (and_(finished, _others_moved(plan_id, dag_id)), "other task instances of it have moved"),
+        (and_(finished, _others_moved(plan_id, dag_id, run_ids)), "other task instances of it have moved"),
         (live.c.state.not_in(("queued", "running")), "it has finished since"),
         (_is_gone(image.c.created_dag_version_id), "its DAG version has been removed"),
         else_=None,
@@ -210,10 +210,13 @@ def _tally(verdicts: FromClause) -> Subquery:
     )
 
 
-def _others_moved(plan_id: UUID, dag_id: str) -> ColumnElement[bool]:
+def _others_moved(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None) -> ColumnElement[bool]:
     """Whether a task instance of the run that the clear did not touch has come to life, or moved, since."""
     ti = task_instance.alias("work")
     image = before_task_instance.alias("as_it_was")
+    # PostgreSQL may look for those of all runs at once.
+    of_these = [] if run_ids is None else [ti.c.run_id.in_(run_ids)]
+    images_of_these = [] if run_ids is None else [image.c.run_id.in_(run_ids)]
     as_before = and_(
         same_key(image, ti),
         image.c.id == ti.c.id,
@@ -223,6 +226,7 @@ def _others_moved(plan_id: UUID, dag_id: str) -> ColumnElement[bool]:
     came_to_life = exists().where(
         ti.c.dag_id == dag_id,
         ti.c.run_id == plan_run.c.run_id,
+        *of_these,
         is_unfinished(ti.c.state),
         not_(is_covered(plan_id, ti)),
         not_(exists().where(image.c.plan_id == plan_id, as_before)),
@@ -230,6 +234,7 @@ def _others_moved(plan_id: UUID, dag_id: str) -> ColumnElement[bool]:
     moved = exists().where(
         image.c.plan_id == plan_id,
         image.c.run_id == plan_run.c.run_id,
+        *images_of_these,
         not_(is_covered(plan_id, image)),
         not_(exists().where(ti.c.dag_id == dag_id, as_before)),
     )
