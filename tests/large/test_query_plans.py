@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from airflow import settings
+from sqlalchemy import text
 
 from tests.large.explaining import explaining, nodes, rows_read
-from tests.large.history import DAG_ID, HOUR, RUNS, START, TASK_INSTANCES, TASKS
+from tests.large.history import DAG_ID, HOUR, OTHER, OTHER_RUNS, RUNS, START, TASK_INSTANCES, TASKS
 from tests.support.auth import bearer
 from tests.views.actions import get, path, post
 
@@ -72,6 +73,22 @@ def test_a_day_of_two_years(client, options):
     check(found)
 
 
+@pytest.fixture
+def much_has_no_state(large):
+    """As after another large clear, of which the planner has not heard yet."""
+    _set_state_beside(None)
+    yield
+    _set_state_beside("success")
+
+
+def _set_state_beside(state: str | None) -> None:
+    statement = text("UPDATE task_instance SET state = :state WHERE dag_id = :dag_id")
+    with settings.engine.begin() as connection:
+        written = connection.execute(statement, {"state": state, "dag_id": OTHER}).rowcount
+    assert written == OTHER_RUNS * TASKS
+
+
+@pytest.mark.usefixtures("much_has_no_state")
 def test_clearing_and_undoing_a_day(client):
     plan = ask(client, FIRST, FIRST + DAY - 1)
     with explaining(settings.engine) as found:
