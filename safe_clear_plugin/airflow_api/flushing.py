@@ -39,6 +39,9 @@ EXACT_TYPES = (Float, Integer, String, Uuid, UtcDateTime)
 
 AGGREGATES = "sqlalchemy_utils.aggregates"
 
+GIVEN_LAST = "context_carrier"
+"""What ``clear_task_instances`` sets in every task instance before its last flush, whatever it was."""
+
 
 @contextmanager
 def writing_together(
@@ -92,13 +95,15 @@ def _even_columns(mapper: Mapper[Any]) -> frozenset[str]:
 def _write_at_once(most: int, session: Session, *_: Any) -> None:
     """Write what can be written so of the task instances; what is left is evened out.
 
-    With fewer of them than ``most``, somebody flushes in the middle of the clear, which goes on with them.
+    They leave the session, which Airflow must be done with them for. If it has not given all the ``most`` of
+    them what it gives them last, somebody flushes in the middle of the clear.
     """
     states = [inspect(row) for row in session.dirty if type(row) is TaskInstance]
-    if len(states) == most > 1 and not _is_listened_to(session):
+    done = len(states) == most and all(GIVEN_LAST in state.committed_state for state in states)
+    if done and not _is_listened_to(session):
         changes = [(state, changed) for state in states if (changed := _changes(state))]
         names = sorted(frozenset().union(*(changed for _, changed in changes)))
-        chosen = [state for state, _ in changes if all(_is_there(state, name) for name in names)]
+        chosen = [state for state, _ in changes if _can_leave(state, names)]
         if chosen:
             _update(chosen, names, session)
     _even_out(session)
@@ -116,6 +121,16 @@ def _changes(state: InstanceState[Any]) -> frozenset[str]:
     """Return the names of what changes in a row, or none when a change is not for a plain statement."""
     changed = frozenset(name for name in state.committed_state if _differs(state, name))
     return changed if changed <= _plain_columns().keys() else frozenset()
+
+
+def _can_leave(state: InstanceState[Any], names: Sequence[str]) -> bool:
+    """Whether a row can be written and expunged: nothing that would go with it is loaded."""
+    return all(_is_there(state, name) for name in names) and not any(map(state.dict.get, _companions()))
+
+
+@cache
+def _companions() -> tuple[str, ...]:
+    return tuple(one.key for one in inspect(TaskInstance).relationships if one.cascade.expunge)
 
 
 def _is_there(state: InstanceState[Any], name: str) -> bool:

@@ -244,7 +244,7 @@ class Batch:
         if not (arguments or options) and (asked := _recognized(statement)) in self._known:
             self.seen[asked[0]] += 1
             return self._known[asked]
-        return Session.scalar(self._session, statement, *arguments, **options)
+        return type(self._session).scalar(self._session, statement, *arguments, **options)
 
     def _remembered(self, name: str, asked: tuple[Any, ...], state: ORMExecuteState) -> Result:
         if (name, asked) not in self._known:

@@ -162,7 +162,7 @@ def _columns(
         starts = bins.starts(here.first, here.last, level, 100 * MOST_BINS)
         first = question.first_column if question.first_column < len(starts) else 0
         shown = starts[first : first + MOST_BINS]
-        window = _within(window, shown, starts, level)
+        window = _within(window, shown, here, level)
         columns = [Column(n, start, bins.next_start(start, level)) for n, start in enumerate(shown)]
         source = gridding.by_bin(window, shown)
         count, last = len(starts), first + MOST_BINS >= len(starts)
@@ -174,15 +174,15 @@ def _columns(
     return columns, count, source, window
 
 
-def _within(window: Window, shown: Sequence[datetime], starts: Sequence[datetime], unit: bins.Unit) -> Window:
+def _within(window: Window, shown: Sequence[datetime], here: Extent, unit: bins.Unit) -> Window:
     """Narrow the window to the shown columns where it reaches beyond them.
 
     A bound that says nothing is left out: the planner of a database takes it for one that leaves few runs.
     """
-    if shown[0] > starts[0]:
+    end = bins.next_start(shown[-1], unit)
+    if here.first < shown[0]:
         window = replace(window, start=max(window.start or shown[0], shown[0]))
-    if shown[-1] < starts[-1]:
-        end = bins.next_start(shown[-1], unit)
+    if here.last >= end:
         window = replace(window, end=min(window.end or end, end))
     return window
 

@@ -218,6 +218,17 @@ def test_columns_and_lines_are_paged(session, dag, monkeypatch):
     assert said(lines, "load.publish")["run_1"] == "success, goes stale"
 
 
+def test_a_page_of_bins_counts_what_is_in_them_alone(session, dag, monkeypatch):
+    plan = plan_of(ask(0, 9))
+    monkeypatch.setattr(service, "MOST_BINS", 2)
+    runs = {}
+    # The last is where the list of bins is cut off, with more runs behind it.
+    for first in (0, 24, 198):
+        found = grid_of(plan, session, level="hour", first_column=first)
+        runs[first] = [one.runs for one in found.columns if one.planned]
+    assert runs == {0: [1, 0], 24: [1, 0], 198: [0, 0]}
+
+
 def test_tasks_gone_and_tasks_of_other_versions_have_lines_of_their_own(session, dag):
     store_dag(sales(with_report=False), session=session, new_version=True)
     session.execute(

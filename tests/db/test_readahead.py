@@ -290,22 +290,39 @@ def test_whoever_asks_after_a_flush_is_told_what_was_written(session):
     assert len(told) == len(ids)
 
 
-def test_whoever_flushes_in_the_middle_of_a_clear_may(session):
+def ids_and_carriers(session: Any) -> dict[Any, tuple[Any, str]]:
+    ti = TaskInstance
+    rows = session.execute(select(ti.run_id, ti.task_id, ti.id, cast(ti.context_carrier, String)))
+    return {row[:2]: row[2:] for row in map(tuple, rows)}
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [TaskInstance.state, TaskInstance.context_carrier, DagRun.queued_at],
+    ids=["each is cleared", "each is done with", "a run is touched"],
+)
+@pytest.mark.parametrize("only_at_the_last", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_whoever_flushes_in_the_middle_of_a_clear_may(session, attribute, only_at_the_last, count):
     """As a deployment's mutation hook may, which has a task instance and so its session."""
-    ids = big_history(session, runs=2)
+    ids = big_history(session, runs=2)[:count]
+    before = ids_and_carriers(session)
 
     def flush(target: Any, *_: Any) -> None:
-        inspect(target).session.flush()
+        flushed = inspect(target).session
+        dirty = [row for row in flushed.dirty if isinstance(row, TaskInstance)]
+        if len(dirty) == count or not only_at_the_last:
+            flushed.flush()
 
-    event.listen(TaskInstance.state, "set", flush)
+    event.listen(attribute, "set", flush)
     try:
         clear_all(ids, session)
     finally:
-        event.remove(TaskInstance.state, "set", flush)
-    cleared = session.scalars(select(TaskInstance).execution_options(populate_existing=True)).all()
-    assert {ti.state for ti in cleared} == {None, "restarting"}
-    assert len(cleared) == len(ids)
-    assert not set(ids) & {ti.id for ti in cleared}
+        event.remove(attribute, "set", flush)
+    cleared = {key for key, (id_, _) in before.items() if id_ in ids}
+    after = ids_and_carriers(session)
+    for at, what in enumerate(("id", "context carrier")):
+        assert {key for key in before if before[key][at] != after[key][at]} == cleared, what
 
 
 @contextmanager
