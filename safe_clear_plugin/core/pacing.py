@@ -11,6 +11,9 @@ FIRST = 200
 LEAST = 100
 """Below this a transaction costs more than what is done in it."""
 
+MOST_AT_ONCE = 2
+"""How many times as long as thought a task instance is taken to take, after one transaction."""
+
 
 @dataclass(slots=True)
 class Pace:
@@ -26,6 +29,10 @@ class Pace:
         return min(most, max(LEAST, int(SECONDS / self.seconds_each)))
 
     def learn(self, task_instances: int, seconds: float) -> None:
-        """Take note of how long a transaction over so many task instances took."""
-        if task_instances and seconds > 0:
-            self.seconds_each = (self.seconds_each + seconds / task_instances) / 2
+        """Take note of how long a transaction over so many task instances took.
+
+        A small one says nothing: most of it is what any transaction takes. Nor does a single wait say much.
+        """
+        if task_instances > LEAST // 2 and seconds > 0:
+            measured = min(seconds / task_instances, MOST_AT_ONCE * self.seconds_each)
+            self.seconds_each = (self.seconds_each + measured) / 2

@@ -30,14 +30,31 @@ def test_a_transaction_comes_to_take_about_half_a_second():
 def test_one_long_wait_is_forgotten():
     pace = Pace()
     pace.learn(100, 60)
-    assert pace.size(500) == LEAST
+    assert LEAST < pace.size(500) < FIRST
     assert pace.size(5) == 5
-    for _ in range(12):
-        pace.learn(pace.size(500), pace.size(500) * 0.005)
-    assert pace.size(500) > 90
+    for _ in range(3):
+        pace.learn(pace.size(500), pace.size(500) * 0.0025)
+    assert pace.size(500) > 0.9 * FIRST
 
 
-def test_nothing_done_teaches_nothing():
+def test_a_slow_database_is_given_less():
     pace = Pace()
-    pace.learn(0, 3)
+    for _ in range(4):
+        pace.learn(pace.size(500), pace.size(500) * 0.01)
+    assert pace.size(500) == LEAST
+
+
+def test_a_small_transaction_teaches_nothing():
+    """It takes about as long as a larger one."""
+    pace = Pace()
+    for task_instances in (0, 1, LEAST // 2):
+        pace.learn(task_instances, 3)
     assert pace == Pace()
+
+
+def test_runs_of_any_size_teach():
+    """A transaction holds whole runs: as many as fit, or a single larger one."""
+    for tasks in range(1, 3 * LEAST):
+        pace = Pace(seconds_each=SECONDS / LEAST)
+        pace.learn(max(1, pace.size(500) // tasks) * tasks, 0.01)
+        assert pace.size(500) > LEAST, tasks
