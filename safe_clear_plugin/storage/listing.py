@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, select
+from sqlalchemy import ColumnElement, Row, Select, Subquery, and_, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.storage.models import plan_run, plan_task_instance
@@ -14,6 +14,7 @@ from safe_clear_plugin.storage.reading import RUN_DATE, RUN_ORDER, RowFilter
 
 rows_ = plan_task_instance
 FETCH = 1_000
+EVERYTHING = RowFilter()
 
 SORTS: dict[str, ColumnElement[Any]] = {
     "run": RUN_DATE,
@@ -35,8 +36,20 @@ def rows(
     plan_id: UUID, wanted: RowFilter, sort: str, session: Session, *, offset: int = 0, limit: int
 ) -> list[Row[Any]]:
     """Return a page of the plan's task instances; without an order, as they are cleared, then by task."""
-    query = _query(plan_id, wanted, sort).offset(offset).limit(limit)
-    return list(session.execute(query))
+    query = _query(plan_id, wanted, sort)
+    if sort.removeprefix("-") in ("", "run") and wanted == EVERYTHING:
+        first = _first_runs(plan_id, sort, offset + limit)
+        query = query.join(first, first.c.run_id == rows_.c.run_id)
+    return list(session.execute(query.offset(offset).limit(limit)))
+
+
+def _first_runs(plan_id: UUID, sort: str, count: int) -> Subquery:
+    """Select the runs that hold the first ``count`` rows: each has one at least.
+
+    So that not all rows of a large plan are sorted for a page of it.
+    """
+    query = select(plan_run.c.run_id).where(plan_run.c.plan_id == plan_id)
+    return query.order_by(*_run_order(sort)).limit(count).subquery("first_runs")
 
 
 def stream(
@@ -67,12 +80,16 @@ def _query(plan_id: UUID, wanted: RowFilter, sort: str) -> Select[Any]:
 
 
 def _order(sort: str) -> Iterator[ColumnElement[Any]]:
+    yield from _run_order(sort)
+    yield rows_.c.task_id
+    yield rows_.c.map_index
+
+
+def _run_order(sort: str) -> Iterator[ColumnElement[Any]]:
     if sort:
         column = SORTS[sort.removeprefix("-")]
         yield column.desc() if sort.startswith("-") else column.asc()
     yield from RUN_ORDER
-    yield rows_.c.task_id
-    yield rows_.c.map_index
 
 
 def by_task(plan_id: UUID, session: Session, *, limit: int) -> list[Row[Any]]:

@@ -154,7 +154,9 @@ def table(
 ) -> Table:
     """Return the page of rows that the query asks for."""
     plan_id, wanted, sort = UUID(plan.id), row_filter(args), sort_of(args)
-    total = reading.count_task_instances(plan_id, wanted, session)
+    everything = sum(change.count for change in changes)
+    narrowed = wanted != listing.EVERYTHING
+    total = reading.count_task_instances(plan_id, wanted, session) if narrowed else everything
     offset = number(args, "offset", 0, 0, 2**31)
     page = Page(total, offset if offset < total else 0, ROWS)
     rows = listing.rows(plan_id, wanted, sort, session, offset=page.offset, limit=ROWS)
