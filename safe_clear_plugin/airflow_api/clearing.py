@@ -40,7 +40,7 @@ def clear(
     with (
         reading_ahead(dag_id, task_instances, run_pks, wanted, session) as batch,
         archiving_together(task_instances, wanted, batch, session),
-        writing_together(task_instances, session, read_on=moves),
+        writing_together(session, read_on=moves),
     ):
         clear_task_instances(
             task_instances,

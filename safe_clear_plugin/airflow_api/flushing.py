@@ -8,9 +8,9 @@ statements as there are rows than to carry them out, gets them as one with array
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from airflow.models.dagrun import DagRun
@@ -39,18 +39,11 @@ EXACT_TYPES = (Float, Integer, String, Uuid, UtcDateTime)
 
 AGGREGATES = "sqlalchemy_utils.aggregates"
 
-GIVEN_LAST = "context_carrier"
-"""What ``clear_task_instances`` sets in every task instance before its last flush, whatever it was."""
-
 
 @contextmanager
-def writing_together(
-    task_instances: Sequence[TaskInstance], session: Session, *, read_on: bool
-) -> Iterator[None]:
-    """Send together what is flushed of these; ``read_on`` when Airflow reads the objects again after one."""
-    write: Callable[..., None] = partial(_write_at_once, len(task_instances))
-    if read_on or session.get_bind().dialect.name != "postgresql":
-        write = _even_out
+def writing_together(session: Session, *, read_on: bool) -> Iterator[None]:
+    """Send together what is flushed within; ``read_on`` when Airflow reads the objects again after one."""
+    write = _even_out if read_on or session.get_bind().dialect.name != "postgresql" else _write_at_once
     event.listen(session, "before_flush", write)
     try:
         yield
@@ -92,18 +85,13 @@ def _even_columns(mapper: Mapper[Any]) -> frozenset[str]:
     )
 
 
-def _write_at_once(most: int, session: Session, *_: Any) -> None:
-    """Write what can be written so of the task instances; what is left is evened out.
-
-    They leave the session, which Airflow must be done with them for. If it has not given all the ``most`` of
-    them what it gives them last, somebody flushes in the middle of the clear.
-    """
-    states = [inspect(row) for row in session.dirty if type(row) is TaskInstance]
-    done = len(states) == most and all(GIVEN_LAST in state.committed_state for state in states)
-    if done and not _is_listened_to(session):
+def _write_at_once(session: Session, *_: Any) -> None:
+    """Write what can be written so of the task instances; what is left is evened out."""
+    if not _is_listened_to(session):
+        states = [inspect(row) for row in session.dirty if type(row) is TaskInstance]
         changes = [(state, changed) for state in states if (changed := _changes(state))]
         names = sorted(frozenset().union(*(changed for _, changed in changes)))
-        chosen = [state for state, _ in changes if _can_leave(state, names)]
+        chosen = [state for state, _ in changes if all(_is_there(state, name) for name in names)]
         if chosen:
             _update(chosen, names, session)
     _even_out(session)
@@ -121,16 +109,6 @@ def _changes(state: InstanceState[Any]) -> frozenset[str]:
     """Return the names of what changes in a row, or none when a change is not for a plain statement."""
     changed = frozenset(name for name in state.committed_state if _differs(state, name))
     return changed if changed <= _plain_columns().keys() else frozenset()
-
-
-def _can_leave(state: InstanceState[Any], names: Sequence[str]) -> bool:
-    """Whether a row can be written and expunged: nothing that would go with it is loaded."""
-    return all(_is_there(state, name) for name in names) and not any(map(state.dict.get, _companions()))
-
-
-@cache
-def _companions() -> tuple[str, ...]:
-    return tuple(one.key for one in inspect(TaskInstance).relationships if one.cascade.expunge)
 
 
 def _is_there(state: InstanceState[Any], name: str) -> bool:
@@ -165,6 +143,5 @@ def _update(states: Sequence[InstanceState[Any]], names: Sequence[str], session:
     )
     if written.rowcount != len(states):
         raise RuntimeError(f"{written.rowcount} task instances were written, and not {len(states)}.")
-    for state in states:
-        # Nothing is left of it for the flush to look at, and its key in the session was the old id.
-        session.expunge(state.obj())
+    # As at the end of a flush, so that nothing is left of them for this one to look at.
+    InstanceState._commit_all_states([(state, state.dict) for state in states], session.identity_map)
