@@ -16,7 +16,7 @@ from safe_clear_plugin.airflow_api import dags, task_tree
 from safe_clear_plugin.core import bins, grid
 from safe_clear_plugin.core.grid import Cell, Column, Level, Node, Row, Segment
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.storage import gridding
+from safe_clear_plugin.storage import gridding, touched
 from safe_clear_plugin.storage.gridding import Counted, Extent, Window
 
 MOST_RUNS = 80
@@ -61,8 +61,13 @@ class Grid:
     question: Question
 
 
-def build(plan: PlanSummary, question: Question, session: Session) -> Grid | None:
-    """Return the grid; ``None`` for a plan without runs."""
+def build(
+    plan: PlanSummary, question: Question, session: Session, *, tasks: Collection[str] | None = None
+) -> Grid | None:
+    """Return the grid; ``None`` for a plan without runs.
+
+    ``tasks`` are the sorted ids of those that the plan has, where they are known.
+    """
     window = Window(UUID(plan.id), plan.dag_id, question.start, question.end)
     whole = gridding.extent(Window(window.plan_id, window.dag_id), session)
     if whole is None:
@@ -71,10 +76,11 @@ def build(plan: PlanSummary, question: Question, session: Session) -> Grid | Non
     if here is None:
         question = replace(question, start=None, end=None)
         window, here = Window(window.plan_id, window.dag_id), whole
-    counts = gridding.task_counts(window.plan_id, session)
-    nodes = _nodes(window.plan_id, counts, session)
-    touched = counts.keys() | gridding.tasks_downstream(window.plan_id, session)
-    rows = grid.folded(nodes, touched, question.opened)
+    if tasks is None:
+        tasks = [task.task_id for task in touched.tasks(window.plan_id, session)]
+    nodes = _nodes(window.plan_id, tasks, session)
+    concerned = {*tasks, *gridding.tasks_downstream(window.plan_id, session)}
+    rows = grid.folded(nodes, concerned, question.opened)
     level = question.level or _level(here, len(rows))
     columns, all_columns, source, window = _columns(level, question, window, whole, here, session=session)
     shown, all_rows = _page(rows, len(columns), question.first_row)
@@ -100,14 +106,14 @@ def build(plan: PlanSummary, question: Question, session: Session) -> Grid | Non
     )
 
 
-def _nodes(plan_id: UUID, counts: Mapping[str, int], session: Session) -> list[Node]:
+def _nodes(plan_id: UUID, tasks: Iterable[str], session: Session) -> list[Node]:
     """Return the tasks of the DAG version that most runs use, then those of others, then those gone."""
     ids = gridding.versions_by_use(plan_id, session)[: 1 + OTHER_VERSIONS]
     versions = dags.load_versions(ids, session)
     trees = [task_tree.nodes(versions[id_]) for id_ in ids if id_ in versions]
     others = [node for tree in trees[1:] for node in tree]
     known = {node.id for tree in trees for node in tree}
-    return grid.with_others(trees[0] if trees else [], others, [one for one in counts if one not in known])
+    return grid.with_others(trees[0] if trees else [], others, [one for one in tasks if one not in known])
 
 
 def _gone(found: Sequence[Counted], nodes: Sequence[Node]) -> list[Row]:

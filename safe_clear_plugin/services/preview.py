@@ -21,7 +21,7 @@ from safe_clear_plugin.services import excluding, housekeeping, matching
 from safe_clear_plugin.services.facts import PlanContext, gather
 from safe_clear_plugin.services.scope import resolve_scope
 from safe_clear_plugin.storage import reading, statistics, writing
-from safe_clear_plugin.storage.models import plan_task_instance
+from safe_clear_plugin.storage.models import plan_run, plan_task_instance
 
 
 def make_plan(
@@ -60,7 +60,9 @@ def make_plan(
         known = statistics.refresh_within(joined, statistics.OF_SELECTION, session)
         written = writing.insert_task_instances(plan_id, selection, latest.id, session)
         known = statistics.refresh_within(written, (plan_task_instance,), session) and known
-        writing.count_task_instances_per_run(plan_id, session)
+        writing.count_task_instances_per_run(plan_id, runs_written, session)
+        # Once more: what is cleared in each run is known only now.
+        known = statistics.refresh_within(written, (plan_run,), session) and known
         if selection.reset_dag_runs:
             _add_moves(plan_id, latest, session)
         task_instances, dag_runs = writing.totals(plan_id, session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -78,13 +79,6 @@ def extent(window: Window, session: Session) -> Extent | None:
         ).where(*window.conditions())
     ).one()
     return Extent(row.n, row.first, row.last) if row.n else None
-
-
-def task_counts(plan_id: UUID, session: Session) -> dict[str, int]:
-    """Return the tasks of the plan with how many task instances of each it has, in the order of their ids."""
-    query = select(rows_.c.task_id, func.count().label("n")).where(rows_.c.plan_id == plan_id)
-    found = session.execute(query.group_by(rows_.c.task_id).order_by(rows_.c.task_id))
-    return {row.task_id: row.n for row in found}
 
 
 def tasks_downstream(plan_id: UUID, session: Session) -> set[str]:
@@ -219,16 +213,25 @@ def planned_cells(
     plan_id: UUID, columns: CTE, task_ids: Collection[str] | None, session: Session
 ) -> list[Counted]:
     """Count the plan's task instances as it shows them, of some tasks or of all."""
-    keys = (columns.c.key, rows_.c.task_id, rows_.c.effect, rows_.c.state, rows_.c.after_state)
+    # By the reason too, though a cell has one or none: PostgreSQL sorts all rows for a lowest and a highest.
+    keys = (columns.c.key, rows_.c.task_id, rows_.c.effect, rows_.c.state, rows_.c.after_state, rows_.c.why)
     query = (
-        select(*keys, func.count().label("n"), func.min(rows_.c.why), func.max(rows_.c.why))
+        select(*keys, func.count().label("n"))
         .select_from(columns.join(rows_, rows_.c.run_id == columns.c.run_id))
         .where(rows_.c.plan_id == plan_id, *_of_tasks(rows_, task_ids))
         .group_by(*keys)
     )
+    whys: dict[tuple[Any, ...], dict[str, int]] = defaultdict(dict)
+    for *key, why, n in session.execute(query):
+        whys[tuple(key)][why] = n
     return [
-        Counted(key, task_id, Segment(effect, state, after, n), why if why == other else "")
-        for key, task_id, effect, state, after, n, why, other in session.execute(query)
+        Counted(
+            column,
+            task_id,
+            Segment(effect, state, after, sum(found.values())),
+            next(iter(found)) if len(found) == 1 else "",
+        )
+        for (column, task_id, effect, state, after), found in whys.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""The task instances of a plan as lists: sorted for a table, streamed for a file, counted by task."""
+"""The task instances of a plan as lists: sorted for a table, streamed for a file."""
 
 from __future__ import annotations
 
@@ -90,9 +90,3 @@ def _run_order(sort: str) -> Iterator[ColumnElement[Any]]:
         column = SORTS[sort.removeprefix("-")]
         yield column.desc() if sort.startswith("-") else column.asc()
     yield from RUN_ORDER
-
-
-def by_task(plan_id: UUID, session: Session, *, limit: int) -> list[Row[Any]]:
-    """Count the task instances of each task of the plan: ``(task_id, n)``, ``limit`` at most."""
-    query = select(rows_.c.task_id, func.count().label("n")).where(rows_.c.plan_id == plan_id)
-    return list(session.execute(query.group_by(rows_.c.task_id).order_by(rows_.c.task_id).limit(limit)))

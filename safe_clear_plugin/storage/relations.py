@@ -43,16 +43,15 @@ def planned_tasks(plan_id: UUID, effects: Sequence[str], session: Session) -> di
     return found
 
 
-def takes_whole_runs(plan_id: UUID, dag_id: str, session: Session) -> bool:
-    """Whether the plan has a row for every task instance of its runs."""
+def takes_whole_runs(plan_id: UUID, dag_id: str, planned: int, session: Session) -> bool:
+    """Whether so many rows of task instances that are there, as a plan has, are all of its runs'."""
     ti = task_instance
     there = (
         select(func.count())
         .select_from(plan_run.join(ti, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id)))
         .where(plan_run.c.plan_id == plan_id)
     )
-    planned = select(func.count()).where(rows_.c.plan_id == plan_id, rows_.c.effect != "create")
-    return session.scalar(there) == session.scalar(planned)
+    return session.scalar(there) == planned
 
 
 def untouched_tasks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Table, func, select, text
 from sqlalchemy.orm import Session
@@ -23,6 +23,20 @@ SMALL = 500
 OF_SELECTION = (plan_run, plan_task)
 OF_PREVIEWS = (plan_run, plan_task_instance, plan_relation)
 OF_CLEARS = (before_task_instance, before_dag_run)
+
+ASKED_FOR = {
+    plan_task_instance: (
+        "plan_id",
+        "run_id",
+        "task_id",
+        "map_index",
+        "state",
+        "effect",
+        "after_state",
+        "foreseen_state",
+    )
+}
+"""What a preview filters, joins and groups by; to look at the other columns too takes twice as long."""
 
 OF_TABLE = "FROM pg_stat_user_tables WHERE relid = to_regclass(:name)"
 SINCE = text(f"SELECT coalesce(last_analyze >= :since, false) {OF_TABLE}")
@@ -55,10 +69,11 @@ def refresh_within(rows: int, tables: Iterable[Table], session: Session) -> bool
     """
     if not _matters(rows, session):
         return True
-    begun = session.scalar(select(func.clock_timestamp()))
+    # A transaction that has asked for a table's statistics would get the same answer again.
+    begun = session.execute(select(func.clock_timestamp(), func.pg_stat_clear_snapshot())).one()[0]
     names = []
     for table in tables:
-        _analyze(table, session)
+        _analyze(table, session, ASKED_FOR.get(table, ()))
         names.append(table.fullname)
     return all(session.scalar(SINCE, {"name": name, "since": begun}) for name in names)
 
@@ -73,5 +88,6 @@ def _matters(rows: int, session: Session) -> bool:
     return rows > SMALL and session.get_bind().dialect.name == "postgresql"
 
 
-def _analyze(table: Table, session: Session) -> None:
-    session.execute(text(f"ANALYZE (SKIP_LOCKED) {table.fullname}"))
+def _analyze(table: Table, session: Session, columns: Sequence[str] = ()) -> None:
+    only = f" ({', '.join(columns)})" if columns else ""
+    session.execute(text(f"ANALYZE (SKIP_LOCKED) {table.fullname}{only}"))

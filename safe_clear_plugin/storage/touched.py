@@ -1,11 +1,12 @@
-"""Which tasks a plan touches."""
+"""Which tasks a plan is about, and how many task instances of each it touches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import case, func, select
+from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, Effect
@@ -17,21 +18,30 @@ CHANGED_EFFECTS: tuple[Effect, ...] = (*CLEARED_EFFECTS, "restore", "remove")
 
 @dataclass(frozen=True, slots=True)
 class TouchedTask:
-    """A task of which the plan changes task instances, and clears some of these."""
+    """A task of which the plan has task instances, changes some of these, and clears some of those."""
 
     task_id: str
+    planned: int
     changed: int
     cleared: int
 
 
 def tasks(plan_id: UUID, session: Session) -> list[TouchedTask]:
-    """Return the tasks that the plan touches, sorted: as many as the DAG has, however long the plan."""
+    """Return the tasks of the plan, sorted: as many as the DAG has, however long the plan."""
     rows = plan_task_instance
-    cleared = func.sum(case((rows.c.effect.in_(CLEARED_EFFECTS), 1), else_=0))
     found = session.execute(
-        select(rows.c.task_id, func.count().label("changed"), cleared.label("cleared"))
-        .where(rows.c.plan_id == plan_id, rows.c.effect.in_(CHANGED_EFFECTS))
+        select(
+            rows.c.task_id,
+            func.count().label("planned"),
+            _how_many(CHANGED_EFFECTS).label("changed"),
+            _how_many(CLEARED_EFFECTS).label("cleared"),
+        )
+        .where(rows.c.plan_id == plan_id)
         .group_by(rows.c.task_id)
         .order_by(rows.c.task_id)
     )
-    return [TouchedTask(row.task_id, row.changed, row.cleared) for row in found]
+    return [TouchedTask(row.task_id, row.planned, row.changed, row.cleared) for row in found]
+
+
+def _how_many(effects: Sequence[Effect]) -> ColumnElement[int]:
+    return func.count(case((plan_task_instance.c.effect.in_(effects), 1)))

@@ -79,8 +79,8 @@ def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, ses
     return _written(insert(plan_task_instance).from_select(columns, chosen), session)
 
 
-def count_task_instances_per_run(plan_id: UUID, session: Session) -> None:
-    """Count what is cleared in each run, and drop the runs that the selection takes nothing of.
+def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> None:
+    """Count what is cleared in each of the ``runs``, and drop those that the selection takes nothing of.
 
     PostgreSQL may have no statistics yet of rows that were written a moment ago. So what is joined is counted
     once, whatever it takes its size for, and what is looked for run by run has a value, of which it makes no
@@ -94,11 +94,13 @@ def count_task_instances_per_run(plan_id: UUID, session: Session) -> None:
         .cte("of_runs")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    session.execute(
+    counted: CursorResult[Any] = session.execute(  # type: ignore[assignment]
         update(plan_run)
         .where(here, plan_run.c.run_id == of_runs.c.run_id)
         .values(task_instances=of_runs.c.cleared)
     )
+    if counted.rowcount == runs:
+        return
     of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)
     anything = select(func.count()).where(*of_run).scalar_subquery()
     session.execute(delete(plan_run).where(here, plan_run.c.task_instances == 0, anything == 0))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import urljoin
-from uuid import UUID
 
 from flask import request
 from sqlalchemy.orm import Session
@@ -18,7 +17,7 @@ from safe_clear_plugin.core.order import Extent, Order, order_of
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.policy import Demands, Given, Missing
 from safe_clear_plugin.services.confirming import demands_of
-from safe_clear_plugin.storage import touched
+from safe_clear_plugin.storage.touched import TouchedTask
 from safe_clear_plugin.web import pages
 from safe_clear_plugin.web.identity import caller
 
@@ -79,6 +78,7 @@ class Confirming:
 def confirm_context(
     plan: PlanSummary,
     extent: Extent,
+    tasks: Sequence[TouchedTask],
     attempt: Attempt,
     *,
     may_clear: bool,
@@ -92,10 +92,9 @@ def confirm_context(
     demands = demands_of(plan, session)
     known = {finding.code for finding in plan.findings}
     newly = tuple(finding for finding in demands.refused if finding.code not in known)
-    tasks = sum(task.cleared > 0 for task in touched.tasks(UUID(plan.id), session))
     shown = Confirming(
         role=role_of(plan, demands, auth.actor(caller().user).id, now, may_clear=may_clear),
-        order=order_of(plan, extent, tasks),
+        order=order_of(plan, extent, sum(task.cleared > 0 for task in tasks)),
         demands=demands,
         given=attempt.given,
         errors=_errors(attempt.missing),

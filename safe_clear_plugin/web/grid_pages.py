@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import cast
@@ -43,10 +43,20 @@ def moment(text: str) -> datetime | None:
         return None
 
 
-def view(plan: PlanSummary, args: Mapping[str, str], session: Session, *, live: bool) -> View | None:
-    """Return the grid that the query asks for; ``None`` when there is nothing to draw."""
+def view(
+    plan: PlanSummary,
+    args: Mapping[str, str],
+    session: Session,
+    *,
+    live: bool,
+    tasks: Collection[str] | None = None,
+) -> View | None:
+    """Return the grid that the query asks for, of ``tasks`` as ``build`` takes them.
+
+    ``None`` when there is nothing to draw.
+    """
     question = read_question(args, live=live)
-    grid = build(plan, question, session)
+    grid = build(plan, question, session, tasks=tasks)
     if grid is None:
         return None
     address = Address(plan.id, args if isinstance(args, MultiDict) else MultiDict(args))

@@ -17,7 +17,7 @@ from safe_clear_plugin.core.order import Extent
 from safe_clear_plugin.core.plan import PlannedRun, PlanSummary
 from safe_clear_plugin.services import results
 from safe_clear_plugin.services.taking import get_plan
-from safe_clear_plugin.storage import reading
+from safe_clear_plugin.storage import reading, touched
 from safe_clear_plugin.web import finding_pages, grid_pages, pages, receipt_pages, rendering, table_pages
 from safe_clear_plugin.web.confirm_pages import NO_ATTEMPT, Attempt, confirm_context, declined_page
 from safe_clear_plugin.web.likely import likely_done
@@ -80,11 +80,13 @@ def _ready(
 ) -> str:
     plan_id = UUID(plan.id)
     changes = reading.state_changes(plan_id, session)
+    tasks = touched.tasks(plan_id, session)
     run_changes = reading.run_state_changes(plan_id, session)
     first, last = reading.first_and_last_run(plan_id, session)
     context |= confirm_context(
         plan,
         Extent(changes, run_changes, first, last),
+        tasks,
         context["attempt"],
         may_clear=context["may_clear"],
         now=now,
@@ -100,9 +102,9 @@ def _ready(
         last_run=last,
         ruler=_ruler(plan_id, first, last, now, session),
         checklist=finding_pages.checklist(context["plan"]),
-        view=grid_pages.view(plan, args, session, live=False),
+        view=grid_pages.view(plan, args, session, live=False, tasks=[task.task_id for task in tasks]),
         table=table_pages.table(
-            plan, args, changes, session, tickable=context["may_clear"] and not plan.expired(now)
+            plan, args, changes, tasks, session, tickable=context["may_clear"] and not plan.expired(now)
         ),
         expired=plan.expired(now),
         minutes_left=max(0, int((plan.expires_at - now).total_seconds() // 60)),

@@ -16,8 +16,9 @@ from werkzeug.datastructures import MultiDict
 
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlanSummary, StateChange
 from safe_clear_plugin.core.selection import NO_STATE
-from safe_clear_plugin.storage import listing, reading
+from safe_clear_plugin.storage import listing, reading, touched
 from safe_clear_plugin.storage.reading import RowFilter
+from safe_clear_plugin.storage.touched import TouchedTask
 from safe_clear_plugin.web import pages, rendering
 from safe_clear_plugin.web.addresses import FILTERS, GRID, Address
 from safe_clear_plugin.web.bodies import storable
@@ -54,7 +55,7 @@ class Table:
     states: list[str]
     effects: list[str]
     left_out: int
-    tasks: Sequence[Any]
+    tasks: Sequence[TouchedTask]
     more_tasks: bool
     tickable: bool
     """Whether rows can be unticked, to preview again without them."""
@@ -148,6 +149,7 @@ def table(
     plan: PlanSummary,
     args: Mapping[str, str],
     changes: Sequence[StateChange],
+    tasks: Sequence[TouchedTask],
     session: Session,
     *,
     tickable: bool,
@@ -160,7 +162,6 @@ def table(
     offset = number(args, "offset", 0, 0, 2**31)
     page = Page(total, offset if offset < total else 0, ROWS)
     rows = listing.rows(plan_id, wanted, sort, session, offset=page.offset, limit=ROWS)
-    tasks = listing.by_task(plan_id, session, limit=TASKS + 1)
     by_run = sort in RUN_SORTS
     return Table(
         address=Address(plan.id, args if isinstance(args, MultiDict) else MultiDict(args)),
@@ -180,8 +181,9 @@ def table(
 
 def page(plan: PlanSummary, args: Mapping[str, str], session: Session, *, tickable: bool) -> str:
     """Render the table alone, for a page that puts it in place of the one it has."""
-    changes = reading.state_changes(UUID(plan.id), session)
-    found = table(plan, args, changes, session, tickable=tickable)
+    plan_id = UUID(plan.id)
+    changes, tasks = reading.state_changes(plan_id, session), touched.tasks(plan_id, session)
+    found = table(plan, args, changes, tasks, session, tickable=tickable)
     return pages.render("_rows.html", table=found, plan=plan)
 
 

@@ -172,7 +172,7 @@ def test_a_pattern_that_cannot_be_read_refuses_everything():
     assert protected_unreadable(LimitFacts(task_instances=4)) is None
 
 
-TASKS = [TouchedTask("load.eu", 3, 3), TouchedTask("preload", 2, 0), TouchedTask("report", 1, 1)]
+TASKS = [TouchedTask("load.eu", 3, 3, 3), TouchedTask("preload", 2, 2, 0), TouchedTask("report", 1, 1, 1)]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def against(limits: Limits, plan_id: UUID, dag_id: str, task_instances: int, ses
     """Hold a plan whose rows are written against these limits."""
     read = [protection.read(text) for text in limits.protected]
     patterns = [one for one in read if isinstance(one, Pattern)]
-    tasks = touched.tasks(plan_id, session) if patterns else []
+    tasks = [task for task in touched.tasks(plan_id, session) if task.changed] if patterns else []
     return LimitFacts(
         task_instances=task_instances,
         max_task_instances=limits.max_task_instances,

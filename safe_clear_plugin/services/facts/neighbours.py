@@ -47,7 +47,8 @@ def _nothing_stays(plan: PlanContext) -> bool:
     """Whether the clear starts the runs anew as a whole, so that nothing in them has neighbours that stay."""
     if plan.total("leave_out", *MOVED_EFFECTS):
         return False
-    return stored.takes_whole_runs(plan.plan_id, plan.selection.dag_id, plan.session)
+    cleared = plan.total(*CLEARED_EFFECTS)
+    return stored.takes_whole_runs(plan.plan_id, plan.selection.dag_id, cleared, plan.session)
 
 
 def _relate_downstream(plan: PlanContext, version: Version, cleared: set[str]) -> None:
