@@ -15,7 +15,8 @@ from bench.stage import Action, Stage
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.taking import find_drift, get_plan
+from safe_clear_plugin.services.taking import get_plan
+from safe_clear_plugin.storage import drift
 from safe_clear_plugin.storage.models import plan as plan_table
 from tests.db.acting import clear, plan_of, step, undo_step
 
@@ -89,13 +90,13 @@ def undo(_: Stage, scope: Scope) -> Action:
     return Action(run, lambda: plans[-1].put_back)
 
 
-def drift(_: Stage, scope: Scope) -> Action:
+def compare(_: Stage, scope: Scope) -> Action:
     """All of a plan held against the database; nothing has moved."""
     plan = _plan(scope)
 
     def run() -> int:
         with new_session() as session:
-            moved, total = find_drift(plan, session)
+            moved, total = drift.find(plan, session)
         assert (moved, total) == ([], 0)
         return 0
 

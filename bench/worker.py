@@ -37,7 +37,7 @@ STEPS: dict[tuple[str, str], Callable[[Stage, Scope], Action]] = {
     ("apply", "limit"): steps_limit.apply,
     ("undo", "ours"): steps_ours.undo,
     ("undo", "limit"): steps_limit.undo,
-    ("drift", "ours"): steps_ours.drift,
+    ("drift", "ours"): steps_ours.compare,
     ("history", "ours"): steps_ours.history,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -31,6 +31,7 @@ class Actor:
 def record(
     event: str,
     planned: Select[Any],
+    kinds: Collection[tuple[str | None, str]],
     *,
     dag_id: str,
     plan_id: str,
@@ -41,13 +42,12 @@ def record(
 ) -> None:
     """Write an audit row per task instance that ``planned`` selects, in the transaction that changes them.
 
-    ``planned`` yields run_id, logical_date, task_id, map_index, try_number, state and effect; ``details`` are
-    the same for all. Airflow's decorator for its own endpoint commits before the endpoint runs, and so logs a
-    refused clear too.
+    ``planned`` yields run_id, logical_date, task_id, map_index, try_number, state and effect; ``kinds`` are
+    the states with effects that there are among them; ``details`` are the same for all. Airflow's decorator
+    for its own endpoint commits before the endpoint runs, and so logs a refused clear too.
     """
     now = datetime.now(timezone.utc)
     rows = planned.subquery()
-    kinds = list(session.execute(select(rows.c.state, rows.c.effect).distinct()))
 
     def extra(state: str | None, effect: str) -> str:
         said = {"plan_id": plan_id, "user_id": actor.id, "reason": reason}

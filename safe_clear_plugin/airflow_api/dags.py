@@ -18,7 +18,7 @@ from airflow.models.dag_version import DagVersion
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.serialization.definitions.taskgroup import SerializedTaskGroup
 from cachetools import LRUCache
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
 VERSIONLESS_RUNS_MOVE: bool = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
@@ -114,6 +114,12 @@ def latest_version_id(dag_id: str, session: Session) -> UUID | None:
     return version.id if version else None
 
 
+def latest_version(dag_id: str) -> ColumnElement[Any]:
+    """Return the id of the DAG's latest version for a query, empty if there is none."""
+    query: Select[Any] = DagVersion._latest_version_select(dag_id)
+    return query.with_only_columns(DagVersion.id).scalar_subquery()
+
+
 def load_versions(ids: Iterable[UUID], session: Session) -> dict[UUID, Version]:
     """Load DAG versions by id as the database has them now; what is known by its hash is not read again."""
     rows = _version_rows(ids, session)
@@ -136,11 +142,23 @@ def _serialized(ids: Iterable[UUID], session: Session) -> dict[UUID, SerializedD
     return {one.dag_version_id: one for one in found}
 
 
-def changed_versions(known: Iterable[dict[str, Any]], session: Session) -> list[dict[str, Any]]:
+def changed_versions(known: Iterable[Mapping[str, Any]], session: Session) -> list[Mapping[str, Any]]:
     """Return those of a plan's DAG versions that are gone or were rewritten in place since."""
     by_id = {UUID(item["id"]): item for item in known}
     now = {row.id: row.dag_hash for row in _version_rows(by_id, session)}
     return [item for id_, item in by_id.items() if now.get(id_) != item["hash"]]
+
+
+def unchanged_versions(known: Iterable[Mapping[str, Any]]) -> ColumnElement[int]:
+    """Return how many of a plan's DAG versions are as they were, for a query."""
+    same = (
+        and_(
+            SerializedDagModel.dag_version_id == UUID(item["id"]), SerializedDagModel.dag_hash == item["hash"]
+        )
+        for item in known
+    )
+    query = select(func.count()).select_from(SerializedDagModel).where(or_(false(), *same))
+    return query.scalar_subquery()
 
 
 def version_numbers(ids: Iterable[UUID], session: Session) -> dict[UUID, int]:

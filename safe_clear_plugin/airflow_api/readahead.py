@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.taskreschedule import TaskReschedule
 from airflow.utils.state import State
-from sqlalchemy import FromClause, and_, delete, event, false, func, or_, select, update
+from sqlalchemy import FromClause, and_, delete, event, false, func, or_, select, true, update
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.orm import ORMExecuteState, Session
 
@@ -84,6 +85,12 @@ def _shapes() -> Iterator[Shape]:
         select(serialized.dag_hash).where(serialized.dag_version_id == _some_id(1)),
         (_some_id(1),),
     )
+    # clear_task_instances
+    yield Shape(
+        "dag_runs",
+        select(DagRun).where(or_(and_(DagRun.dag_id == "dag", DagRun.run_id.in_(["run"])))),
+        ("dag", ["run"]),
+    )
     # _recalculate_dagrun_queued_at_deadlines
     alert = airflow_taskinstance.DeadlineAlertModel
     models = airflow_taskinstance.ReferenceModels
@@ -135,7 +142,11 @@ def _recognized(statement: Any) -> tuple[str, tuple[Any, ...]]:
     """Return the name of a statement's shape, and what it asks for; no name if the shape is not known."""
     key = _cache_key(statement)
     name, places = _known_shapes().get(key.key, ("", ())) if key else ("", ())
-    return name, tuple(key.bindparams[place].effective_value for place in places)
+    return name, tuple(_hashable(key.bindparams[place].effective_value) for place in places)
+
+
+def _hashable(value: Any) -> Any:
+    return frozenset(value) if isinstance(value, (list, set, tuple)) else value
 
 
 Result = IteratorResult[Any]
@@ -172,19 +183,17 @@ class Batch:
             "deadline": {(run_pk,) for run_pk in run_pks},
             "pin_version": {(dag_id, ti.run_id) for ti in task_instances},
         }
-        ti = TaskInstance
         there = self._there_by_id(wanted)
+        with_deadline, without_version = self._there_by_run(dag_id, run_pks)
         self._there: dict[str, set[tuple[Any, ...]]] = {
             "history": {_try(one) for one in task_instances if one.id in there and there[one.id].history},
             "hitl_detail": {(id_,) for id_, row in there.items() if row.hitl_detail},
             "task_reschedule": {(id_,) for id_, row in there.items() if row.task_reschedule},
-            "deadline": self._set(select(Deadline.dagrun_id).where(Deadline.dagrun_id.in_(run_pks))),
-            "pin_version": self._set(
-                select(ti.dag_id, ti.run_id)
-                .join(DagRun, and_(DagRun.dag_id == ti.dag_id, DagRun.run_id == ti.run_id))
-                .where(DagRun.id.in_(run_pks), ti.dag_id == dag_id, ti.dag_version_id.is_(None))
-            ),
+            "deadline": {(run_pk,) for run_pk in with_deadline},
+            "pin_version": {(dag_id, ti.run_id) for ti in task_instances if ti.dag_run.id in without_version},
         }
+        self._runs = {ti.run_id: ti.dag_run for ti in task_instances}
+        self._covers["dag_runs"] = {(dag_id, frozenset(self._runs))}
 
     def has_nothing_of(self, task_instance: TaskInstance) -> bool:
         """Whether neither this try nor a question nor a reschedule of the task instance is there."""
@@ -222,8 +231,21 @@ class Batch:
         )
         return {row.id: row for row in found}
 
-    def _set(self, query: Any) -> set[tuple[Any, ...]]:
-        return {tuple(row) for row in self._session.execute(query.distinct())}
+    def _there_by_run(self, dag_id: str, run_pks: Sequence[int]) -> tuple[set[int], set[int]]:
+        """Return the runs that have a deadline, and those with a task instance without a DAG version."""
+        ti = TaskInstance
+        with_deadline = select(Deadline.dagrun_id.label("run_pk"), true().label("deadline")).where(
+            Deadline.dagrun_id.in_(run_pks)
+        )
+        without_version = (
+            select(DagRun.id, false())
+            .join(ti, and_(DagRun.dag_id == ti.dag_id, DagRun.run_id == ti.run_id))
+            .where(DagRun.id.in_(run_pks), ti.dag_id == dag_id, ti.dag_version_id.is_(None))
+        )
+        found = self._session.execute(with_deadline.union(without_version)).all()
+        return {row.run_pk for row in found if row.deadline}, {
+            row.run_pk for row in found if not row.deadline
+        }
 
     def answer(self, state: ORMExecuteState) -> Result | None:
         """Answer a statement of a known shape, or leave it to the database."""
@@ -235,9 +257,16 @@ class Batch:
             return self._remembered(name, asked, state)
         if asked not in self._covers[name]:
             return None
+        if name == "dag_runs":
+            return self._runs_at_hand()
         if name == "history":
             return _result(int(asked in self._there[name]))
         return None if asked in self._there[name] else _result()
+
+    def _runs_at_hand(self) -> Result | None:
+        """Return the runs, which are locked and loaded, unless somebody has taken one out of the session."""
+        runs = sorted(self._runs.values(), key=attrgetter("id"))
+        return _result(*runs) if all(run in self._session for run in runs) else None
 
     def scalar(self, statement: Any, *arguments: Any, **options: Any) -> Any:
         """Return what ``Session.scalar`` does, at once if it is known."""

@@ -102,7 +102,7 @@ def moves_to_latest(on_latest: bool) -> ColumnElement[bool]:
     return literal(value=False)
 
 
-def uses_version(on_latest: bool, latest: UUID) -> ColumnElement[Any]:
+def uses_version(on_latest: bool, latest: UUID | ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the DAG version that a run uses when it re-runs (``DBDagBag._version_from_dag_run``)."""
     own = and_(
         ~moves_to_latest(on_latest),
@@ -110,7 +110,9 @@ def uses_version(on_latest: bool, latest: UUID) -> ColumnElement[Any]:
         dag_run.c.bundle_version != "",
         dag_run.c.created_dag_version_id.is_not(None),
     )
-    return case((own, dag_run.c.created_dag_version_id), else_=cast(literal(latest, Uuid()), Uuid()))
+    if isinstance(latest, UUID):
+        latest = cast(literal(latest, Uuid()), Uuid())
+    return case((own, dag_run.c.created_dag_version_id), else_=latest)
 
 
 def runs_select(plan_id: UUID, scope: Scope, on_latest: bool, latest: LatestVersion) -> Select[Any]:

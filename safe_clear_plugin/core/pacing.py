@@ -22,10 +22,13 @@ class Pace:
     Several threads may share one: a lost update costs nothing, the next transaction teaches the same.
     """
 
-    seconds_each: float = SECONDS / FIRST
+    seconds_each: float | None = None
+    """``None`` before anything was learned."""
 
     def size(self, most: int) -> int:
         """Return how many task instances to take, never more than ``most``."""
+        if self.seconds_each is None:
+            return min(most, FIRST)
         return min(most, max(LEAST, int(SECONDS / self.seconds_each)))
 
     def learn(self, task_instances: int, seconds: float) -> None:
@@ -33,6 +36,8 @@ class Pace:
 
         A small one says nothing: most of it is what any transaction takes. Nor does a single wait say much.
         """
-        if task_instances > LEAST // 2 and seconds > 0:
-            measured = min(seconds / task_instances, MOST_AT_ONCE * self.seconds_each)
-            self.seconds_each = (self.seconds_each + measured) / 2
+        if task_instances <= LEAST // 2 or seconds <= 0:
+            return
+        known = self.seconds_each or SECONDS / FIRST
+        measured = min(seconds / task_instances, MOST_AT_ONCE * known)
+        self.seconds_each = (known + measured) / 2 if self.seconds_each else measured

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -40,6 +40,8 @@ class PlanSummary:
     dag_id: str
     selection: Selection
     run_on_latest_version: bool
+    dag_versions: tuple[Mapping[str, Any], ...]
+    """The DAG versions that its runs use, as :meth:`Version.to_json` wrote them."""
     fingerprint: str
     created_by: str
     created_by_name: str

@@ -21,8 +21,8 @@ from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
 from safe_clear_plugin.services.retrying import retrying
-from safe_clear_plugin.services.taking import find_drift, get_plan, take
-from safe_clear_plugin.storage import applying, images, reading
+from safe_clear_plugin.services.taking import get_plan, take
+from safe_clear_plugin.storage import applying, drift, images, reading
 from safe_clear_plugin.storage.applying import RunToClear
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _clear_batch(
 ) -> None:
     """Compare, keep, clear, read back, verify and record the runs of one transaction, under its locks."""
     plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
-    moved, total = find_drift(plan, session, run_ids)
+    moved, total = drift.find(plan, session, run_ids)
     if moved:
         raise Drifted(moved, total)
     before = clearing.read_task_instances(plan.dag_id, run_ids, session)
@@ -167,12 +167,14 @@ def _clear_batch(
         on_latest=plan.run_on_latest_version,
         session=session,
     )
-    if found := _verify(plan, batch, before, free, session):
+    planned, cleared_from = applying.planned_rows(plan_id, run_ids, session)
+    if found := _verify(plan, batch, session, planned=planned, before=before, free=free):
         raise NotAsPlanned(found)
     images.note_new_ids(plan_id, plan.dag_id, run_ids, session)
     audit.record(
         audit.CLEAR_EVENT,
         applying.audit_select(plan_id, run_ids),
+        cleared_from,
         dag_id=plan.dag_id,
         plan_id=plan.id,
         reason=reason,
@@ -204,13 +206,14 @@ def _consent(plan: PlanSummary) -> dict[str, Any]:
 def _verify(
     plan: PlanSummary,
     batch: list[RunToClear],
+    session: Session,
+    *,
+    planned: dict[Any, dict[str, Any]],
     before: dict[Any, dict[str, Any]],
     free: set[Any],
-    session: Session,
 ) -> list[Mismatch]:
-    """Compare what the runs are now with the plan, but for what was ``free`` to go on meanwhile."""
+    """Compare what the runs are now with what is ``planned``, but for what is ``free`` to go on."""
     run_ids = [run.run_id for run in batch]
-    planned = applying.planned_rows(UUID(plan.id), run_ids, session)
     found = clearing.read_task_instances(plan.dag_id, run_ids, session)
     if plan.selection.reset_dag_runs:
         versions = {run.run_id: run.after["dag_version_id"] for run in batch}

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
-from safe_clear_plugin.airflow_api import dags, settings
+from safe_clear_plugin.airflow_api import settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
-from safe_clear_plugin.core.diff import Moved
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
@@ -102,7 +99,7 @@ def _claim(
             if found is None or found.status == "ready" or found.applied_by != actor.id:
                 raise not_ready(found)
             return
-        moved, total = find_drift(plan, session)
+        moved, total = drift.find(plan, session)
         if moved:
             problem = {"kind": "drift", "moved": [row.to_json() for row in moved], "total": total}
             applying.transition(plan_id, "applying", "stale", session, problem=problem, finished_at=now)
@@ -160,17 +157,3 @@ def get_plan(plan_id: UUID) -> PlanSummary:
     if plan is None:
         raise Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
     return plan
-
-
-def find_drift(
-    plan: PlanSummary, session: Session, run_ids: list[str] | None = None
-) -> tuple[list[Moved], int]:
-    """Return what moved since the preview, in these runs or in all, and how many things did."""
-    return drift.find(
-        UUID(plan.id),
-        plan.dag_id,
-        on_latest=plan.run_on_latest_version,
-        latest=dags.latest_version_id(plan.dag_id, session),
-        session=session,
-        run_ids=run_ids,
-    )

@@ -164,6 +164,7 @@ def _undo_batch(
     audit.record(
         audit.UNDO_EVENT,
         undoing.audit_select(plan_id, run_ids),
+        undoing.put_back_from(plan_id, run_ids, session),
         dag_id=plan.dag_id,
         plan_id=plan.id,
         reason=reason,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Row, Select, and_, case, insert, null, select, update
+from sqlalchemy import ColumnElement, CursorResult, Row, Select, and_, case, insert, null, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.audit import Actor
@@ -128,11 +128,21 @@ def begin_batch(plan_id: UUID, at: datetime, session: Session) -> int | None:
 
     ``None`` when the plan is not being applied any more. Batches of one plan queue here.
     """
-    result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
+    return take_number(plan_id, at, session, plan.c.status == "applying")
+
+
+def take_number(
+    plan_id: UUID, at: datetime, session: Session, *conditions: ColumnElement[bool]
+) -> int | None:
+    """Write the next batch's number into the plan's row, if it meets the conditions, and return it."""
+    write = (
         update(plan)
-        .where(plan.c.id == plan_id, plan.c.status == "applying")
+        .where(plan.c.id == plan_id, *conditions)
         .values(batches=plan.c.batches + 1, last_step_at=at)
     )
+    if session.get_bind().dialect.update_returning:
+        return session.execute(write.returning(plan.c.batches)).scalar_one_or_none()
+    result: CursorResult[Any] = session.execute(write)  # type: ignore[assignment]
     if not result.rowcount:
         return None
     return session.scalar(select(plan.c.batches).where(plan.c.id == plan_id))
@@ -248,14 +258,18 @@ def is_held(plan_id: UUID, session: Session) -> bool:
 
 def planned_rows(
     plan_id: UUID, run_ids: Sequence[str], session: Session
-) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """Return the columns that the task instances of a batch are to have after the clear, by key."""
+) -> tuple[dict[tuple[str, str, int], dict[str, Any]], set[tuple[str | None, str]]]:
+    """Return the columns that the task instances of a batch are to have after the clear, by key.
+
+    And from which states they are cleared, with which effects.
+    """
     rows = plan_task_instance
     result = session.execute(
         select(rows).where(
             rows.c.plan_id == plan_id, rows.c.run_id.in_(run_ids), rows.c.effect != "leave_out"
         )
-    )
+    ).all()
+    cleared = {(row.state, row.effect) for row in result if row.effect in CLEARED_EFFECTS}
     return {
         (row.run_id, row.task_id, row.map_index): {
             "state": row.after_state,
@@ -265,7 +279,7 @@ def planned_rows(
             "new_id": row.effect in CLEARED_EFFECTS,
         }
         for row in result
-    }
+    }, cleared
 
 
 def audit_select(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:

@@ -11,11 +11,16 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import runs as airflow_runs
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
-from safe_clear_plugin.airflow_api.dags import changed_versions, version_numbers
+from safe_clear_plugin.airflow_api.dags import (
+    changed_versions,
+    latest_version,
+    latest_version_id,
+    unchanged_versions,
+    version_numbers,
+)
 from safe_clear_plugin.core.diff import Moved
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS, PlanSummary
 from safe_clear_plugin.core.selection import NO_STATE
-from safe_clear_plugin.storage import reading
 from safe_clear_plugin.storage.models import plan_run, plan_task_instance
 
 LISTED = 200
@@ -23,13 +28,7 @@ LISTED = 200
 
 
 def find(
-    plan_id: UUID,
-    dag_id: str,
-    *,
-    on_latest: bool,
-    latest: UUID | None,
-    session: Session,
-    run_ids: Sequence[str] | None = None,
+    plan: PlanSummary, session: Session, run_ids: Sequence[str] | None = None
 ) -> tuple[list[Moved], int]:
     """Return what moved since the preview, and how many things did; of ``run_ids`` only, if given.
 
@@ -37,7 +36,10 @@ def find(
     the clear was to make Airflow create is there already. A dag run, when its state, clear number or version
     differs. A DAG version, when a run would use another one by now or it was rewritten in place.
     """
-    if latest is None:
+    if _is_as_shown(plan, run_ids, session):
+        return [], 0
+    plan_id = UUID(plan.id)
+    if latest_version_id(plan.dag_id, session) is None:
         gone = Moved(
             "dag_version",
             None,
@@ -48,11 +50,29 @@ def find(
             "the DAG has no serialized version any more",
         )
         return [gone], 1
-    uses = airflow_runs.uses_version(on_latest, latest)
-    versions = _moved_versions(plan_id, dag_id, uses, run_ids, session)
-    runs, run_count = _moved_runs(plan_id, dag_id, run_ids, session)
-    rows, row_count = _moved_task_instances(plan_id, dag_id, run_ids, session)
+    versions = _moved_versions(plan, run_ids, session)
+    runs, run_count = _moved_runs(plan_id, plan.dag_id, run_ids, session)
+    rows, row_count = _moved_task_instances(plan_id, plan.dag_id, run_ids, session)
     return (versions + runs + rows)[:LISTED], len(versions) + run_count + row_count
+
+
+def _is_as_shown(plan: PlanSummary, run_ids: Sequence[str] | None, session: Session) -> bool:
+    """Whether nothing has moved, which one statement tells; only where it cannot, each kind is looked at."""
+    if not plan.dag_versions or _bundles(plan):
+        return False
+    plan_id = UUID(plan.id)
+    moved = (
+        _other_versions(plan, run_ids).with_only_columns(plan_run.c.run_id),
+        _runs_query(plan_id, plan.dag_id, run_ids),
+        _task_instances_query(plan_id, plan.dag_id, run_ids),
+    )
+    counts = (_count(query) for query in moved)
+    same, *others = session.execute(select(unchanged_versions(plan.dag_versions), *counts)).one()
+    return same == len(plan.dag_versions) and not any(others)
+
+
+def _count(query: Select[Any]) -> ColumnElement[int]:
+    return select(func.count()).select_from(query.order_by(None).subquery()).scalar_subquery()
 
 
 def moved_run_ids(plan_id: UUID, dag_id: str, session: Session) -> set[str]:
@@ -63,14 +83,22 @@ def moved_run_ids(plan_id: UUID, dag_id: str, session: Session) -> set[str]:
     return set(session.scalars(moved))
 
 
-def _moved_versions(
-    plan_id: UUID, dag_id: str, uses: ColumnElement[Any], run_ids: Sequence[str] | None, session: Session
-) -> list[Moved]:
-    changed = session.execute(
-        select(plan_run.c.uses_dag_version_id, uses.label("now"), func.count().label("n"))
+def _other_versions(plan: PlanSummary, run_ids: Sequence[str] | None) -> Select[Any]:
+    """Select the runs that would use another DAG version by now."""
+    uses = airflow_runs.uses_version(plan.run_on_latest_version, latest_version(plan.dag_id))
+    return (
+        select(plan_run.c.uses_dag_version_id, uses.label("now"))
         .join(dag_run, dag_run.c.id == plan_run.c.dag_run_id)
-        .where(*_of_plan(plan_run, plan_id, run_ids), uses != plan_run.c.uses_dag_version_id)
-        .group_by(plan_run.c.uses_dag_version_id, uses)
+        .where(*_of_plan(plan_run, UUID(plan.id), run_ids), uses != plan_run.c.uses_dag_version_id)
+    )
+
+
+def _moved_versions(plan: PlanSummary, run_ids: Sequence[str] | None, session: Session) -> list[Moved]:
+    others = _other_versions(plan, run_ids).subquery().c
+    changed = session.execute(
+        select(others.uses_dag_version_id, others.now, func.count().label("n")).group_by(
+            others.uses_dag_version_id, others.now
+        )
     ).all()
     numbers = version_numbers({id_ for row in changed for id_ in (row[0], row.now)}, session)
     moved = [
@@ -81,12 +109,11 @@ def _moved_versions(
             None,
             f"version {numbers.get(row[0], '?')}",
             f"version {numbers.get(row.now, '?')}",
-            f"{dag_id} changed; {row.n:,} of the runs would use the new version",
+            f"{plan.dag_id} changed; {row.n:,} of the runs would use the new version",
         )
         for row in changed
     ]
-    known = reading.dag_versions(plan_id, session)
-    moved += _moved_bundle(plan_id, dag_id, known, run_ids, session)
+    moved += _moved_bundle(plan, run_ids, session)
     return moved + [
         Moved(
             "dag_version",
@@ -95,31 +122,30 @@ def _moved_versions(
             None,
             f"version {item['number']}",
             "changed or gone",
-            f"{dag_id} changed",
+            f"{plan.dag_id} changed",
         )
-        for item in changed_versions(known, session)
+        for item in changed_versions(plan.dag_versions, session)
     ]
 
 
-def _moved_bundle(
-    plan_id: UUID,
-    dag_id: str,
-    known: list[dict[str, Any]],
-    run_ids: Sequence[str] | None,
-    session: Session,
-) -> list[Moved]:
+def _bundles(plan: PlanSummary) -> set[str]:
+    """Return the bundle version that the plan's runs may move to, if there is one."""
+    return {item["bundle_version"] for item in plan.dag_versions if item["bundle_version"]}
+
+
+def _moved_bundle(plan: PlanSummary, run_ids: Sequence[str] | None, session: Session) -> list[Moved]:
     """Return the bundle version that runs were to move to, if the DAG was parsed from another one since."""
-    planned = {item["bundle_version"] for item in known if item["bundle_version"]}
-    now = airflow_runs.bundle_version_of(dag_id, session) if planned else None
+    planned = _bundles(plan)
+    now = airflow_runs.bundle_version_of(plan.dag_id, session) if planned else None
     moving = (
         select(func.count())
         .select_from(plan_run)
-        .where(*_of_plan(plan_run, plan_id, run_ids), plan_run.c.moves_to_latest)
+        .where(*_of_plan(plan_run, UUID(plan.id), run_ids), plan_run.c.moves_to_latest)
     )
     if planned <= {now} or not session.scalar(moving):
         return []
     before = ", ".join(sorted(planned))
-    how = f"{dag_id} was parsed from another bundle version"
+    how = f"{plan.dag_id} was parsed from another bundle version"
     return [Moved("dag_version", None, None, None, f"bundle {before}", f"bundle {now}", how)]
 
 
@@ -249,5 +275,4 @@ def _listed(query: Select[Any], session: Session) -> tuple[Sequence[Any], int]:
     rows = session.execute(query.limit(LISTED + 1)).all()
     if len(rows) <= LISTED:
         return rows, len(rows)
-    total = session.scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
-    return rows[:LISTED], total
+    return rows[:LISTED], session.scalar(select(_count(query))) or 0

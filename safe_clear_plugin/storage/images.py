@@ -92,18 +92,25 @@ def capture(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session
     )
     runs = select(plan_run.c.dag_run_id).where(of_plan(plan_run, plan_id, run_ids))
     _copy(before_dag_run, plan_id, select(*dag_run.c).where(dag_run.c.id.in_(runs)), session)
-    _copy(before_deadline, plan_id, select(*deadline.c).where(deadline.c.dagrun_id.in_(runs)), session)
     cleared = select(planned.c.task_instance_id).where(
         of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS)
     )
+    deadlines = select(*deadline.c).where(deadline.c.dagrun_id.in_(runs))
     reschedules = select(*task_reschedule.c).where(task_reschedule.c.ti_id.in_(cleared))
-    _copy(before_task_reschedule, plan_id, reschedules, session)
-    in_history = exists().where(task_instance_history.c.task_instance_id == planned.c.task_instance_id)
-    session.execute(
-        update(planned)
-        .where(of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS), in_history)
-        .values(had_history=True)
-    )
+    tries = select(task_instance_history).where(task_instance_history.c.task_instance_id.in_(cleared))
+    there = session.execute(select(deadlines.exists(), reschedules.exists(), tries.exists())).one()
+    has_deadlines, has_reschedules, has_tries = there
+    if has_deadlines:
+        _copy(before_deadline, plan_id, deadlines, session)
+    if has_reschedules:
+        _copy(before_task_reschedule, plan_id, reschedules, session)
+    if has_tries:
+        in_history = exists().where(task_instance_history.c.task_instance_id == planned.c.task_instance_id)
+        session.execute(
+            update(planned)
+            .where(of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS), in_history)
+            .values(had_history=True)
+        )
 
 
 def note_new_ids(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:

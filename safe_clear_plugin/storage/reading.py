@@ -91,11 +91,6 @@ def get(plan_id: UUID, session: Session) -> PlanSummary | None:
     return summary(row) if row else None
 
 
-def dag_versions(plan_id: UUID, session: Session) -> list[dict[str, Any]]:
-    """Return the DAG versions that the plan's runs use, as :meth:`Version.to_json` wrote them."""
-    return list(session.scalar(select(plan.c.dag_versions).where(plan.c.id == plan_id)) or [])
-
-
 def summary(row: Row[Any]) -> PlanSummary:
     """Return a row of the plan table as a plan."""
     return PlanSummary(
@@ -104,6 +99,7 @@ def summary(row: Row[Any]) -> PlanSummary:
         dag_id=row.dag_id,
         selection=Selection.from_json(row.selection),
         run_on_latest_version=row.run_on_latest_version,
+        dag_versions=tuple(row.dag_versions),
         fingerprint=row.fingerprint,
         created_by=row.created_by,
         created_by_name=row.created_by_name,

@@ -30,13 +30,14 @@ ASKED_FOR = {
         "run_id",
         "task_id",
         "map_index",
+        "task_instance_id",
         "state",
         "effect",
         "after_state",
         "foreseen_state",
     )
 }
-"""What a preview filters, joins and groups by; to look at the other columns too takes twice as long."""
+"""What is filtered, joined or grouped by until an undo; to look at the other columns too takes longer."""
 
 OF_TABLE = "FROM pg_stat_user_tables WHERE relid = to_regclass(:name)"
 SINCE = text(f"SELECT coalesce(last_analyze >= :since, false) {OF_TABLE}")

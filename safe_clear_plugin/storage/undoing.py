@@ -11,6 +11,7 @@ from sqlalchemy import CursorResult, Select, and_, case, func, literal, select, 
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
+from safe_clear_plugin.storage.applying import take_number
 from safe_clear_plugin.storage.images import COVERED_EFFECTS, of_plan, same_key
 from safe_clear_plugin.storage.models import plan, plan_run, plan_task_instance
 from safe_clear_plugin.storage.verdicts import open_runs, run_verdicts, task_instance_verdicts
@@ -128,14 +129,9 @@ def begin_batch(plan_id: UUID, at: datetime, session: Session) -> int | None:
 
     ``None`` when it is not a plan to undo: nothing was cleared, it is being cleared, or all is undone.
     """
-    result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
-        update(plan)
-        .where(plan.c.id == plan_id, plan.c.status.in_(("applied", "stopped")), plan.c.cleared_runs > 0)
-        .values(batches=plan.c.batches + 1, last_step_at=at)
+    return take_number(
+        plan_id, at, session, plan.c.status.in_(("applied", "stopped")), plan.c.cleared_runs > 0
     )
-    if not result.rowcount:
-        return None
-    return session.scalar(select(plan.c.batches).where(plan.c.id == plan_id))
 
 
 def cleared_runs(plan_id: UUID, session: Session) -> int:
@@ -159,3 +155,9 @@ def audit_select(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:
         .join(plan_run, and_(plan_run.c.plan_id == rows.c.plan_id, plan_run.c.run_id == rows.c.run_id))
         .where(of_plan(rows, plan_id, run_ids), rows.c.undo == "put_back", rows.c.effect.in_(CLEARED_EFFECTS))
     )
+
+
+def put_back_from(plan_id: UUID, run_ids: Sequence[str], session: Session) -> set[tuple[str | None, str]]:
+    """Return the states with effects that :func:`audit_select` yields."""
+    rows = audit_select(plan_id, run_ids).subquery().c
+    return {(row.state, row.effect) for row in session.execute(select(rows.state, rows.effect).distinct())}

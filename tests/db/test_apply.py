@@ -7,11 +7,13 @@ from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
+from airflow.models.dag_version import DagVersion
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.db import DBLocks
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import OperationalError
 
 from safe_clear_plugin.airflow_api import clearing, locking, settings
@@ -23,10 +25,13 @@ from safe_clear_plugin.services import apply as apply_module
 from safe_clear_plugin.services import results
 from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
+from safe_clear_plugin.storage import drift
 from safe_clear_plugin.storage.models import metadata
+from tests.db.acting import undo
 from tests.support.factories import make_run, set_states, task_instances
 from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
+from tests.support.statements import statements
 
 ME = Actor("1", "Me")
 OTHER = Actor("2", "Somebody else")
@@ -554,3 +559,54 @@ def test_each_part_of_what_was_shown_counts(dag, session, model, values, how):
         confirm(plan)
     assert [(row["run_id"], row["how"]) for row in refused.value.details["drift"]] == [("run_2", how)]
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
+@pytest.mark.parametrize(
+    ("values", "how"),
+    [
+        ({"dag_hash": "another"}, ("version 1", "changed or gone", "etl changed")),
+        (
+            None,
+            ("serialized", "none", "the DAG has no serialized version any more"),
+        ),
+    ],
+    ids=["rewritten in place", "gone"],
+)
+def test_a_dag_that_changed_counts(dag, session, values, how):
+    plan = plan_of(days(1, 2))
+    if values:
+        session.execute(update(SerializedDagModel).values(**values))
+    else:
+        session.execute(update(TaskInstance).values(dag_version_id=None))
+        session.execute(update(DagRun).values(created_dag_version_id=None))
+        session.execute(delete(SerializedDagModel))
+        session.execute(delete(DagVersion))
+    session.commit()
+    with pytest.raises(Refused) as refused:
+        confirm(plan)
+    [moved] = refused.value.details["drift"]
+    assert (moved["before"], moved["now"], moved["how"]) == how
+
+
+def test_a_new_version_counts_for_the_runs_that_would_use_it(dag, session):
+    plan = plan_of(days(1, 2))
+    store_etl(session, runs=0, doc_md="another version")
+    with pytest.raises(Refused) as refused:
+        confirm(plan)
+    said = [(row["before"], row["now"], row["how"]) for row in refused.value.details["drift"]]
+    assert said == [("version 1", "version 2", "etl changed; 2 of the runs would use the new version")]
+
+
+def test_that_nothing_has_moved_takes_one_statement(dag, session):
+    plan = plan_of(days(1, 2))
+    with statements(session) as sent:
+        assert drift.find(plan, session) == ([], 0)
+    assert len(sent) == 1
+
+
+def test_a_database_that_returns_nothing_from_an_update(dag, session, one_run_a_batch, monkeypatch):
+    monkeypatch.setattr(session.get_bind().dialect, "update_returning", False)
+    plan = confirm(plan_of(days(1, 2)))
+    assert (plan.status, plan.batches, plan.cleared_runs) == ("applied", 2, 2)
+    plan = undo(plan)
+    assert (plan.undone_runs, plan.batches) == (2, 4)

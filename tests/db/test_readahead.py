@@ -17,7 +17,7 @@ from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.taskreschedule import TaskReschedule
 from airflow.utils.state import DagRunState, State
-from sqlalchemy import String, cast, delete, event, func, inspect, select, update
+from sqlalchemy import String, and_, cast, delete, event, func, inspect, or_, select, update
 from sqlalchemy.exc import DataError
 
 from safe_clear_plugin.airflow_api import archiving, clearing, readahead
@@ -26,6 +26,7 @@ from tests.support.factories import add_deadline, hitl_detail, leave_trail, make
 from tests.support.factories import task_instances as task_instances_of
 from tests.support.scenes import etl_dag
 from tests.support.snapshots import Snapshot, snapshot
+from tests.support.statements import statements
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=timezone.utc)
 TRAILS = (
@@ -126,22 +127,6 @@ def differences(one: Snapshot, other: Snapshot) -> dict[str, Any]:
         for table in one
         if one[table] != other[table]
     }
-
-
-@contextmanager
-def statements(session: Any) -> Iterator[list[str]]:
-    """Collect what goes to the database."""
-    sent: list[str] = []
-
-    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
-
-    engine = session.get_bind()
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 @pytest.mark.parametrize("run_state", RUN_STATES)
@@ -490,6 +475,27 @@ def test_what_is_asked_once_is_asked_once_and_nothing_else_is_taken_for_it(sessi
     with statements(session) as sent:
         assert DagVersion.get_latest_version(DAG_ID, session=session) is latest
     assert len(sent) == 1
+
+
+def test_the_runs_are_those_that_are_at_hand(session):
+    big_history(session, runs=3)
+    wanted = select(TaskInstance.id).subquery()
+    chosen = list(session.scalars(select(TaskInstance)))
+    runs = {ti.dag_run.id: ti.dag_run for ti in chosen}
+
+    def ask(*numbers: int, dag_id: str = DAG_ID) -> list[Any]:
+        run_ids = {run.run_id for run in list(runs.values())[slice(*numbers)]}
+        where = or_(and_(DagRun.dag_id == dag_id, DagRun.run_id.in_(run_ids)))
+        with statements(session) as sent:
+            found = list(session.scalars(select(DagRun).where(where)).all())
+        return [len(sent), *sorted(run.id for run in found)]
+
+    with readahead.reading_ahead(DAG_ID, chosen, sorted(runs), wanted, session):
+        assert ask(3) == [0, *sorted(runs)]
+        assert ask(2) == [1, *list(runs)[:2]]
+        assert ask(3, dag_id="another") == [1]
+        session.expunge(next(iter(runs.values())))
+        assert ask(3) == [1, *sorted(runs)]
 
 
 def test_an_airflow_that_asks_otherwise_is_cleared_all_the_same(session, monkeypatch, caplog):

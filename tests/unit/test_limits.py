@@ -35,6 +35,7 @@ def plan(**fields):
             "dag_id": "sales_etl",
             "selection": Selection("sales_etl"),
             "run_on_latest_version": False,
+            "dag_versions": (),
             "fingerprint": "f" * 64,
             "created_by": AUTHOR,
             "created_by_name": "ada",

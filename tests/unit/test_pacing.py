@@ -27,8 +27,14 @@ def test_a_transaction_comes_to_take_about_half_a_second():
     assert 0.8 * SECONDS < 0.1 + pace.size(500) * 0.002 < 1.2 * SECONDS
 
 
-def test_one_long_wait_is_forgotten():
+def test_the_first_transaction_says_how_fast_the_database_is():
     pace = Pace()
+    pace.learn(FIRST, FIRST * 0.001)
+    assert pace.size(10_000) == SECONDS / 0.001
+
+
+def test_one_long_wait_is_forgotten():
+    pace = Pace(seconds_each=SECONDS / FIRST)
     pace.learn(100, 60)
     assert LEAST < pace.size(500) < FIRST
     assert pace.size(5) == 5

@@ -24,6 +24,7 @@ def plan(**fields):
             "dag_id": "etl",
             "selection": Selection(dag_id="etl"),
             "run_on_latest_version": False,
+            "dag_versions": (),
             "fingerprint": "f" * 64,
             "created_by": "1",
             "created_by_name": "ada",
