@@ -145,20 +145,18 @@ def _serialized(ids: Iterable[UUID], session: Session) -> dict[UUID, SerializedD
 def changed_versions(known: Iterable[Mapping[str, Any]], session: Session) -> list[Mapping[str, Any]]:
     """Return those of a plan's DAG versions that are gone or were rewritten in place since."""
     by_id = {UUID(item["id"]): item for item in known}
-    now = {row.id: row.dag_hash for row in _version_rows(by_id, session)}
+    now = {row.id: row.dag_hash or "" for row in _version_rows(by_id, session)}
     return [item for id_, item in by_id.items() if now.get(id_) != item["hash"]]
 
 
 def unchanged_versions(known: Iterable[Mapping[str, Any]]) -> ColumnElement[int]:
     """Return how many of a plan's DAG versions are as they were, for a query."""
-    same = (
-        and_(
-            SerializedDagModel.dag_version_id == UUID(item["id"]), SerializedDagModel.dag_hash == item["hash"]
-        )
-        for item in known
+    hash_now = func.coalesce(SerializedDagModel.dag_hash, "")
+    same = (and_(DagVersion.id == UUID(item["id"]), hash_now == item["hash"]) for item in known)
+    query = select(func.count(DagVersion.id)).outerjoin(
+        SerializedDagModel, SerializedDagModel.dag_version_id == DagVersion.id
     )
-    query = select(func.count()).select_from(SerializedDagModel).where(or_(false(), *same))
-    return query.scalar_subquery()
+    return query.where(or_(false(), *same)).scalar_subquery()
 
 
 def version_numbers(ids: Iterable[UUID], session: Session) -> dict[UUID, int]:

@@ -12,7 +12,7 @@ LEAST = 100
 """Below this a transaction costs more than what is done in it."""
 
 MOST_AT_ONCE = 2
-"""How many times as long as thought a task instance is taken to take, after one transaction."""
+"""By how many times a transaction makes a task instance take longer than thought; the first, also shorter."""
 
 
 @dataclass(slots=True)
@@ -40,4 +40,7 @@ class Pace:
             return
         known = self.seconds_each or SECONDS / FIRST
         measured = min(seconds / task_instances, MOST_AT_ONCE * known)
+        if self.seconds_each is None:
+            # What comes next may take longer than what came first.
+            measured = max(measured, known / MOST_AT_ONCE)
         self.seconds_each = (known + measured) / 2 if self.seconds_each else measured

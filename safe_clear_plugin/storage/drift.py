@@ -58,15 +58,17 @@ def find(
 
 def _is_as_shown(plan: PlanSummary, run_ids: Sequence[str] | None, session: Session) -> bool:
     """Whether nothing has moved, which one statement tells; only where it cannot, each kind is looked at."""
-    if not plan.dag_versions or _bundles(plan):
+    if not plan.dag_versions:
         return False
     plan_id = UUID(plan.id)
-    moved = (
+    may_have_moved = [
         _other_versions(plan, run_ids).with_only_columns(plan_run.c.run_id),
         _runs_query(plan_id, plan.dag_id, run_ids),
         _task_instances_query(plan_id, plan.dag_id, run_ids),
-    )
-    counts = (_count(query) for query in moved)
+    ]
+    if _bundles(plan):
+        may_have_moved.append(_moving_runs(plan, run_ids))
+    counts = (_count(query) for query in may_have_moved)
     same, *others = session.execute(select(unchanged_versions(plan.dag_versions), *counts)).one()
     return same == len(plan.dag_versions) and not any(others)
 
@@ -137,16 +139,16 @@ def _moved_bundle(plan: PlanSummary, run_ids: Sequence[str] | None, session: Ses
     """Return the bundle version that runs were to move to, if the DAG was parsed from another one since."""
     planned = _bundles(plan)
     now = airflow_runs.bundle_version_of(plan.dag_id, session) if planned else None
-    moving = (
-        select(func.count())
-        .select_from(plan_run)
-        .where(*_of_plan(plan_run, UUID(plan.id), run_ids), plan_run.c.moves_to_latest)
-    )
-    if planned <= {now} or not session.scalar(moving):
+    if planned <= {now} or not session.scalar(select(_count(_moving_runs(plan, run_ids)))):
         return []
     before = ", ".join(sorted(planned))
     how = f"{plan.dag_id} was parsed from another bundle version"
     return [Moved("dag_version", None, None, None, f"bundle {before}", f"bundle {now}", how)]
+
+
+def _moving_runs(plan: PlanSummary, run_ids: Sequence[str] | None) -> Select[Any]:
+    of_plan = _of_plan(plan_run, UUID(plan.id), run_ids)
+    return select(plan_run.c.run_id).where(*of_plan, plan_run.c.moves_to_latest)
 
 
 def _of_plan(table: Any, plan_id: UUID, run_ids: Sequence[str] | None) -> list[ColumnElement[bool]]:
@@ -226,6 +228,8 @@ def _task_instances_query(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | N
         live.c.run_id == planned.c.run_id,
         live.c.task_id == planned.c.task_id,
         live.c.map_index == planned.c.map_index,
+        # Said of these too, or PostgreSQL may read all of the DAG's.
+        *([live.c.run_id.in_(run_ids)] if run_ids is not None else []),
     )
     return (
         select(

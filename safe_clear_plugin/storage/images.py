@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     cast,
     exists,
+    func,
     insert,
     inspect,
     literal,
@@ -98,8 +99,12 @@ def capture(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session
     deadlines = select(*deadline.c).where(deadline.c.dagrun_id.in_(runs))
     reschedules = select(*task_reschedule.c).where(task_reschedule.c.ti_id.in_(cleared))
     tries = select(task_instance_history).where(task_instance_history.c.task_instance_id.in_(cleared))
-    there = session.execute(select(deadlines.exists(), reschedules.exists(), tries.exists())).one()
-    has_deadlines, has_reschedules, has_tries = there
+    # Counted: of an EXISTS that finds nothing, PostgreSQL may read the whole table.
+    counts = (
+        select(func.count()).select_from(rows.subquery()).scalar_subquery()
+        for rows in (deadlines, reschedules, tries)
+    )
+    has_deadlines, has_reschedules, has_tries = session.execute(select(*counts)).one()
     if has_deadlines:
         _copy(before_deadline, plan_id, deadlines, session)
     if has_reschedules:

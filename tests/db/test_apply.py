@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
+from airflow.models.dag import DagModel
 from airflow.models.dag_version import DagVersion
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
@@ -478,8 +479,6 @@ def test_the_last_runs_and_the_end_of_the_plan_are_one_transaction(dag, session,
 
 
 def test_another_bundle_version_makes_a_moving_plan_stale(session):
-    from airflow.models.dag import DagModel
-
     dag = store_etl(session, runs=1)
     session.execute(update(DagModel).values(bundle_version="c1"))
     session.commit()
@@ -597,7 +596,19 @@ def test_a_new_version_counts_for_the_runs_that_would_use_it(dag, session):
     assert said == [("version 1", "version 2", "etl changed; 2 of the runs would use the new version")]
 
 
-def test_that_nothing_has_moved_takes_one_statement(dag, session):
+def test_a_version_that_was_without_a_serialized_dag_has_not_changed(dag, session):
+    pinned = select(DagVersion.id).where(DagVersion.version_number == 1)
+    store_etl(session, runs=0, doc_md="another version")
+    session.execute(update(DagRun).values(bundle_version="c1"))
+    session.execute(delete(SerializedDagModel).where(SerializedDagModel.dag_version_id.in_(pinned)))
+    session.commit()
+    assert confirm(plan_of(days(1, 2))).status == "applied"
+
+
+@pytest.mark.parametrize("bundle_version", [None, "c1"])
+def test_that_nothing_has_moved_takes_one_statement(dag, session, bundle_version):
+    session.execute(update(DagModel).values(bundle_version=bundle_version))
+    session.commit()
     plan = plan_of(days(1, 2))
     with statements(session) as sent:
         assert drift.find(plan, session) == ([], 0)

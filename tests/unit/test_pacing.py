@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from safe_clear_plugin.core.pacing import FIRST, LEAST, SECONDS, Pace
 
 
@@ -28,9 +30,11 @@ def test_a_transaction_comes_to_take_about_half_a_second():
 
 
 def test_the_first_transaction_says_how_fast_the_database_is():
-    pace = Pace()
-    pace.learn(FIRST, FIRST * 0.001)
-    assert pace.size(10_000) == SECONDS / 0.001
+    guess = SECONDS / FIRST
+    for measured, learned in ((0.8, 0.8), (1.5, 1.5), (0.1, 0.5), (100, 2)):
+        pace = Pace()
+        pace.learn(FIRST, FIRST * guess * measured)
+        assert pace.seconds_each == pytest.approx(guess * learned), measured
 
 
 def test_one_long_wait_is_forgotten():
