@@ -265,9 +265,17 @@ def planned_rows(
     """
     rows = plan_task_instance
     result = session.execute(
-        select(rows).where(
-            rows.c.plan_id == plan_id, rows.c.run_id.in_(run_ids), rows.c.effect != "leave_out"
-        )
+        select(
+            rows.c.run_id,
+            rows.c.task_id,
+            rows.c.map_index,
+            rows.c.state,
+            rows.c.try_number,
+            rows.c.effect,
+            rows.c.after_state,
+            rows.c.after_max_tries,
+            rows.c.after_dag_version_id,
+        ).where(rows.c.plan_id == plan_id, rows.c.run_id.in_(run_ids), rows.c.effect != "leave_out")
     ).all()
     cleared = {(row.state, row.effect) for row in result if row.effect in CLEARED_EFFECTS}
     return {
