@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
+from airflow.models.dagrun import DagRun
 from airflow.models.pool import Pool
 from airflow.utils.db import DBLocks
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.base import dag_run, task_instance
+from safe_clear_plugin.airflow_api.base import task_instance
 
 
 def lock_dag_runs(run_pks: Sequence[int], session: Session) -> None:
@@ -21,12 +23,18 @@ def lock_dag_runs(run_pks: Sequence[int], session: Session) -> None:
     ``clear_task_instances`` on its own locks the other way round. On PostgreSQL the lock is
     ``FOR NO KEY UPDATE``, which lets foreign keys to the run be checked meanwhile.
     """
-    session.execute(
-        select(dag_run.c.id)
-        .where(dag_run.c.id.in_(run_pks))
-        .order_by(dag_run.c.id)
-        .with_for_update(key_share=True)
-    ).all()
+    session.execute(_locking(select(DagRun.id), run_pks)).all()
+
+
+def load_dag_runs(run_pks: Sequence[int], session: Session) -> Sequence[DagRun]:
+    """Lock dag runs as :func:`lock_dag_runs` does, and return them as they are then."""
+    query = _locking(select(DagRun), run_pks).execution_options(populate_existing=True)
+    return session.scalars(query).all()
+
+
+def _locking(query: Select[Any], run_pks: Sequence[int]) -> Select[Any]:
+    rows = query.where(DagRun.id.in_(run_pks)).order_by(DagRun.id)
+    return rows.with_for_update(key_share=True, of=DagRun)
 
 
 def lock_out_scheduler(session: Session) -> None:

@@ -32,6 +32,8 @@ from sqlalchemy import FromClause, and_, delete, event, false, func, or_, select
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.orm import ORMExecuteState, Session
 
+from safe_clear_plugin.airflow_api.beside import Beside
+
 log = logging.getLogger(__name__)
 
 ONE_EACH = ("history", "task_reschedule")
@@ -166,8 +168,8 @@ class Batch:
         self,
         dag_id: str,
         task_instances: Sequence[TaskInstance],
-        run_pks: Sequence[int],
         wanted: FromClause,
+        beside: Beside,
         session: Session,
     ) -> None:
         self.seen: Counter[str] = Counter()
@@ -175,6 +177,8 @@ class Batch:
         """Whether any task instance is left to look for its own."""
         self._session = session
         self._known: dict[tuple[str, tuple[Any, ...]], Any] = {}
+        self._runs = {ti.run_id: ti.dag_run for ti in task_instances}
+        run_pks = [run.id for run in self._runs.values()]
         ids = {(ti.id,) for ti in task_instances}
         self._covers: dict[str, set[tuple[Any, ...]]] = {
             "history": {_try(ti) for ti in task_instances},
@@ -183,8 +187,10 @@ class Batch:
             "deadline": {(run_pk,) for run_pk in run_pks},
             "pin_version": {(dag_id, ti.run_id) for ti in task_instances},
         }
-        there = self._there_by_id(wanted)
-        with_deadline, without_version = self._there_by_run(dag_id, run_pks)
+        by_id = beside.this_try or beside.questions or beside.reschedules
+        there = self._there_by_id(wanted) if by_id else {}
+        by_run = beside.deadlines or beside.versionless
+        with_deadline, without_version = self._there_by_run(dag_id, run_pks) if by_run else (set(), set())
         self._there: dict[str, set[tuple[Any, ...]]] = {
             "history": {_try(one) for one in task_instances if one.id in there and there[one.id].history},
             "hitl_detail": {(id_,) for id_, row in there.items() if row.hitl_detail},
@@ -192,7 +198,6 @@ class Batch:
             "deadline": {(run_pk,) for run_pk in with_deadline},
             "pin_version": {(dag_id, ti.run_id) for ti in task_instances if ti.dag_run.id in without_version},
         }
-        self._runs = {ti.run_id: ti.dag_run for ti in task_instances}
         self._covers["dag_runs"] = {(dag_id, frozenset(self._runs))}
 
     def has_nothing_of(self, task_instance: TaskInstance) -> bool:
@@ -290,12 +295,15 @@ def _try(ti: TaskInstance) -> tuple[Any, ...]:
 def reading_ahead(
     dag_id: str,
     task_instances: Sequence[TaskInstance],
-    run_pks: Sequence[int],
     wanted: FromClause,
+    beside: Beside,
     session: Session,
 ) -> Iterator[Batch]:
-    """Answer the look-ups that are made within for these task instances, whose ids ``wanted`` selects."""
-    batch = Batch(dag_id, task_instances, run_pks, wanted, session)
+    """Answer the look-ups that are made within for these task instances, whose ids ``wanted`` selects.
+
+    ``beside`` says what there is to be read of them at all.
+    """
+    batch = Batch(dag_id, task_instances, wanted, beside, session)
     event.listen(session, "do_orm_execute", batch.answer)
     # On this object alone. What Airflow asks for every task instance has an answer before it is executed.
     session.__dict__["scalar"] = batch.scalar

@@ -338,8 +338,8 @@ def bundle_version_of(dag_id: str, session: Session) -> str | None:
 
 
 def pinned(
-    rows: Mapping[tuple[str, str, int], dict[str, Any]], versions: Mapping[str, Any]
-) -> dict[tuple[str, str, int], dict[str, Any]]:
+    rows: Mapping[tuple[str, str, int], Mapping[str, Any]], versions: Mapping[str, Any]
+) -> dict[tuple[str, str, int], Mapping[str, Any]]:
     """Return rows as they stand once their runs' DAG versions reach unfinished rows that had none.
 
     Mirrors ``_pin_versionless_tis_to_run_version``: clearing any task instance of a run does this to the

@@ -51,9 +51,9 @@ def mismatches(
 ) -> Iterator[Mismatch]:
     """Compare the task instances of whole dag runs with the plan after a clear.
 
-    ``planned`` holds the columns that each row is to have, ``found`` and ``before`` all rows of those runs
-    after and before the clear. A planned row with ``new_id`` must carry an id that it did not have before;
-    every row that is not planned must be as it was.
+    ``planned`` holds the columns that each row is to have, ``found`` all rows of those runs after the clear,
+    and ``before`` those that are not planned before it: they must be as they were. A planned row with an
+    ``old_id`` must carry another.
     """
     for key in sorted(planned.keys() | found.keys() | before.keys()):
         name = f"{key[1]}{'' if key[2] < 0 else f' [{key[2]}]'} in {key[0]}"
@@ -68,8 +68,8 @@ def mismatches(
                 yield Mismatch(name, "row", "absent", "created")
                 continue
         for column, value in want.items():
-            if column == "new_id":
-                if value and row["id"] == before[key]["id"]:
+            if column == "old_id":
+                if value and row["id"] == value:
                     yield Mismatch(name, "id", "a new one", str(row["id"]))
             elif row[column] != value:
                 yield Mismatch(name, column, str(value), str(row[column]))

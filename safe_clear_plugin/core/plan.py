@@ -29,6 +29,8 @@ the other three come from a dag run's move to the latest DAG version.
 
 CLEARED_EFFECTS: tuple[Effect, ...] = ("clear", "terminate")
 MOVED_EFFECTS: tuple[Effect, ...] = ("create", "restore", "remove")
+COVERED_EFFECTS: tuple[Effect, ...] = (*CLEARED_EFFECTS, *MOVED_EFFECTS)
+"""Effects of rows that come out of the clear otherwise than they went in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import audit, clearing, locking, runs, settings
+from safe_clear_plugin.airflow_api import audit, beside, clearing, locking, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
-from safe_clear_plugin.core.diff import Mismatch, Moved, mismatches
+from safe_clear_plugin.core.diff import Mismatch, Moved
 from safe_clear_plugin.core.pacing import Pace
-from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.plan import COVERED_EFFECTS, PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
 from safe_clear_plugin.services.retrying import retrying
 from safe_clear_plugin.services.taking import get_plan, take
-from safe_clear_plugin.storage import applying, drift, images, reading
-from safe_clear_plugin.storage.applying import RunToClear
+from safe_clear_plugin.storage import applying, drift, images, reading, verifying
+from safe_clear_plugin.storage.applying import Batch
 
 log = logging.getLogger(__name__)
 pace = Pace()
+T = TypeVar("T")
 
 
 class Drifted(Exception):
@@ -36,6 +38,15 @@ class Drifted(Exception):
         super().__init__(f"{total} moved")
         self.moved = moved
         self.total = total
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one transaction has locked."""
+
+    dag_runs: Sequence[Any]
+    """As they are under their locks, for Airflow's clear."""
+    task_instance_ids: Set[UUID]
 
 
 class NotAsPlanned(Exception):
@@ -73,9 +84,12 @@ def apply_plan(
             409, Problem("This is not the plan that was shown.", "Open the plan and look at it again.")
         )
     plan = take(plan, reason, actor, now, resume=resume, acknowledged=acknowledged, approved=approved)
+    after = None
     if plan.status == "applying":
-        _guarded(lambda: retrying(_clear_next_batch, plan, actor, reason or plan.reason), UUID(plan.id))
-    return get_plan(UUID(plan.id))
+        after = _guarded(
+            lambda: retrying(_clear_next_batch, plan, actor, reason or plan.reason), UUID(plan.id)
+        )
+    return after or get_plan(UUID(plan.id))
 
 
 def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
@@ -90,11 +104,11 @@ def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
     return get_plan(UUID(plan.id))
 
 
-def _guarded(step: Callable[[], None], plan_id: UUID) -> None:
+def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
     """Run a step; whatever keeps it from its end stops the plan, with the reason on its page."""
     now = datetime.now(timezone.utc)
     try:
-        step()
+        return step()
     except Drifted as drifted:
         _stop(plan_id, _drift_problem(drifted), now)
     except NotAsPlanned as result:
@@ -106,75 +120,71 @@ def _guarded(step: Callable[[], None], plan_id: UUID) -> None:
     except Exception as error:
         _stop(plan_id, _error_problem(error), now)
         raise
+    return None
 
 
-def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> None:
-    """Clear the next runs in one transaction, if the plan is still being applied."""
+def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSummary | None:
+    """Clear the next runs in one transaction, if the plan is still being applied, and return it then."""
     plan_id, now = UUID(plan.id), datetime.now(timezone.utc)
     with new_session() as session:
         # A write of our own comes first: on SQLite it takes the write lock before anything is read.
         number = applying.begin_batch(plan_id, now, session)
         if number is None:
-            return
-        batch, last = applying.next_runs(plan_id, pace.size(settings.batch_size()), session)
-        locked = _lock(plan, batch, session) if batch else set()
+            return None
+        batch = applying.next_batch(plan_id, pace.size(settings.batch_size()), session)
+        held = _lock(plan, batch, session) if batch.runs else None
         begun = time.monotonic()
-        if batch:
-            _clear_batch(plan, batch, locked, actor, reason, number=number, session=session)
-        applying.finish_batch(plan_id, number, batch, datetime.now(timezone.utc), last=last, session=session)
-    pace.learn(sum(run.task_instances for run in batch), time.monotonic() - begun)
+        if held:
+            _clear_batch(plan, batch, held, actor, reason, number=number, session=session)
+        after = applying.finish_batch(plan_id, number, batch, datetime.now(timezone.utc), session)
+    pace.learn(batch.task_instances, time.monotonic() - begun)
+    return after
 
 
-def _lock(plan: PlanSummary, batch: list[RunToClear], session: Session) -> set[UUID]:
-    """Lock the runs of one transaction; return the ids of the task instances that are locked with them."""
-    plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
-    locking.lock_dag_runs(sorted(run.dag_run_id for run in batch), session)
-    if applying.has_scheduled(plan_id, run_ids, session):
+def _lock(plan: PlanSummary, batch: Batch, session: Session) -> Held:
+    """Lock the runs of one transaction, and of their task instances those that are not free to go on."""
+    dag_runs = locking.load_dag_runs(batch.run_pks, session)
+    if batch.has_scheduled:
         locking.lock_out_scheduler(session)
-    return locking.lock_task_instances(
+    ids = locking.lock_task_instances(
         plan.dag_id,
-        run_ids,
+        batch.run_ids,
         session,
-        touched=reading.touched_ids(plan_id, run_ids),
+        touched=reading.touched_ids(UUID(plan.id), batch.run_ids),
         # Bringing a run up to the latest DAG version looks at, and may write, each of its task instances.
-        whole=[run.run_id for run in batch if run.moves_to_latest],
+        whole=[run.run_id for run in batch.runs if run.moves_to_latest],
     )
+    return Held(dag_runs, ids)
 
 
 def _clear_batch(
-    plan: PlanSummary,
-    batch: list[RunToClear],
-    locked: set[UUID],
-    actor: Actor,
-    reason: str,
-    *,
-    number: int,
-    session: Session,
+    plan: PlanSummary, batch: Batch, held: Held, actor: Actor, reason: str, *, number: int, session: Session
 ) -> None:
     """Compare, keep, clear, read back, verify and record the runs of one transaction, under its locks."""
-    plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
+    plan_id, run_ids = UUID(plan.id), batch.run_ids
     moved, total = drift.find(plan, session, run_ids)
     if moved:
         raise Drifted(moved, total)
-    before = clearing.read_task_instances(plan.dag_id, run_ids, session)
-    free = {key for key, row in before.items() if row["id"] not in locked}
-    images.capture(plan_id, plan.dag_id, run_ids, session)
+    cleared = reading.cleared_ids(plan_id, run_ids)
+    lies_beside = beside.look(plan.dag_id, run_ids, batch.run_pks, cleared.subquery(), session)
+    has_others = lies_beside.task_instances > batch.of(*COVERED_EFFECTS) - batch.of("create")
+    others = verifying.read_others(plan_id, plan.dag_id, run_ids, session) if has_others else {}
+    images.capture(plan_id, plan.dag_id, run_ids, lies_beside, session)
     clearing.clear(
         plan.dag_id,
-        [run.dag_run_id for run in batch],
-        reading.cleared_ids(plan_id, run_ids),
+        held.dag_runs,
+        cleared,
+        beside=lies_beside,
         reset_dag_runs=plan.selection.reset_dag_runs,
         on_latest=plan.run_on_latest_version,
         session=session,
     )
-    planned, cleared_from = applying.planned_rows(plan_id, run_ids, session)
-    if found := _verify(plan, batch, session, planned=planned, before=before, free=free):
+    if found := verifying.differences(plan, batch, others, held.task_instance_ids, session):
         raise NotAsPlanned(found)
-    images.note_new_ids(plan_id, plan.dag_id, run_ids, session)
     audit.record(
         audit.CLEAR_EVENT,
         applying.audit_select(plan_id, run_ids),
-        cleared_from,
+        batch.cleared_from,
         dag_id=plan.dag_id,
         plan_id=plan.id,
         reason=reason,
@@ -189,8 +199,8 @@ def _clear_batch(
         actor=actor,
         reason=reason,
         at=datetime.now(timezone.utc),
-        dates=[run.date for run in batch],
-        task_instances=sum(run.task_instances for run in batch),
+        dates=[run.date for run in batch.runs],
+        task_instances=batch.task_instances,
         session=session,
     )
 
@@ -201,36 +211,6 @@ def _consent(plan: PlanSummary) -> dict[str, Any]:
     if plan.approved_by:
         consent |= {"asked_by": plan.created_by_name, "approved_by": plan.approved_by_name}
     return consent
-
-
-def _verify(
-    plan: PlanSummary,
-    batch: list[RunToClear],
-    session: Session,
-    *,
-    planned: dict[Any, dict[str, Any]],
-    before: dict[Any, dict[str, Any]],
-    free: set[Any],
-) -> list[Mismatch]:
-    """Compare what the runs are now with what is ``planned``, but for what is ``free`` to go on."""
-    run_ids = [run.run_id for run in batch]
-    found = clearing.read_task_instances(plan.dag_id, run_ids, session)
-    if plan.selection.reset_dag_runs:
-        versions = {run.run_id: run.after["dag_version_id"] for run in batch}
-        before = runs.pinned(before, versions)
-    for key in free:
-        before.pop(key)
-        found.pop(key, None)
-    wrong = list(mismatches(planned, found, before))
-    live = clearing.read_runs([run.dag_run_id for run in batch], session)
-    for run in batch:
-        clears = run.clear_number + (1 if plan.selection.reset_dag_runs else 0)
-        for column, value in {**run.after, "clear_number": clears}.items():
-            if live[run.run_id][column] != value:
-                wrong.append(
-                    Mismatch(f"dag run {run.run_id}", column, str(value), str(live[run.run_id][column]))
-                )
-    return wrong
 
 
 def _stop(plan_id: UUID, problem: dict[str, Any], now: datetime) -> None:

@@ -8,13 +8,27 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, Row, Select, and_, case, insert, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Row,
+    Select,
+    Update,
+    and_,
+    case,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.audit import Actor
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR, PlanSummary
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR, Effect, PlanSummary
+from safe_clear_plugin.storage import reading
 from safe_clear_plugin.storage.models import plan, plan_batch, plan_run, plan_task_instance
-from safe_clear_plugin.storage.reading import RUN_ORDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +43,46 @@ class RunToClear:
     clear_number: int
     moves_to_latest: bool
     after: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Dag runs that one transaction clears, and what the plan says of their task instances."""
+
+    runs: Sequence[RunToClear]
+    last: bool
+    """Whether nothing is left after them."""
+    counts: Mapping[tuple[str | None, Effect], int]
+    """How many rows the plan has of them, by state before the clear and effect."""
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Their run ids."""
+        return [run.run_id for run in self.runs]
+
+    @property
+    def run_pks(self) -> list[int]:
+        """The primary keys of their rows, in the order in which these are locked."""
+        return sorted(run.dag_run_id for run in self.runs)
+
+    @property
+    def task_instances(self) -> int:
+        """How many task instances are cleared."""
+        return sum(run.task_instances for run in self.runs)
+
+    @property
+    def cleared_from(self) -> set[tuple[str | None, Effect]]:
+        """From which states task instances are cleared, with which effects."""
+        return {(state, effect) for state, effect in self.counts if effect in CLEARED_EFFECTS}
+
+    @property
+    def has_scheduled(self) -> bool:
+        """Whether a scheduler may be about to queue one of those."""
+        return any(state == "scheduled" for state, _ in self.cleared_from)
+
+    def of(self, *effects: Effect) -> int:
+        """Return how many rows there are with these effects."""
+        return sum(n for (_, effect), n in self.counts.items() if effect in effects)
 
 
 def transition(
@@ -140,33 +194,40 @@ def take_number(
         .where(plan.c.id == plan_id, *conditions)
         .values(batches=plan.c.batches + 1, last_step_at=at)
     )
+    row = _written(write, plan.c.batches, plan_id=plan_id, session=session)
+    return row.batches if row else None
+
+
+def _written(write: Update, *columns: ColumnElement[Any], plan_id: UUID, session: Session) -> Row[Any] | None:
+    """Write to a plan's row and return columns of it as they then are, if there was one to write to."""
     if session.get_bind().dialect.update_returning:
-        return session.execute(write.returning(plan.c.batches)).scalar_one_or_none()
+        return session.execute(write.returning(*columns)).one_or_none()
     result: CursorResult[Any] = session.execute(write)  # type: ignore[assignment]
-    if not result.rowcount:
-        return None
-    return session.scalar(select(plan.c.batches).where(plan.c.id == plan_id))
+    return session.execute(select(*columns).where(plan.c.id == plan_id)).one() if result.rowcount else None
 
 
-def next_runs(plan_id: UUID, size: int, session: Session) -> tuple[list[RunToClear], bool]:
-    """Return the dag runs of the next batch, in clearing order, and whether they are the last.
+def next_batch(plan_id: UUID, size: int, session: Session) -> Batch:
+    """Return the dag runs of the next batch, in clearing order.
 
     They hold ``size`` task instances at most, or are a single larger run: a run is never split.
     """
-    rows = session.execute(
-        select(plan_run)
+    left = (
+        select(
+            plan_run,
+            func.sum(plan_run.c.task_instances).over(order_by=reading.RUN_ORDER).label("upto"),
+            func.count().over().label("runs_left"),
+        )
         .where(plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0, plan_run.c.applied_at.is_(None))
-        .order_by(*RUN_ORDER)
-        .limit(size + 1)
+        .subquery()
     )
-    batch: list[RunToClear] = []
-    total = 0
-    for row in rows:
-        total += row.task_instances
-        if batch and total > size:
-            return batch, False
-        batch.append(_run_to_clear(row))
-    return batch, True
+    is_first = left.c.upto == left.c.task_instances
+    rows = session.execute(
+        select(left).where(or_(left.c.upto <= size, is_first)).order_by(left.c.run_after, left.c.dag_run_id)
+    ).all()
+    if not rows:
+        return Batch((), last=True, counts={})
+    chosen = [_run_to_clear(row) for row in rows]
+    return Batch(chosen, len(chosen) == rows[0].runs_left, _counts(plan_id, chosen, session))
 
 
 def _run_to_clear(row: Row[Any]) -> RunToClear:
@@ -185,37 +246,44 @@ def _run_to_clear(row: Row[Any]) -> RunToClear:
     )
 
 
-def has_scheduled(plan_id: UUID, run_ids: Sequence[str], session: Session) -> bool:
-    """Whether the runs have a task instance to clear that a scheduler may be about to queue."""
-    rows = plan_task_instance
-    scheduled = select(rows.c.task_id).where(
-        rows.c.plan_id == plan_id,
-        rows.c.run_id.in_(run_ids),
-        rows.c.state == "scheduled",
-        rows.c.effect.in_(CLEARED_EFFECTS),
+def _counts(
+    plan_id: UUID, chosen: Sequence[RunToClear], session: Session
+) -> dict[tuple[str | None, Effect], int]:
+    rows, run_ids = plan_task_instance.c, [run.run_id for run in chosen]
+    found = session.execute(
+        select(rows.state, rows.effect, func.count().label("n"))
+        .where(rows.plan_id == plan_id, rows.run_id.in_(run_ids))
+        .group_by(rows.state, rows.effect)
     )
-    return session.execute(scheduled.limit(1)).one_or_none() is not None
+    return {(row.state, row.effect): row.n for row in found}
 
 
 def finish_batch(
-    plan_id: UUID, number: int, batch: Sequence[RunToClear], at: datetime, *, last: bool, session: Session
-) -> None:
-    """Record that the runs are cleared, in the transaction that clears them; the last one ends the plan."""
-    session.execute(
-        update(plan_run)
-        .where(plan_run.c.plan_id == plan_id, plan_run.c.run_id.in_([run.run_id for run in batch]))
-        .values(applied_at=at, batch=number)
-    )
-    session.execute(
+    plan_id: UUID, number: int, batch: Batch, at: datetime, session: Session
+) -> PlanSummary | None:
+    """Record that the runs are cleared, in the transaction that clears them; the last one ends the plan.
+
+    Returns the plan as it then is.
+    """
+    if batch.runs:
+        session.execute(
+            update(plan_run)
+            .where(plan_run.c.plan_id == plan_id, plan_run.c.run_id.in_(batch.run_ids))
+            .values(applied_at=at, batch=number)
+        )
+    ended = {"status": "applied", "finished_at": at} if batch.last else {}
+    write = (
         update(plan)
         .where(plan.c.id == plan_id)
         .values(
-            cleared=plan.c.cleared + sum(run.task_instances for run in batch),
-            cleared_runs=plan.c.cleared_runs + len(batch),
+            cleared=plan.c.cleared + batch.task_instances,
+            cleared_runs=plan.c.cleared_runs + len(batch.runs),
             last_step_at=at,
-            **({"status": "applied", "finished_at": at} if last else {}),
+            **ended,
         )
     )
+    row = _written(write, *plan.c, plan_id=plan_id, session=session)
+    return reading.summary(row) if row else None
 
 
 def record_batch(
@@ -254,40 +322,6 @@ def is_held(plan_id: UUID, session: Session) -> bool:
     """Whether a transaction holds the plan's row, as every clearing one does (not seen on SQLite)."""
     free = select(plan.c.id).where(plan.c.id == plan_id).with_for_update(skip_locked=True)
     return session.execute(free).one_or_none() is None
-
-
-def planned_rows(
-    plan_id: UUID, run_ids: Sequence[str], session: Session
-) -> tuple[dict[tuple[str, str, int], dict[str, Any]], set[tuple[str | None, str]]]:
-    """Return the columns that the task instances of a batch are to have after the clear, by key.
-
-    And from which states they are cleared, with which effects.
-    """
-    rows = plan_task_instance
-    result = session.execute(
-        select(
-            rows.c.run_id,
-            rows.c.task_id,
-            rows.c.map_index,
-            rows.c.state,
-            rows.c.try_number,
-            rows.c.effect,
-            rows.c.after_state,
-            rows.c.after_max_tries,
-            rows.c.after_dag_version_id,
-        ).where(rows.c.plan_id == plan_id, rows.c.run_id.in_(run_ids), rows.c.effect != "leave_out")
-    ).all()
-    cleared = {(row.state, row.effect) for row in result if row.effect in CLEARED_EFFECTS}
-    return {
-        (row.run_id, row.task_id, row.map_index): {
-            "state": row.after_state,
-            "try_number": row.try_number or 0,
-            "max_tries": row.after_max_tries,
-            "dag_version_id": row.after_dag_version_id,
-            "new_id": row.effect in CLEARED_EFFECTS,
-        }
-        for row in result
-    }, cleared
 
 
 def audit_select(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:

@@ -19,7 +19,7 @@ from safe_clear_plugin.airflow_api.dags import (
     version_numbers,
 )
 from safe_clear_plugin.core.diff import Moved
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS, PlanSummary
+from safe_clear_plugin.core.plan import COVERED_EFFECTS, PlanSummary
 from safe_clear_plugin.core.selection import NO_STATE
 from safe_clear_plugin.storage.models import plan_run, plan_task_instance
 
@@ -247,7 +247,7 @@ def _task_instances_query(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | N
         .select_from(planned.outerjoin(live, same_key))
         .where(
             *_of_plan(planned, plan_id, run_ids),
-            planned.c.effect.in_((*CLEARED_EFFECTS, *MOVED_EFFECTS)),
+            planned.c.effect.in_(COVERED_EFFECTS),
             or_(and_(created, live.c.id.is_not(None)), and_(~created, changed)),
         )
         .order_by(planned.c.run_id, planned.c.task_id, planned.c.map_index)

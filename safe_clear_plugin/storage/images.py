@@ -17,7 +17,6 @@ from sqlalchemy import (
     and_,
     cast,
     exists,
-    func,
     insert,
     inspect,
     literal,
@@ -34,8 +33,9 @@ from safe_clear_plugin.airflow_api.base import (
     task_instance_history,
     task_reschedule,
 )
+from safe_clear_plugin.airflow_api.beside import Beside
 from safe_clear_plugin.airflow_api.runs import is_unfinished
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS
 from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
 from safe_clear_plugin.storage.models import (
     MIRRORS,
@@ -46,9 +46,6 @@ from safe_clear_plugin.storage.models import (
     plan_run,
     plan_task_instance,
 )
-
-COVERED_EFFECTS = (*CLEARED_EFFECTS, *MOVED_EFFECTS)
-"""Effects of rows that come out of the clear otherwise than they went in."""
 
 
 def same_key(one: FromClause, other: FromClause) -> ColumnElement[bool]:
@@ -61,8 +58,10 @@ def of_plan(table: FromClause, plan_id: UUID, run_ids: Sequence[str]) -> ColumnE
     return and_(table.c.plan_id == plan_id, table.c.run_id.in_(run_ids))
 
 
-def capture(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
+def capture(plan_id: UUID, dag_id: str, run_ids: Sequence[str], beside: Beside, session: Session) -> None:
     """Copy everything that clearing these runs changes or deletes, under their locks and before the clear.
+
+    Of what lies ``beside`` them, only what there is.
 
     Beside the covered task instances: unfinished ones of finished runs, which prove at an undo that nothing
     else was started, and unfinished ones without a DAG version, which the clear gives their run's
@@ -96,41 +95,19 @@ def capture(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session
     cleared = select(planned.c.task_instance_id).where(
         of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS)
     )
-    deadlines = select(*deadline.c).where(deadline.c.dagrun_id.in_(runs))
-    reschedules = select(*task_reschedule.c).where(task_reschedule.c.ti_id.in_(cleared))
-    tries = select(task_instance_history).where(task_instance_history.c.task_instance_id.in_(cleared))
-    # Counted: of an EXISTS that finds nothing, PostgreSQL may read the whole table.
-    counts = (
-        select(func.count()).select_from(rows.subquery()).scalar_subquery()
-        for rows in (deadlines, reschedules, tries)
-    )
-    has_deadlines, has_reschedules, has_tries = session.execute(select(*counts)).one()
-    if has_deadlines:
+    if beside.deadlines:
+        deadlines = select(*deadline.c).where(deadline.c.dagrun_id.in_(runs))
         _copy(before_deadline, plan_id, deadlines, session)
-    if has_reschedules:
+    if beside.reschedules:
+        reschedules = select(*task_reschedule.c).where(task_reschedule.c.ti_id.in_(cleared))
         _copy(before_task_reschedule, plan_id, reschedules, session)
-    if has_tries:
+    if beside.tries:
         in_history = exists().where(task_instance_history.c.task_instance_id == planned.c.task_instance_id)
         session.execute(
             update(planned)
             .where(of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS), in_history)
             .values(had_history=True)
         )
-
-
-def note_new_ids(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
-    """Remember the ids that the covered task instances carry after the clear."""
-    planned, ti = plan_task_instance, task_instance
-    session.execute(
-        update(planned)
-        .where(
-            of_plan(planned, plan_id, run_ids),
-            planned.c.effect.in_(COVERED_EFFECTS),
-            ti.c.dag_id == dag_id,
-            same_key(planned, ti),
-        )
-        .values(new_task_instance_id=ti.c.id)
-    )
 
 
 def _copy(mirror: Table, plan_id: UUID, rows: Select[Any], session: Session) -> None:

@@ -16,7 +16,7 @@ from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.findings import Finding
 from safe_clear_plugin.core.plan import (
     CLEARED_EFFECTS,
-    MOVED_EFFECTS,
+    COVERED_EFFECTS,
     PlannedRun,
     PlannedTaskInstance,
     PlanSummary,
@@ -298,7 +298,7 @@ def touched_ids(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:
     return select(rows_.c.task_instance_id).where(
         rows_.c.plan_id == plan_id,
         rows_.c.run_id.in_(run_ids),
-        rows_.c.effect.in_((*CLEARED_EFFECTS, *MOVED_EFFECTS)),
+        rows_.c.effect.in_(COVERED_EFFECTS),
         rows_.c.task_instance_id.is_not(None),
     )
 

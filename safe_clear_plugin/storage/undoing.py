@@ -10,9 +10,9 @@ from uuid import UUID
 from sqlalchemy import CursorResult, Select, and_, case, func, literal, select, update
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS, MOVED_EFFECTS
 from safe_clear_plugin.storage.applying import take_number
-from safe_clear_plugin.storage.images import COVERED_EFFECTS, of_plan, same_key
+from safe_clear_plugin.storage.images import of_plan, same_key
 from safe_clear_plugin.storage.models import plan, plan_run, plan_task_instance
 from safe_clear_plugin.storage.verdicts import open_runs, run_verdicts, task_instance_verdicts
 

@@ -26,10 +26,10 @@ from sqlalchemy import (
 from safe_clear_plugin.airflow_api.audit import STUCK_EVENT
 from safe_clear_plugin.airflow_api.base import dag_run, dag_version, log, task_instance, task_reschedule
 from safe_clear_plugin.airflow_api.runs import is_unfinished
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS
 from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
 from safe_clear_plugin.core.undo import RESTORABLE_STATES
-from safe_clear_plugin.storage.images import COVERED_EFFECTS, same_key
+from safe_clear_plugin.storage.images import same_key
 from safe_clear_plugin.storage.models import (
     before_dag_run,
     before_task_instance,

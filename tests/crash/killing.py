@@ -19,8 +19,8 @@ from airflow import settings
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import audit, clearing, locking
-from safe_clear_plugin.storage import applying, drift, images, reading, restoring, undoing
+from safe_clear_plugin.airflow_api import audit, beside, clearing, locking
+from safe_clear_plugin.storage import applying, drift, images, reading, restoring, undoing, verifying
 from tests.support.processes import stop_with_parent
 
 Moment = Literal["before", "after"]
@@ -33,14 +33,15 @@ CLAIM_STEPS: Mapping[str, Function] = {
 }
 CLEAR_STEPS: Mapping[str, Function] = {
     "begin the batch": (applying, "begin_batch"),
-    "choose its runs": (applying, "next_runs"),
-    "lock the dag runs": (locking, "lock_dag_runs"),
+    "choose its runs": (applying, "next_batch"),
+    "lock the dag runs": (locking, "load_dag_runs"),
     "lock the task instances": (locking, "lock_task_instances"),
+    "look beside": (beside, "look"),
     "keep the before-images": (images, "capture"),
     "Airflow's clear": (clearing, "clear_task_instances"),
     "clear": (clearing, "clear"),
+    "note the new ids": (verifying, "note_new_ids"),
     "read back": (clearing, "read_runs"),
-    "note the new ids": (images, "note_new_ids"),
     "audit": (audit, "record"),
     "enter the batch": (applying, "record_batch"),
     "finish the batch": (applying, "finish_batch"),

@@ -212,9 +212,9 @@ def test_what_runs_beside_does_not_wait_for_the_clear(session, monkeypatch, chan
     beaten: list[int] = []
     real = clearing.clear
 
-    def clear_while_it_runs(dag_id, run_pks, *args, **kwargs):
-        cleared = real(dag_id, run_pks, *args, **kwargs)
-        if run_pk in run_pks:
+    def clear_while_it_runs(dag_id, dag_runs, *args, **kwargs):
+        cleared = real(dag_id, dag_runs, *args, **kwargs)
+        if run_pk in [run.id for run in dag_runs]:
             with settings.engine.begin() as worker:
                 worker.execute(text("SET LOCAL lock_timeout = '5s'"))
                 beaten.append(worker.execute(update(TaskInstance).where(*running).values(**change)).rowcount)
@@ -239,9 +239,9 @@ def test_a_run_that_moves_to_the_latest_version_is_locked_whole(session, monkeyp
     plan = plan_all()
     real, refused = clearing.clear, []
 
-    def clear_while_it_runs(dag_id, run_pks, *args, **kwargs):
-        cleared = real(dag_id, run_pks, *args, **kwargs)
-        if run_pk in run_pks:
+    def clear_while_it_runs(dag_id, dag_runs, *args, **kwargs):
+        cleared = real(dag_id, dag_runs, *args, **kwargs)
+        if run_pk in [run.id for run in dag_runs]:
             with settings.engine.begin() as worker:
                 worker.execute(text("SET LOCAL lock_timeout = '200ms'"))
                 change = update(TaskInstance).where(*running).values(state="success")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from airflow.models.dag import DagModel
@@ -13,8 +13,9 @@ from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.utils.db import DBLocks
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, insert, inspect, select, update
 from sqlalchemy.exc import OperationalError
 
 from safe_clear_plugin.airflow_api import clearing, locking, settings
@@ -26,8 +27,8 @@ from safe_clear_plugin.services import apply as apply_module
 from safe_clear_plugin.services import results
 from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.storage import drift
-from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.storage import applying, drift, reading, verifying
+from safe_clear_plugin.storage.models import metadata, plan_run
 from tests.db.acting import undo
 from tests.support.factories import make_run, set_states, task_instances
 from tests.support.scenes import START, store_etl
@@ -123,13 +124,42 @@ def test_runs_are_cleared_in_batches_of_whole_runs(dag, session, one_run_a_batch
     real = apply_module._clear_batch
 
     def counted(plan, batch, *rest, **more):
-        batches.append([run.run_id for run in batch])
+        batches.append(batch.run_ids)
         real(plan, batch, *rest, **more)
 
     monkeypatch.setattr(apply_module, "_clear_batch", counted)
     assert confirm(plan_of(days(1, 4))).status == "applied"
     assert batches == [["run_1"], ["run_2"], ["run_3"], ["run_4"]]
     assert set(states(session).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("size", "batches"),
+    [
+        (1, [[5], [1], [1], [9]]),
+        (2, [[5], [1, 1], [9]]),
+        (5, [[5], [1, 1], [9]]),
+        (6, [[5, 1], [1], [9]]),
+        (7, [[5, 1, 1], [9]]),
+        (15, [[5, 1, 1], [9]]),
+        (16, [[5, 1, 1, 9]]),
+        (1000, [[5, 1, 1, 9]]),
+    ],
+)
+def test_a_batch_holds_as_many_whole_runs_as_fit(dag, session, size, batches):
+    plan_id = UUID(plan_of(days(1, 4)).id)
+    for run_id, task_instances_ in zip(["run_1", "run_2", "run_3", "run_4"], [5, 1, 1, 9], strict=True):
+        of_run = (plan_run.c.plan_id == plan_id, plan_run.c.run_id == run_id)
+        session.execute(update(plan_run).where(*of_run).values(task_instances=task_instances_))
+    found, last = [], False
+    while not last:
+        batch = applying.next_batch(plan_id, size, session)
+        found.append([run.task_instances for run in batch.runs])
+        applying.finish_batch(plan_id, len(found), batch, now(), session)
+        last = batch.last
+    assert found == batches
+    assert reading.get(plan_id, session).status == "applied"
+    assert applying.next_batch(plan_id, size, session).runs == ()
 
 
 def test_a_move_half_way_stops_there(dag, session, one_run_a_batch):
@@ -196,6 +226,102 @@ def test_each_promised_column_is_verified(dag, session, monkeypatch, column, val
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 
+def of_run(task, run_id="run_1"):
+    return (TaskInstance.run_id == run_id, TaskInstance.task_id == task)
+
+
+def takes_back_the_id(session):
+    old = session.scalar(
+        select(TaskInstanceHistory.task_instance_id).where(
+            TaskInstanceHistory.run_id == "run_1", TaskInstanceHistory.task_id == "load"
+        )
+    )
+    session.execute(update(TaskInstance).where(*of_run("load")).values(id=old))
+
+
+def loses_the_version(session):
+    session.execute(update(TaskInstance).where(*of_run("load")).values(dag_version_id=None))
+
+
+def deletes(task):
+    def meddle(session):
+        session.execute(delete(TaskInstance).where(*of_run(task)))
+
+    return meddle
+
+
+def changes(task, **values):
+    def meddle(session):
+        session.execute(update(TaskInstance).where(*of_run(task)).values(**values))
+
+    return meddle
+
+
+def creates(session):
+    one = session.scalars(select(TaskInstance).where(*of_run("load", "run_2"))).one()
+    row = {column.name: getattr(one, column.key) for column in inspect(TaskInstance).columns}
+    row |= {"id": uuid4(), "task_id": "new", "run_id": "run_1"}
+    session.execute(insert(TaskInstance.__table__).values({k: v for k, v in row.items() if v is not None}))
+
+
+def swaps_with_another(session):
+    """As many rows as before, of which one is not the right one."""
+    deletes("load")(session)
+    creates(session)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "meddle", "said"),
+    [
+        ("", takes_back_the_id, ["load in run_1: id was to become a new one, but became "]),
+        ("", loses_the_version, ["load in run_1: dag_version_id was to become "]),
+        ("", deletes("load"), ["load in run_1: row was to become there, but became missing"]),
+        ("", creates, ["new in run_1: row was to become absent, but became created"]),
+        (
+            "",
+            swaps_with_another,
+            [
+                "load in run_1: row was to become there, but became missing",
+                "new in run_1: row was to become absent, but became created",
+            ],
+        ),
+        ("^load$", creates, ["new in run_1: row was to become absent, but became created"]),
+        ("^load$", deletes("extract"), ["extract in run_1: row was to become there, but became missing"]),
+        ("^load$", changes("extract", try_number=5), ["extract in run_1: try_number was to become 1, but "]),
+        ("^load$", changes("extract", max_tries=5), ["extract in run_1: max_tries was to become 2, but "]),
+        ("^load$", changes("load", try_number=5), ["load in run_1: try_number was to become "]),
+    ],
+)
+def test_whatever_else_a_clear_does_is_noticed(dag, session, monkeypatch, tasks, meddle, said):
+    """In a run that is cleared whole, and in one of which a task is; beside a run where all is right."""
+    plan = plan_of(days(1, 2, task_regex=tasks))
+    real = clearing.clear_task_instances
+
+    def meddling(tis, session, **options):
+        real(tis, session, **options)
+        session.flush()
+        meddle(session)
+
+    monkeypatch.setattr(clearing, "clear_task_instances", meddling)
+    before = snapshot(session)
+    after = confirm(plan)
+    assert (after.status, after.problem["kind"], after.problem["total"]) == ("stopped", "mismatch", len(said))
+    for found, start in zip(after.problem["mismatches"], said, strict=True):
+        assert found.startswith(start)
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
+def test_what_is_not_told_row_by_row_is_not_believed_either(dag, session, monkeypatch):
+    plan = plan_of(days(1, 1))
+    real = verifying.note_new_ids
+    monkeypatch.setattr(verifying, "note_new_ids", lambda *given: real(*given) - 1)
+    before = snapshot(session)
+    assert confirm(plan).problem["mismatches"] == [
+        "the batch: task instances as planned was to become 3, but became 2"
+    ]
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
 @pytest.mark.parametrize("column", ["state", "clear_number"])
 def test_each_promised_column_of_the_run_is_verified(dag, session, monkeypatch, column):
     plan = plan_of(days(1, 1, task_regex="^load$"))
@@ -216,15 +342,15 @@ def test_each_promised_column_of_the_run_is_verified(dag, session, monkeypatch, 
 
 def test_a_locked_database_is_tried_again(dag, session, monkeypatch):
     plan = plan_of(days(1, 1))
-    real, failures = locking.lock_dag_runs, [1, 2]
+    real, failures = locking.load_dag_runs, [1, 2]
 
     def locked(*args):
         if failures:
             failures.pop()
             raise OperationalError("select", {}, Exception("database is locked"))
-        real(*args)
+        return real(*args)
 
-    monkeypatch.setattr(locking, "lock_dag_runs", locked)
+    monkeypatch.setattr(locking, "load_dag_runs", locked)
     assert confirm(plan).status == "applied"
     assert failures == []
 
@@ -237,7 +363,7 @@ def test_a_database_that_stays_locked_stops_the_plan(dag, session, one_run_a_bat
         tries.append(args)
         raise OperationalError("select", {}, Exception("database is locked"))
 
-    monkeypatch.setattr(locking, "lock_dag_runs", locked)
+    monkeypatch.setattr(locking, "load_dag_runs", locked)
     before = snapshot(session)
     plan = step(plan)
     assert (plan.status, plan.problem["kind"], plan.cleared_runs, len(tries)) == ("stopped", "busy", 1, 3)

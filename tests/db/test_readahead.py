@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial, wraps
@@ -17,10 +17,10 @@ from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.taskreschedule import TaskReschedule
 from airflow.utils.state import DagRunState, State
-from sqlalchemy import String, and_, cast, delete, event, func, inspect, or_, select, update
+from sqlalchemy import String, and_, cast, delete, event, func, inspect, or_, select, true, update
 from sqlalchemy.exc import DataError
 
-from safe_clear_plugin.airflow_api import archiving, clearing, readahead
+from safe_clear_plugin.airflow_api import archiving, beside, clearing, locking, readahead
 from tests.db.test_clear_contract import DAG_ID, RUN_STATES, SITUATIONS, Situation, set_up
 from tests.support.factories import add_deadline, hitl_detail, leave_trail, make_run, set_states, store_dag
 from tests.support.factories import task_instances as task_instances_of
@@ -80,9 +80,20 @@ def plain(ids: list[Any], session: Any, *, on_latest: bool, reset: bool) -> None
 
 
 def ours(ids: list[Any], session: Any, *, on_latest: bool, reset: bool) -> None:
-    pks = list(session.scalars(select(DagRun.id).where(DagRun.run_id == "run")))
+    clear_as_a_batch(DagRun.run_id == "run", ids, session, reset_dag_runs=reset, on_latest=on_latest)
+
+
+def clear_as_a_batch(of_batch: Any, ids: list[Any], session: Any, **options: Any) -> None:
+    pks = list(session.scalars(select(DagRun.id).where(of_batch)))
+    runs = locking.load_dag_runs(pks, session)
     chosen = select(TaskInstance.id).where(TaskInstance.id.in_(ids))
-    clearing.clear(DAG_ID, pks, chosen, reset_dag_runs=reset, on_latest=on_latest, session=session)
+    there = look_beside(runs, chosen.subquery(), session)
+    clearing.clear(DAG_ID, runs, chosen, beside=there, session=session, **options)
+
+
+def look_beside(runs: Iterable[Any], wanted: Any, session: Any) -> beside.Beside:
+    run_ids = [run.run_id for run in runs]
+    return beside.look(DAG_ID, run_ids, [run.id for run in runs], wanted, session)
 
 
 def left_by(clear: Callable[..., None], ids: list[Any], session: Any, **options: Any) -> Snapshot:
@@ -156,9 +167,7 @@ def big_history(session: Any, runs: int = 12) -> list[Any]:
 
 
 def clear_all(ids: list[Any], session: Any) -> None:
-    pks = list(session.scalars(select(DagRun.id)))
-    chosen = select(TaskInstance.id).where(TaskInstance.id.in_(ids))
-    clearing.clear(DAG_ID, pks, chosen, reset_dag_runs=True, on_latest=False, session=session)
+    clear_as_a_batch(true(), ids, session, reset_dag_runs=True, on_latest=False)
 
 
 def test_the_number_of_statements_does_not_follow_the_number_of_task_instances(session):
@@ -358,8 +367,9 @@ def test_task_instances_that_are_archived_but_not_cleared_are_noticed(session):
     big_history(session, runs=2)
     chosen = list(session.scalars(select(TaskInstance).where(TaskInstance.state.in_(State.finished))))
     wanted = select(TaskInstance.id).where(TaskInstance.id.in_([ti.id for ti in chosen])).subquery()
+    there = look_beside({ti.dag_run for ti in chosen}, wanted, session)
     with (
-        readahead.reading_ahead(DAG_ID, chosen, [], wanted, session) as batch,
+        readahead.reading_ahead(DAG_ID, chosen, wanted, there, session) as batch,
         pytest.raises(RuntimeError, match=f"{len(chosen) - 1} of {len(chosen)} archived"),
         archiving.archiving_together(chosen, wanted, batch, session),
     ):
@@ -450,8 +460,8 @@ def test_a_hook_that_asks_for_others_is_told_the_truth(session):
     )
     wanted = select(TaskInstance.id).where(TaskInstance.id.in_(ids[1:])).subquery()
     chosen = list(session.scalars(select(TaskInstance).join(wanted, wanted.c[0] == TaskInstance.id)))
-    run_pks = sorted({ti.dag_run.id for ti in chosen})
-    with readahead.reading_ahead(other.dag_id, chosen, run_pks, wanted, session):
+    there = look_beside({ti.dag_run for ti in chosen}, wanted, session)
+    with readahead.reading_ahead(other.dag_id, chosen, wanted, there, session):
         assert session.scalar(count) == 1
         session.execute(delete(TaskReschedule).filter_by(ti_id=other.id))
         for ti in chosen:
@@ -463,8 +473,8 @@ def test_what_is_asked_once_is_asked_once_and_nothing_else_is_taken_for_it(sessi
     ids = big_history(session, runs=2)
     wanted = select(TaskInstance.id).subquery()
     chosen = list(session.scalars(select(TaskInstance)))
-    run_pks = sorted({ti.dag_run.id for ti in chosen})
-    with readahead.reading_ahead(DAG_ID, chosen, run_pks, wanted, session):
+    there = look_beside({ti.dag_run for ti in chosen}, wanted, session)
+    with readahead.reading_ahead(DAG_ID, chosen, wanted, there, session):
         latest = DagVersion.get_latest_version(DAG_ID, session=session)
         with statements(session) as sent:
             assert DagVersion.get_latest_version(DAG_ID, session=session) is latest is not None
@@ -490,7 +500,8 @@ def test_the_runs_are_those_that_are_at_hand(session):
             found = list(session.scalars(select(DagRun).where(where)).all())
         return [len(sent), *sorted(run.id for run in found)]
 
-    with readahead.reading_ahead(DAG_ID, chosen, sorted(runs), wanted, session):
+    there = look_beside(runs.values(), wanted, session)
+    with readahead.reading_ahead(DAG_ID, chosen, wanted, there, session):
         assert ask(3) == [0, *sorted(runs)]
         assert ask(2) == [1, *sorted(list(runs)[:2])]
         assert ask(3, dag_id="another") == [1]

@@ -25,7 +25,7 @@ BEFORE = {
     KEY: {"id": 1, "state": "failed", "max_tries": 0},
     OTHER: {"id": 2, "state": "success", "max_tries": 0},
 }
-PLANNED = {KEY: {"state": None, "max_tries": 1, "new_id": True}}
+PLANNED = {KEY: {"state": None, "max_tries": 1, "old_id": 1}}
 AFTER = {KEY: {"id": 9, "state": None, "max_tries": 1}, OTHER: BEFORE[OTHER]}
 
 
