@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy import inspect as mapped
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.readahead import Batch
+from safe_clear_plugin.airflow_api.readahead import LookUps
 
 log = logging.getLogger(__name__)
 
@@ -108,14 +108,14 @@ def _are_known(functions: tuple[Any, ...]) -> bool:
 
 @contextmanager
 def archiving_together(
-    task_instances: Sequence[TaskInstance], wanted: FromClause, batch: Batch, session: Session
+    task_instances: Sequence[TaskInstance], wanted: FromClause, look_ups: LookUps, session: Session
 ) -> Iterator[None]:
     """Write the history of those of a batch that can be prepared here, and let them take their ids within.
 
     ``wanted`` selects the ids of the task instances, which are locked and have not been changed.
     """
-    chosen = [ti for ti in task_instances if _is_plain(ti, batch)] if is_known() else []
-    batch.expects_look_ups = len(chosen) < len(task_instances)
+    chosen = [ti for ti in task_instances if _is_plain(ti, look_ups)] if is_known() else []
+    look_ups.expected = len(chosen) < len(task_instances)
     if chosen:
         _copy(chosen, task_instances, wanted, session)
     prepared: list[TaskInstance] = []
@@ -131,10 +131,10 @@ def archiving_together(
         raise RuntimeError(f"{len(prepared)} of {len(chosen)} archived task instances were cleared.")
 
 
-def _is_plain(task_instance: TaskInstance, batch: Batch) -> bool:
+def _is_plain(task_instance: TaskInstance, look_ups: LookUps) -> bool:
     return (
         task_instance.state in State.finished
-        and batch.has_nothing_of(task_instance)
+        and look_ups.has_nothing_of(task_instance)
         and None not in _defaulted(task_instance)
     )
 

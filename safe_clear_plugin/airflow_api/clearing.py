@@ -39,8 +39,8 @@ def clear(
     # A run that moves to the latest DAG version is flushed, and its task instances are read again.
     moves = on_latest or any(ti.dag_run.created_dag_version_id is None for ti in task_instances)
     with (
-        reading_ahead(dag_id, task_instances, wanted, beside, session) as batch,
-        archiving_together(task_instances, wanted, batch, session),
+        reading_ahead(dag_id, task_instances, wanted, beside, session) as look_ups,
+        archiving_together(task_instances, wanted, look_ups, session),
         writing_together(session, read_on=moves),
     ):
         clear_task_instances(

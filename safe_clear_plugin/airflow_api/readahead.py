@@ -158,7 +158,7 @@ def _result(*rows: Any) -> Result:
     return IteratorResult(SimpleResultMetaData(["value"]), iter([(row,) for row in rows]))
 
 
-class Batch:
+class LookUps:
     """What there is of the things that Airflow looks for, in the task instances and dag runs of one batch.
 
     Whoever asks for another than these, as a hook of a deployment's may, asks the database.
@@ -173,7 +173,7 @@ class Batch:
         session: Session,
     ) -> None:
         self.seen: Counter[str] = Counter()
-        self.expects_look_ups = True
+        self.expected = True
         """Whether any task instance is left to look for its own."""
         self._session = session
         self._known: dict[tuple[str, tuple[Any, ...]], Any] = {}
@@ -298,22 +298,22 @@ def reading_ahead(
     wanted: FromClause,
     beside: Beside,
     session: Session,
-) -> Iterator[Batch]:
+) -> Iterator[LookUps]:
     """Answer the look-ups that are made within for these task instances, whose ids ``wanted`` selects.
 
     ``beside`` says what there is to be read of them at all.
     """
-    batch = Batch(dag_id, task_instances, wanted, beside, session)
-    event.listen(session, "do_orm_execute", batch.answer)
+    look_ups = LookUps(dag_id, task_instances, wanted, beside, session)
+    event.listen(session, "do_orm_execute", look_ups.answer)
     # On this object alone. What Airflow asks for every task instance has an answer before it is executed.
-    session.__dict__["scalar"] = batch.scalar
+    session.__dict__["scalar"] = look_ups.scalar
     try:
-        yield batch
+        yield look_ups
     finally:
         del session.__dict__["scalar"]
-        event.remove(session, "do_orm_execute", batch.answer)
-    for name in ONE_EACH if batch.expects_look_ups else ():
-        if not batch.seen[name]:
+        event.remove(session, "do_orm_execute", look_ups.answer)
+    for name in ONE_EACH if look_ups.expected else ():
+        if not look_ups.seen[name]:
             _tell_once(name)
 
 

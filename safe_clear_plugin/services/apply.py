@@ -133,6 +133,7 @@ def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSumma
             return None
         batch = applying.next_batch(plan_id, pace.size(settings.batch_size()), session)
         held = _lock(plan, batch, session) if batch.runs else None
+        # Whoever waits for a lock learns nothing of the database's pace.
         begun = time.monotonic()
         if held:
             _clear_batch(plan, batch, held, actor, reason, number=number, session=session)
@@ -179,7 +180,7 @@ def _clear_batch(
         on_latest=plan.run_on_latest_version,
         session=session,
     )
-    if found := verifying.differences(plan, batch, others, held.task_instance_ids, session):
+    if found := verifying.verify(plan, batch, others, held.task_instance_ids, session):
         raise NotAsPlanned(found)
     audit.record(
         audit.CLEAR_EVENT,

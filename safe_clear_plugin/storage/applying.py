@@ -211,15 +211,20 @@ def next_batch(plan_id: UUID, size: int, session: Session) -> Batch:
 
     They hold ``size`` task instances at most, or are a single larger run: a run is never split.
     """
-    left = (
-        select(
-            plan_run,
-            func.sum(plan_run.c.task_instances).over(order_by=reading.RUN_ORDER).label("upto"),
-            func.count().over().label("runs_left"),
-        )
+    nearest = (
+        select(plan_run)
         .where(plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0, plan_run.c.applied_at.is_(None))
+        .order_by(*reading.RUN_ORDER)
+        # Each holds one task instance at least: so many are never all chosen if there are more.
+        .limit(size + 1)
         .subquery()
     )
+    order = [nearest.c[column.name] for column in reading.RUN_ORDER]
+    left = select(
+        nearest,
+        func.sum(nearest.c.task_instances).over(order_by=order, rows=(None, 0)).label("upto"),
+        func.count().over().label("runs_left"),
+    ).subquery()
     is_first = left.c.upto == left.c.task_instances
     rows = session.execute(
         select(left).where(or_(left.c.upto <= size, is_first)).order_by(left.c.run_after, left.c.dag_run_id)

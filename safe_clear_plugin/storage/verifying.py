@@ -21,14 +21,14 @@ COMPARED = ("id", "state", "try_number", "max_tries", "dag_version_id")
 """Columns that a plan speaks of."""
 
 
-def differences(
+def verify(
     plan: PlanSummary,
     batch: Batch,
     before: Mapping[TaskInstanceKey, Row],
     locked: Set[UUID],
     session: Session,
 ) -> list[Mismatch]:
-    """Return what the clear of a batch did otherwise than planned, and note the new ids of all that is right.
+    """Return what the clear of a batch did otherwise than planned; note the new ids of all that is right.
 
     ``before`` are the task instances that :func:`read_others` found before it. Those of them that are not
     ``locked`` are free to go on.
@@ -45,8 +45,9 @@ def differences(
         before = runs.pinned(before, {run.run_id: run.after["dag_version_id"] for run in batch.runs})
     free = {key for key, row in before.items() if row["id"] not in locked}
     bound = _without(before, free)
-    if as_planned and bound == _without(read_others(plan_id, plan.dag_id, run_ids, session), free):
-        return []
+    if as_planned:
+        others = _without(read_others(plan_id, plan.dag_id, run_ids, session), free)
+        return list(mismatches({}, others, bound))
     planned = planned_rows(plan_id, run_ids, session)
     found = _without(read_all(plan.dag_id, run_ids, session), free)
     wrong = [*mismatches(planned, found, bound), *wrong_runs]
@@ -78,6 +79,8 @@ def note_new_ids(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
             of_plan(planned, plan_id, run_ids),
             planned.c.effect.in_(COVERED_EFFECTS),
             ti.c.dag_id == dag_id,
+            # Said of these too, or PostgreSQL may read all of the DAG's.
+            ti.c.run_id.in_(run_ids),
             same_key(planned, ti),
             *_as_planned(),
         )

@@ -14,6 +14,8 @@ from airflow.models.log import Log
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
 from airflow.utils.db import DBLocks
 from sqlalchemy import delete, func, insert, inspect, select, update
 from sqlalchemy.exc import OperationalError
@@ -27,10 +29,11 @@ from safe_clear_plugin.services import apply as apply_module
 from safe_clear_plugin.services import results
 from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
+from safe_clear_plugin.services.taking import get_plan
 from safe_clear_plugin.storage import applying, drift, reading, verifying
 from safe_clear_plugin.storage.models import metadata, plan_run
 from tests.db.acting import undo
-from tests.support.factories import make_run, set_states, task_instances
+from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 from tests.support.statements import statements
@@ -54,8 +57,10 @@ def plan_of(selection):
 
 
 def step(plan, actor=ME, **options):
-    """Clear one batch."""
-    return apply_plan(plan, plan.fingerprint, "because", actor, now(), **options)
+    """Clear one batch. What comes back is the plan as it is in the database."""
+    after = apply_plan(plan, plan.fingerprint, "because", actor, now(), **options)
+    assert after == get_plan(UUID(plan.id))
+    return after
 
 
 def confirm(plan, actor=ME):
@@ -308,6 +313,56 @@ def test_whatever_else_a_clear_does_is_noticed(dag, session, monkeypatch, tasks,
     assert (after.status, after.problem["kind"], after.problem["total"]) == ("stopped", "mismatch", len(said))
     for found, start in zip(after.problem["mismatches"], said, strict=True):
         assert found.startswith(start)
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
+@pytest.fixture
+def moving(dag, session):
+    """The plan of a run that moves: ``publish`` is new, ``load`` gone; ``extract`` is cleared."""
+    with DAG("etl", schedule=None, start_date=START) as latest:
+        EmptyOperator(task_id="extract") >> EmptyOperator(task_id="transform")
+        EmptyOperator(task_id="publish")
+    store_dag(latest, session=session)
+    session.expire_all()
+    return plan_of(days(1, 1, task_regex="^extract$", run_on_latest_version=True))
+
+
+def test_what_stays_in_a_run_that_moves_is_no_surprise(moving, session):
+    before = states(session)
+    after = confirm(moving)
+    assert (after.status, after.problem) == ("applied", None)
+    found = {task: state for (run, task), state in states(session).items() if run == "run_1"}
+    assert before["run_1", "transform"] is not None
+    assert found == {
+        "extract": None,
+        "load": "removed",
+        "publish": None,
+        "transform": before["run_1", "transform"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("meddle", "said"),
+    [
+        (changes("publish", state="queued"), "publish in run_1: state was to become None, but became queued"),
+        (deletes("publish"), "publish in run_1: row was to become there, but became missing"),
+        (changes("load", state="failed"), "load in run_1: state was to become removed, but became failed"),
+        (changes("transform", state="queued"), "transform in run_1: state was to become failed, but became "),
+        (creates, "new in run_1: row was to become absent, but became created"),
+    ],
+)
+def test_whatever_else_a_move_does_is_noticed(moving, session, monkeypatch, meddle, said):
+    real = clearing.clear_task_instances
+
+    def meddling(tis, session, **options):
+        real(tis, session, **options)
+        session.flush()
+        meddle(session)
+
+    monkeypatch.setattr(clearing, "clear_task_instances", meddling)
+    before = snapshot(session)
+    [found] = confirm(moving).problem["mismatches"]
+    assert found.startswith(said)
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 

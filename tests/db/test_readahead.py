@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial, wraps
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import time_machine
@@ -150,6 +151,53 @@ def test_the_same_rows_as_the_plain_call(situation: Situation, run_state: str, s
     options = {"on_latest": bool(situation.on_latest), "reset": run_state != "queued"}
     expected = settled(left_by(plain, ids, session, **options), before)
     assert expected != settled(before, before)
+    assert differences(settled(left_by(ours, ids, session, **options), before), expected) == {}
+
+
+def leave_one(kind: str, session: Any) -> None:
+    run = session.scalars(select(DagRun).where(DagRun.run_id == "run")).one()
+    one, another, *_ = task_instances_of(run, session=session)
+    if kind == "deadline":
+        add_deadline(run, session=session)
+    elif kind == "question":
+        hitl_detail(one, session=session)
+    elif kind == "try of another id":
+        leave_trail(one, "same_try", session=session)
+        session.execute(update(TaskInstanceHistory).values(task_instance_id=uuid4()))
+        session.execute(update(TaskInstance).where(TaskInstance.id == another.id).values(state="running"))
+    elif kind == "beside without_version":
+        session.execute(
+            update(TaskInstance).where(TaskInstance.task_id == "load").values(dag_version_id=None)
+        )
+    elif kind != "nothing":
+        leave_trail(one, kind, session=session)
+    session.commit()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "nothing",
+        "deadline",
+        "question",
+        "rescheduled",
+        "same_try",
+        "another_try",
+        "try of another id",
+        "without_version",
+        "beside without_version",
+    ],
+)
+@pytest.mark.parametrize("state", ["success", "failed", None, "up_for_retry"])
+def test_the_same_rows_where_there_is_one_thing_alone(session, kind, state):
+    """What is not there is not looked for, and that is said of each kind by itself."""
+    run = big_history(session, runs=1) and session.scalars(select(DagRun)).one()
+    set_states(run, dict.fromkeys(("extract", "transform", "load"), state), session=session)
+    leave_one(kind, session)
+    before = snapshot(session)
+    ids = ids_of_run(session, planned=lambda row: row.task_id != "load")
+    options = {"on_latest": False, "reset": True}
+    expected = settled(left_by(plain, ids, session, **options), before)
     assert differences(settled(left_by(ours, ids, session, **options), before), expected) == {}
 
 
@@ -369,9 +417,9 @@ def test_task_instances_that_are_archived_but_not_cleared_are_noticed(session):
     wanted = select(TaskInstance.id).where(TaskInstance.id.in_([ti.id for ti in chosen])).subquery()
     there = look_beside({ti.dag_run for ti in chosen}, wanted, session)
     with (
-        readahead.reading_ahead(DAG_ID, chosen, wanted, there, session) as batch,
+        readahead.reading_ahead(DAG_ID, chosen, wanted, there, session) as look_ups,
         pytest.raises(RuntimeError, match=f"{len(chosen) - 1} of {len(chosen)} archived"),
-        archiving.archiving_together(chosen, wanted, batch, session),
+        archiving.archiving_together(chosen, wanted, look_ups, session),
     ):
         clear_task_instances(chosen[1:], session)
 
