@@ -8,12 +8,12 @@ from typing import Any
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.utils.state import DagRunState
-from sqlalchemy import FromClause, Select, func, select
+from sqlalchemy import FromClause, Select, select
 from sqlalchemy.orm import Session, lazyload
 from sqlalchemy.orm.attributes import set_committed_value
 
 from safe_clear_plugin.airflow_api.archiving import archiving_together
-from safe_clear_plugin.airflow_api.base import dag_run, task_instance
+from safe_clear_plugin.airflow_api.base import dag_run
 from safe_clear_plugin.airflow_api.beside import Beside
 from safe_clear_plugin.airflow_api.flushing import writing_together
 from safe_clear_plugin.airflow_api.readahead import reading_ahead
@@ -70,12 +70,7 @@ def _load(dag_runs: Sequence[DagRun], wanted: FromClause, session: Session) -> l
 
 
 def read_runs(run_pks: Sequence[int], session: Session) -> dict[str, dict[str, Any]]:
-    """Read what a plan speaks of, for the dag runs with these ids, by run id; and their size."""
-    task_instances = (
-        select(func.count())
-        .select_from(task_instance)
-        .where(task_instance.c.dag_id == dag_run.c.dag_id, task_instance.c.run_id == dag_run.c.run_id)
-    )
+    """Read what a plan speaks of, for the dag runs with these ids, by run id."""
     rows = session.execute(
         select(
             dag_run.c.run_id,
@@ -83,7 +78,6 @@ def read_runs(run_pks: Sequence[int], session: Session) -> dict[str, dict[str, A
             dag_run.c.clear_number,
             dag_run.c.created_dag_version_id,
             dag_run.c.bundle_version,
-            task_instances.scalar_subquery().label("task_instances"),
         ).where(dag_run.c.id.in_(run_pks))
     )
     return {
@@ -92,7 +86,6 @@ def read_runs(run_pks: Sequence[int], session: Session) -> dict[str, dict[str, A
             "clear_number": row.clear_number,
             "dag_version_id": row.created_dag_version_id,
             "bundle_version": row.bundle_version,
-            "task_instances": row.task_instances,
         }
         for row in rows
     }

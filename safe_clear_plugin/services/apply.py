@@ -131,13 +131,13 @@ def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSumma
         number = applying.begin_batch(plan_id, now, session)
         if number is None:
             return None
-        batch = applying.next_batch(plan_id, pace.size(settings.batch_size()), session)
+        batch = applying.next_batch(plan_id, number, pace.size(settings.batch_size()), session)
         held = _lock(plan, batch, session) if batch.runs else None
         # Whoever waits for a lock learns nothing of the database's pace.
         begun = time.monotonic()
         if held:
-            _clear_batch(plan, batch, held, actor, reason, number=number, session=session)
-        after = applying.finish_batch(plan_id, number, batch, datetime.now(timezone.utc), session)
+            _clear_batch(plan, batch, held, actor, reason, session=session)
+        after = applying.finish_batch(plan_id, batch, datetime.now(timezone.utc), session)
     pace.learn(batch.task_instances, time.monotonic() - begun)
     return after
 
@@ -159,7 +159,7 @@ def _lock(plan: PlanSummary, batch: Batch, session: Session) -> Held:
 
 
 def _clear_batch(
-    plan: PlanSummary, batch: Batch, held: Held, actor: Actor, reason: str, *, number: int, session: Session
+    plan: PlanSummary, batch: Batch, held: Held, actor: Actor, reason: str, *, session: Session
 ) -> None:
     """Compare, keep, clear, read back, verify and record the runs of one transaction, under its locks."""
     plan_id, run_ids = UUID(plan.id), batch.run_ids
@@ -195,7 +195,7 @@ def _clear_batch(
     )
     applying.record_batch(
         plan_id,
-        number,
+        batch.number,
         "clear",
         actor=actor,
         reason=reason,

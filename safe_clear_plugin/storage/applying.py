@@ -49,6 +49,7 @@ class RunToClear:
 class Batch:
     """Dag runs that one transaction clears, and what the plan says of their task instances."""
 
+    number: int
     runs: Sequence[RunToClear]
     last: bool
     """Whether nothing is left after them."""
@@ -206,7 +207,7 @@ def _written(write: Update, *columns: ColumnElement[Any], plan_id: UUID, session
     return session.execute(select(*columns).where(plan.c.id == plan_id)).one() if result.rowcount else None
 
 
-def next_batch(plan_id: UUID, size: int, session: Session) -> Batch:
+def next_batch(plan_id: UUID, number: int, size: int, session: Session) -> Batch:
     """Return the dag runs of the next batch, in clearing order.
 
     They hold ``size`` task instances at most, or are a single larger run: a run is never split.
@@ -230,9 +231,9 @@ def next_batch(plan_id: UUID, size: int, session: Session) -> Batch:
         select(left).where(or_(left.c.upto <= size, is_first)).order_by(left.c.run_after, left.c.dag_run_id)
     ).all()
     if not rows:
-        return Batch((), last=True, counts={})
+        return Batch(number, (), last=True, counts={})
     chosen = [_run_to_clear(row) for row in rows]
-    return Batch(chosen, len(chosen) == rows[0].runs_left, _counts(plan_id, chosen, session))
+    return Batch(number, chosen, len(chosen) == rows[0].runs_left, _counts(plan_id, chosen, session))
 
 
 def _run_to_clear(row: Row[Any]) -> RunToClear:
@@ -263,19 +264,11 @@ def _counts(
     return {(row.state, row.effect): row.n for row in found}
 
 
-def finish_batch(
-    plan_id: UUID, number: int, batch: Batch, at: datetime, session: Session
-) -> PlanSummary | None:
-    """Record that the runs are cleared, in the transaction that clears them; the last one ends the plan.
+def finish_batch(plan_id: UUID, batch: Batch, at: datetime, session: Session) -> PlanSummary | None:
+    """Count what is cleared, in the transaction that clears it; the last one ends the plan.
 
     Returns the plan as it then is.
     """
-    if batch.runs:
-        session.execute(
-            update(plan_run)
-            .where(plan_run.c.plan_id == plan_id, plan_run.c.run_id.in_(batch.run_ids))
-            .values(applied_at=at, batch=number)
-        )
     ended = {"status": "applied", "finished_at": at} if batch.last else {}
     write = (
         update(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
+from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +11,12 @@ from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, upd
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import clearing, runs
-from safe_clear_plugin.airflow_api.base import task_instance
+from safe_clear_plugin.airflow_api.base import dag_run, task_instance
 from safe_clear_plugin.core.diff import Mismatch, Row, TaskInstanceKey, mismatches
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS, PlanSummary
 from safe_clear_plugin.storage.applying import Batch
 from safe_clear_plugin.storage.images import of_plan, same_key
-from safe_clear_plugin.storage.models import plan_task_instance
+from safe_clear_plugin.storage.models import plan_run, plan_task_instance
 
 COMPARED = ("id", "state", "try_number", "max_tries", "dag_version_id")
 """Columns that a plan speaks of."""
@@ -28,7 +29,7 @@ def verify(
     locked: Set[UUID],
     session: Session,
 ) -> list[Mismatch]:
-    """Return what the clear of a batch did otherwise than planned; note the new ids of all that is right.
+    """Return what the clear of a batch did otherwise than planned; record it of all that is right.
 
     ``before`` are the task instances that :func:`read_others` found before it. Those of them that are not
     ``locked`` are free to go on.
@@ -36,10 +37,9 @@ def verify(
     plan_id, run_ids = UUID(plan.id), batch.run_ids
     covered = batch.of(*COVERED_EFFECTS)
     right = note_new_ids(plan_id, plan.dag_id, run_ids, session)
-    live = clearing.read_runs(batch.run_pks, session)
-    wrong_runs = list(_wrong_runs(plan, batch, live))
-    as_planned = right == covered and not wrong_runs
-    if as_planned and not before and covered == sum(run["task_instances"] for run in live.values()):
+    right_runs = note_applied(plan, batch, session, size=None if before else covered)
+    as_planned = right == covered and right_runs == len(batch.runs)
+    if as_planned and not before:
         return []
     if plan.selection.reset_dag_runs:
         before = runs.pinned(before, {run.run_id: run.after["dag_version_id"] for run in batch.runs})
@@ -50,15 +50,21 @@ def verify(
         return list(mismatches({}, others, bound))
     planned = planned_rows(plan_id, run_ids, session)
     found = _without(read_all(plan.dag_id, run_ids, session), free)
-    wrong = [*mismatches(planned, found, bound), *wrong_runs]
-    return wrong or [Mismatch("the batch", "task instances as planned", str(covered), str(right))]
+    wrong = [*mismatches(planned, found, bound), *_wrong_runs(plan, batch, session)]
+    # Whatever the rows say by now: what did not count as planned is not.
+    return wrong or [_too_few(covered, right), _too_few(len(batch.runs), right_runs)]
+
+
+def _too_few(planned: int, right: int) -> Mismatch:
+    return Mismatch("the batch", "rows as planned", str(planned), str(right))
 
 
 def _without(rows: Mapping[TaskInstanceKey, Row], keys: Set[TaskInstanceKey]) -> dict[TaskInstanceKey, Row]:
     return {key: row for key, row in rows.items() if key not in keys}
 
 
-def _wrong_runs(plan: PlanSummary, batch: Batch, live: Mapping[str, Row]) -> Iterator[Mismatch]:
+def _wrong_runs(plan: PlanSummary, batch: Batch, session: Session) -> Iterator[Mismatch]:
+    live = clearing.read_runs(batch.run_pks, session)
     for run in batch.runs:
         clears = run.clear_number + (1 if plan.selection.reset_dag_runs else 0)
         for column, value in {**run.after, "clear_number": clears}.items():
@@ -85,6 +91,31 @@ def note_new_ids(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
             *_as_planned(),
         )
         .values(new_task_instance_id=ti.c.id)
+    )
+    return result.rowcount
+
+
+def note_applied(plan: PlanSummary, batch: Batch, session: Session, *, size: int | None) -> int:
+    """Record that the dag runs of a batch are cleared.
+
+    Only those that are as planned, and none if together they have not ``size`` task instances; returns how
+    many these are.
+    """
+    planned, live, ti = plan_run.c, dag_run.c, task_instance.c
+    clears = planned.clear_number + (1 if plan.selection.reset_dag_runs else 0)
+    conditions = [
+        live.state.is_not_distinct_from(planned.after_state),
+        live.created_dag_version_id.is_not_distinct_from(planned.after_dag_version_id),
+        live.bundle_version.is_not_distinct_from(planned.after_bundle_version),
+        live.clear_number == clears,
+    ]
+    if size is not None:
+        there = select(func.count()).where(ti.dag_id == plan.dag_id, ti.run_id.in_(batch.run_ids))
+        conditions.append(there.scalar_subquery() == size)
+    result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
+        update(plan_run)
+        .where(of_plan(plan_run, UUID(plan.id), batch.run_ids), live.id == planned.dag_run_id, *conditions)
+        .values(applied_at=datetime.now(timezone.utc), batch=batch.number)
     )
     return result.rowcount
 

@@ -41,7 +41,7 @@ CLEAR_STEPS: Mapping[str, Function] = {
     "Airflow's clear": (clearing, "clear_task_instances"),
     "clear": (clearing, "clear"),
     "note the new ids": (verifying, "note_new_ids"),
-    "read back": (clearing, "read_runs"),
+    "note the runs": (verifying, "note_applied"),
     "audit": (audit, "record"),
     "enter the batch": (applying, "record_batch"),
     "finish the batch": (applying, "finish_batch"),

@@ -158,13 +158,15 @@ def test_a_batch_holds_as_many_whole_runs_as_fit(dag, session, size, batches):
         session.execute(update(plan_run).where(*of_run).values(task_instances=task_instances_))
     found, last = [], False
     while not last:
-        batch = applying.next_batch(plan_id, size, session)
+        batch = applying.next_batch(plan_id, 1, size, session)
         found.append([run.task_instances for run in batch.runs])
-        applying.finish_batch(plan_id, len(found), batch, now(), session)
+        applying.finish_batch(plan_id, batch, now(), session)
+        of_batch = (plan_run.c.plan_id == plan_id, plan_run.c.run_id.in_(batch.run_ids))
+        session.execute(update(plan_run).where(*of_batch).values(applied_at=now()))
         last = batch.last
     assert found == batches
     assert reading.get(plan_id, session).status == "applied"
-    assert applying.next_batch(plan_id, size, session).runs == ()
+    assert applying.next_batch(plan_id, 1, size, session).runs == ()
 
 
 def test_a_move_half_way_stops_there(dag, session, one_run_a_batch):
@@ -366,32 +368,46 @@ def test_whatever_else_a_move_does_is_noticed(moving, session, monkeypatch, medd
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 
-def test_what_is_not_told_row_by_row_is_not_believed_either(dag, session, monkeypatch):
+@pytest.mark.parametrize(
+    ("step_", "said"),
+    [
+        ("note_new_ids", ["3, but became 2", "1, but became 1"]),
+        ("note_applied", ["3, but became 3", "1, but became 0"]),
+    ],
+)
+def test_what_is_not_told_row_by_row_is_not_believed_either(dag, session, monkeypatch, step_, said):
     plan = plan_of(days(1, 1))
-    real = verifying.note_new_ids
-    monkeypatch.setattr(verifying, "note_new_ids", lambda *given: real(*given) - 1)
+    real = getattr(verifying, step_)
+    monkeypatch.setattr(verifying, step_, lambda *given, **options: real(*given, **options) - 1)
     before = snapshot(session)
-    assert confirm(plan).problem["mismatches"] == [
-        "the batch: task instances as planned was to become 3, but became 2"
-    ]
+    found = confirm(plan).problem["mismatches"]
+    assert found == [f"the batch: rows as planned was to become {one}" for one in said]
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 
-@pytest.mark.parametrize("column", ["state", "clear_number"])
-def test_each_promised_column_of_the_run_is_verified(dag, session, monkeypatch, column):
-    plan = plan_of(days(1, 1, task_regex="^load$"))
+@pytest.mark.parametrize("tasks", ["", "^load$"])
+@pytest.mark.parametrize(
+    ("said", "values"),
+    [
+        ("state", {"state": "running"}),
+        ("clear_number", {"clear_number": 5}),
+        ("dag_version_id", {"created_dag_version_id": None}),
+        ("bundle_version", {"bundle_version": "b7"}),
+    ],
+)
+def test_each_promised_column_of_the_run_is_verified(dag, session, monkeypatch, tasks, said, values):
+    plan = plan_of(days(1, 2, task_regex=tasks))
     real = clearing.clear_task_instances
 
     def otherwise(tis, session, **options):
         real(tis, session, **options)
-        values = {"state": "running"} if column == "state" else {"clear_number": 5}
         session.flush()
         session.execute(update(DagRun).where(DagRun.run_id == "run_1").values(**values))
 
     monkeypatch.setattr(clearing, "clear_task_instances", otherwise)
     before = snapshot(session)
-    [said] = confirm(plan).problem["mismatches"]
-    assert said.startswith(f"dag run run_1: {column} was to become")
+    [found] = confirm(plan).problem["mismatches"]
+    assert found.startswith(f"dag run run_1: {said} was to become")
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 

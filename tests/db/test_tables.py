@@ -124,8 +124,8 @@ def test_this_version_means_all_the_migrations(manager):
 
 def test_airflow_shows_the_options(tmp_path):
     done = airflow("sqlite:////nonexistent.db", tmp_path, "config", "get-value", "safe_clear", "batch_size")
-    assert done.stdout.strip().splitlines()[-1] == "750", done.stderr
-    assert settings.batch_size() == 750
+    assert done.stdout.strip().splitlines()[-1] == "650", done.stderr
+    assert settings.batch_size() == 650
     assert settings.plan_ttl_minutes() == 30
     assert settings.history_retention_days() == 90
 
