@@ -50,6 +50,7 @@ class Batch:
     """Dag runs that one transaction clears, and what the plan says of their task instances."""
 
     number: int
+    """Of the plan's batches, clears and undos counted together."""
     runs: Sequence[RunToClear]
     last: bool
     """Whether nothing is left after them."""
@@ -265,7 +266,7 @@ def _counts(
 
 
 def finish_batch(plan_id: UUID, batch: Batch, at: datetime, session: Session) -> PlanSummary | None:
-    """Count what is cleared, in the transaction that clears it; the last one ends the plan.
+    """Count what is cleared, in the transaction that cleared and verified it; the last one ends the plan.
 
     Returns the plan as it then is.
     """

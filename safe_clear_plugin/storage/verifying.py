@@ -1,4 +1,8 @@
-"""Whether a clear made of a batch what the plan says: told by counts, and row by row where they differ."""
+"""Whether a clear made of a batch what the plan says.
+
+What undo and resume go by is written only where the result is as planned, so the row counts of these UPDATEs
+say whether all is. Where they do not, the rows are compared one by one, to say which are not.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,9 @@ def verify(
     locked: Set[UUID],
     session: Session,
 ) -> list[Mismatch]:
-    """Return what the clear of a batch did otherwise than planned; record it of all that is right.
+    """Record what the clear of a batch did, and return what of it is otherwise than planned.
+
+    Of a batch in which anything is, not all is recorded: it must not be committed.
 
     ``before`` are the task instances that :func:`read_others` found before it. Those of them that are not
     ``locked`` are free to go on.
@@ -52,11 +58,14 @@ def verify(
     found = _without(read_all(plan.dag_id, run_ids, session), free)
     wrong = [*mismatches(planned, found, bound), *_wrong_runs(plan, batch, session)]
     # Whatever the rows say by now: what did not count as planned is not.
-    return wrong or [_too_few(covered, right), _too_few(len(batch.runs), right_runs)]
+    return wrong or list(_too_few(covered, right, batch, right_runs))
 
 
-def _too_few(planned: int, right: int) -> Mismatch:
-    return Mismatch("the batch", "rows as planned", str(planned), str(right))
+def _too_few(covered: int, right: int, batch: Batch, right_runs: int) -> Iterator[Mismatch]:
+    if right != covered:
+        yield Mismatch("the batch", "task instances as planned", str(covered), str(right))
+    if right_runs != len(batch.runs):
+        yield Mismatch("the batch", "dag runs as planned", str(len(batch.runs)), str(right_runs))
 
 
 def _without(rows: Mapping[TaskInstanceKey, Row], keys: Set[TaskInstanceKey]) -> dict[TaskInstanceKey, Row]:
@@ -66,6 +75,9 @@ def _without(rows: Mapping[TaskInstanceKey, Row], keys: Set[TaskInstanceKey]) ->
 def _wrong_runs(plan: PlanSummary, batch: Batch, session: Session) -> Iterator[Mismatch]:
     live = clearing.read_runs(batch.run_pks, session)
     for run in batch.runs:
+        if run.run_id not in live:
+            yield Mismatch(f"dag run {run.run_id}", "row", "there", "missing")
+            continue
         clears = run.clear_number + (1 if plan.selection.reset_dag_runs else 0)
         for column, value in {**run.after, "clear_number": clears}.items():
             found = live[run.run_id][column]
@@ -104,6 +116,9 @@ def note_applied(plan: PlanSummary, batch: Batch, session: Session, *, size: int
     planned, live, ti = plan_run.c, dag_run.c, task_instance.c
     clears = planned.clear_number + (1 if plan.selection.reset_dag_runs else 0)
     conditions = [
+        live.id == planned.dag_run_id,
+        live.dag_id == plan.dag_id,
+        live.run_id == planned.run_id,
         live.state.is_not_distinct_from(planned.after_state),
         live.created_dag_version_id.is_not_distinct_from(planned.after_dag_version_id),
         live.bundle_version.is_not_distinct_from(planned.after_bundle_version),
@@ -114,7 +129,7 @@ def note_applied(plan: PlanSummary, batch: Batch, session: Session, *, size: int
         conditions.append(there.scalar_subquery() == size)
     result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
         update(plan_run)
-        .where(of_plan(plan_run, UUID(plan.id), batch.run_ids), live.id == planned.dag_run_id, *conditions)
+        .where(of_plan(plan_run, UUID(plan.id), batch.run_ids), *conditions)
         .values(applied_at=datetime.now(timezone.utc), batch=batch.number)
     )
     return result.rowcount

@@ -135,6 +135,9 @@ def test_runs_are_cleared_in_batches_of_whole_runs(dag, session, one_run_a_batch
     monkeypatch.setattr(apply_module, "_clear_batch", counted)
     assert confirm(plan_of(days(1, 4))).status == "applied"
     assert batches == [["run_1"], ["run_2"], ["run_3"], ["run_4"]]
+    recorded = session.execute(select(plan_run.c.run_id, plan_run.c.batch, plan_run.c.applied_at)).all()
+    assert {run_id: batch for run_id, batch, _ in recorded} == {f"run_{n}": n for n in range(1, 5)}
+    assert all(at is not None for _, _, at in recorded)
     assert set(states(session).values()) == {None}
 
 
@@ -172,6 +175,8 @@ def test_a_batch_holds_as_many_whole_runs_as_fit(dag, session, size, batches):
 def test_a_move_half_way_stops_there(dag, session, one_run_a_batch):
     plan = step(plan_of(days(1, 3)))
     assert (plan.status, plan.cleared_runs) == ("applying", 1)
+    recorded = session.execute(select(plan_run.c.run_id, plan_run.c.batch).order_by(plan_run.c.run_id)).all()
+    assert [tuple(row) for row in recorded] == [("run_1", 1), ("run_2", None), ("run_3", None)]
     session.execute(
         update(TaskInstance)
         .where(TaskInstance.run_id == "run_2", TaskInstance.task_id == "load")
@@ -371,8 +376,8 @@ def test_whatever_else_a_move_does_is_noticed(moving, session, monkeypatch, medd
 @pytest.mark.parametrize(
     ("step_", "said"),
     [
-        ("note_new_ids", ["3, but became 2", "1, but became 1"]),
-        ("note_applied", ["3, but became 3", "1, but became 0"]),
+        ("note_new_ids", "task instances as planned was to become 3, but became 2"),
+        ("note_applied", "dag runs as planned was to become 1, but became 0"),
     ],
 )
 def test_what_is_not_told_row_by_row_is_not_believed_either(dag, session, monkeypatch, step_, said):
@@ -381,7 +386,7 @@ def test_what_is_not_told_row_by_row_is_not_believed_either(dag, session, monkey
     monkeypatch.setattr(verifying, step_, lambda *given, **options: real(*given, **options) - 1)
     before = snapshot(session)
     found = confirm(plan).problem["mismatches"]
-    assert found == [f"the batch: rows as planned was to become {one}" for one in said]
+    assert found == [f"the batch: {said}"]
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 
@@ -408,6 +413,22 @@ def test_each_promised_column_of_the_run_is_verified(dag, session, monkeypatch, 
     before = snapshot(session)
     [found] = confirm(plan).problem["mismatches"]
     assert found.startswith(f"dag run run_1: {said} was to become")
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
+def test_a_run_that_is_gone_is_noticed(dag, session, monkeypatch):
+    plan = plan_of(days(1, 1))
+    real = clearing.clear_task_instances
+
+    def deleting(tis, session, **options):
+        real(tis, session, **options)
+        session.flush()
+        session.execute(delete(DagRun).where(DagRun.run_id == "run_1"))
+
+    monkeypatch.setattr(clearing, "clear_task_instances", deleting)
+    before = snapshot(session)
+    found = confirm(plan).problem["mismatches"]
+    assert "dag run run_1: row was to become there, but became missing" in found
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 
