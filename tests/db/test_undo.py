@@ -217,6 +217,18 @@ def test_nested_clears_are_undone_last_first(dag, session):
     outer.undo_to_before()
 
 
+def test_a_try_that_nobody_began_is_taken_back_with_its_clear(dag, session):
+    """Scheduling gives it its next try number; with both clears undone it has the one from before."""
+    outer = Clear(days(1, 1, task_regex="^load$"), session)
+    advance("etl", "run_1", "load", "scheduled", session=session)
+    scheduled = live(session, "run_1", "load").try_number
+    inner = Clear(days(1, 1, task_regex="^load$"), session)
+    inner.undo_to_before()
+    assert live(session, "run_1", "load").try_number == scheduled
+    outer.undo_to_before()
+    assert live(session, "run_1", "load").try_number == scheduled - 1
+
+
 def test_an_undo_out_of_order_brings_nothing_back(dag, session):
     outer = Clear(days(1, 1, task_regex="^load$"), session)
     inner = Clear(days(1, 1, task_regex="^load$"), session)
