@@ -161,7 +161,7 @@ def _lock(plan: PlanSummary, batch: Batch, session: Session) -> Held:
 def _clear_batch(
     plan: PlanSummary, batch: Batch, held: Held, actor: Actor, reason: str, *, session: Session
 ) -> None:
-    """Compare, keep, clear, read back, verify and record the runs of one transaction, under its locks."""
+    """Compare, keep, clear, verify and record the runs of one transaction, under its locks."""
     plan_id, run_ids = UUID(plan.id), batch.run_ids
     moved, total = drift.find(plan, session, run_ids)
     if moved:
@@ -180,7 +180,8 @@ def _clear_batch(
         on_latest=plan.run_on_latest_version,
         session=session,
     )
-    if found := verifying.verify(plan, batch, others, held.task_instance_ids, session):
+    at = datetime.now(timezone.utc)
+    if found := verifying.verify(plan, batch, others, held.task_instance_ids, at=at, session=session):
         raise NotAsPlanned(found)
     audit.record(
         audit.CLEAR_EVENT,
@@ -199,7 +200,7 @@ def _clear_batch(
         "clear",
         actor=actor,
         reason=reason,
-        at=datetime.now(timezone.utc),
+        at=at,
         dates=[run.date for run in batch.runs],
         task_instances=batch.task_instances,
         session=session,

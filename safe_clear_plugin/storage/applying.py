@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
+    FromClause,
     Row,
     Select,
     Update,
@@ -221,20 +222,23 @@ def next_batch(plan_id: UUID, number: int, size: int, session: Session) -> Batch
         .limit(size + 1)
         .subquery()
     )
-    order = [nearest.c[column.name] for column in reading.RUN_ORDER]
     left = select(
         nearest,
-        func.sum(nearest.c.task_instances).over(order_by=order, rows=(None, 0)).label("upto"),
+        func.sum(nearest.c.task_instances).over(order_by=_order(nearest), rows=(None, 0)).label("upto"),
         func.count().over().label("runs_left"),
     ).subquery()
     is_first = left.c.upto == left.c.task_instances
     rows = session.execute(
-        select(left).where(or_(left.c.upto <= size, is_first)).order_by(left.c.run_after, left.c.dag_run_id)
+        select(left).where(or_(left.c.upto <= size, is_first)).order_by(*_order(left))
     ).all()
     if not rows:
         return Batch(number, (), last=True, counts={})
     chosen = [_run_to_clear(row) for row in rows]
     return Batch(number, chosen, len(chosen) == rows[0].runs_left, _counts(plan_id, chosen, session))
+
+
+def _order(runs: FromClause) -> list[ColumnElement[Any]]:
+    return [runs.c[column.name] for column in reading.RUN_ORDER]
 
 
 def _run_to_clear(row: Row[Any]) -> RunToClear:

@@ -7,7 +7,7 @@ say whether all is. Where they do not, the rows are compared one by one, to say 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +31,8 @@ def verify(
     batch: Batch,
     before: Mapping[TaskInstanceKey, Row],
     locked: Set[UUID],
+    *,
+    at: datetime,
     session: Session,
 ) -> list[Mismatch]:
     """Record what the clear of a batch did, and return what of it is otherwise than planned.
@@ -43,7 +45,7 @@ def verify(
     plan_id, run_ids = UUID(plan.id), batch.run_ids
     covered = batch.of(*COVERED_EFFECTS)
     right = note_new_ids(plan_id, plan.dag_id, run_ids, session)
-    right_runs = note_applied(plan, batch, session, size=None if before else covered)
+    right_runs = note_applied(plan, batch, at, session, size=None if before else covered)
     as_planned = right == covered and right_runs == len(batch.runs)
     if as_planned and not before:
         return []
@@ -107,7 +109,7 @@ def note_new_ids(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
     return result.rowcount
 
 
-def note_applied(plan: PlanSummary, batch: Batch, session: Session, *, size: int | None) -> int:
+def note_applied(plan: PlanSummary, batch: Batch, at: datetime, session: Session, *, size: int | None) -> int:
     """Record that the dag runs of a batch are cleared.
 
     Only those that are as planned, and none if together they have not ``size`` task instances; returns how
@@ -130,7 +132,7 @@ def note_applied(plan: PlanSummary, batch: Batch, session: Session, *, size: int
     result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
         update(plan_run)
         .where(of_plan(plan_run, UUID(plan.id), batch.run_ids), *conditions)
-        .values(applied_at=datetime.now(timezone.utc), batch=batch.number)
+        .values(applied_at=at, batch=batch.number)
     )
     return result.rowcount
 

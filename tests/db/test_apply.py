@@ -81,6 +81,22 @@ def one_run_a_batch(monkeypatch):
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "3")
 
 
+@pytest.fixture
+def after_clearing(monkeypatch):
+    """Let something else happen within the transaction, once Airflow's function has done its work."""
+    real = clearing.clear_task_instances
+
+    def happens(meddle):
+        def meddling(tis, session, **options):
+            real(tis, session, **options)
+            session.flush()
+            meddle(session)
+
+        monkeypatch.setattr(clearing, "clear_task_instances", meddling)
+
+    return happens
+
+
 def states(session):
     session.rollback()
     rows = session.execute(
@@ -194,19 +210,9 @@ def test_a_move_half_way_stops_there(dag, session, one_run_a_batch):
     assert found["run_3", "transform"] == "failed"
 
 
-def test_a_result_that_is_not_the_plan_is_rolled_back(dag, session, monkeypatch):
+def test_a_result_that_is_not_the_plan_is_rolled_back(dag, session, after_clearing):
     plan = plan_of(days(1, 1, task_regex="^load$"))
-    real = clearing.clear_task_instances
-
-    def meddling(tis, session, **options):
-        real(tis, session, **options)
-        session.execute(
-            update(TaskInstance)
-            .where(TaskInstance.run_id == "run_1", TaskInstance.task_id == "extract")
-            .values(state="skipped")
-        )
-
-    monkeypatch.setattr(clearing, "clear_task_instances", meddling)
+    after_clearing(changes("extract", state="skipped"))
     before = snapshot(session)
     after = confirm(plan)
     assert after.status == "stopped"
@@ -304,17 +310,10 @@ def swaps_with_another(session):
         ("^load$", changes("load", try_number=5), ["load in run_1: try_number was to become "]),
     ],
 )
-def test_whatever_else_a_clear_does_is_noticed(dag, session, monkeypatch, tasks, meddle, said):
+def test_whatever_else_a_clear_does_is_noticed(dag, session, after_clearing, tasks, meddle, said):
     """In a run that is cleared whole, and in one of which a task is; beside a run where all is right."""
     plan = plan_of(days(1, 2, task_regex=tasks))
-    real = clearing.clear_task_instances
-
-    def meddling(tis, session, **options):
-        real(tis, session, **options)
-        session.flush()
-        meddle(session)
-
-    monkeypatch.setattr(clearing, "clear_task_instances", meddling)
+    after_clearing(meddle)
     before = snapshot(session)
     after = confirm(plan)
     assert (after.status, after.problem["kind"], after.problem["total"]) == ("stopped", "mismatch", len(said))
@@ -358,15 +357,8 @@ def test_what_stays_in_a_run_that_moves_is_no_surprise(moving, session):
         (creates, "new in run_1: row was to become absent, but became created"),
     ],
 )
-def test_whatever_else_a_move_does_is_noticed(moving, session, monkeypatch, meddle, said):
-    real = clearing.clear_task_instances
-
-    def meddling(tis, session, **options):
-        real(tis, session, **options)
-        session.flush()
-        meddle(session)
-
-    monkeypatch.setattr(clearing, "clear_task_instances", meddling)
+def test_whatever_else_a_move_does_is_noticed(moving, session, after_clearing, meddle, said):
+    after_clearing(meddle)
     before = snapshot(session)
     [found] = confirm(moving).problem["mismatches"]
     assert found.startswith(said)
@@ -400,32 +392,19 @@ def test_what_is_not_told_row_by_row_is_not_believed_either(dag, session, monkey
         ("bundle_version", {"bundle_version": "b7"}),
     ],
 )
-def test_each_promised_column_of_the_run_is_verified(dag, session, monkeypatch, tasks, said, values):
+def test_each_promised_column_of_the_run_is_verified(dag, session, after_clearing, tasks, said, values):
     plan = plan_of(days(1, 2, task_regex=tasks))
-    real = clearing.clear_task_instances
-
-    def otherwise(tis, session, **options):
-        real(tis, session, **options)
-        session.flush()
-        session.execute(update(DagRun).where(DagRun.run_id == "run_1").values(**values))
-
-    monkeypatch.setattr(clearing, "clear_task_instances", otherwise)
+    of_run_1 = DagRun.run_id == "run_1"
+    after_clearing(lambda session: session.execute(update(DagRun).where(of_run_1).values(**values)))
     before = snapshot(session)
     [found] = confirm(plan).problem["mismatches"]
     assert found.startswith(f"dag run run_1: {said} was to become")
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 
-def test_a_run_that_is_gone_is_noticed(dag, session, monkeypatch):
+def test_a_run_that_is_gone_is_noticed(dag, session, after_clearing):
     plan = plan_of(days(1, 1))
-    real = clearing.clear_task_instances
-
-    def deleting(tis, session, **options):
-        real(tis, session, **options)
-        session.flush()
-        session.execute(delete(DagRun).where(DagRun.run_id == "run_1"))
-
-    monkeypatch.setattr(clearing, "clear_task_instances", deleting)
+    after_clearing(lambda session: session.execute(delete(DagRun).where(DagRun.run_id == "run_1")))
     before = snapshot(session)
     found = confirm(plan).problem["mismatches"]
     assert "dag run run_1: row was to become there, but became missing" in found

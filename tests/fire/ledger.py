@@ -47,14 +47,17 @@ ALWAYS: Mapping[str, str] = {
             )
         )
     """,
-    # One that was scheduled has its next number and may be cleared with it; where that clear and the one
-    # before are taken back, the number goes back as well.
+    # One that was scheduled has its next number and may be cleared with it. Where that clear is taken back,
+    # and then the one that gave it the id it had, the number goes back as well: to what this one is held to.
     "a try number that went back": """
         SELECT live.id, live.run_id, live.task_id, live.map_index
         FROM safe_clear_plan_task_instance t JOIN safe_clear_plan_run r USING (plan_id, run_id)
         JOIN task_instance live USING (run_id, task_id, map_index)
         WHERE r.applied_at IS NOT NULL AND t.effect IN ('clear', 'terminate')
-        AND coalesce(t.undo, '') <> 'put_back' AND live.try_number < t.try_number
+        AND live.try_number < t.try_number AND NOT (coalesce(t.undo, '') = 'put_back' AND EXISTS (
+            SELECT FROM safe_clear_plan_task_instance earlier
+            WHERE earlier.undo = 'put_back' AND earlier.new_task_instance_id = t.task_instance_id
+        ))
     """,
     "cleared without a before-image that is as planned": """
         SELECT t.plan_id, t.run_id, t.task_id, t.map_index
