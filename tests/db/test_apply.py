@@ -411,6 +411,16 @@ def test_a_run_that_is_gone_is_noticed(dag, session, after_clearing):
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 
+def test_a_run_that_another_took_the_place_of_is_noticed(dag, session, after_clearing):
+    plan = plan_of(days(1, 1))
+    of_run_1 = DagRun.run_id == "run_1"
+    after_clearing(lambda session: session.execute(update(DagRun).where(of_run_1).values(id=4711)))
+    before = snapshot(session)
+    found = confirm(plan).problem["mismatches"]
+    assert found == ["dag run run_1: row was to become there, but became missing"]
+    assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
+
+
 def test_a_locked_database_is_tried_again(dag, session, monkeypatch):
     plan = plan_of(days(1, 1))
     real, failures = locking.load_dag_runs, [1, 2]
