@@ -41,40 +41,40 @@ system: ## Install PostgreSQL and Chromium from Debian's packages where missing
 # The longest first, since three run at a time: the browser, the fire and the servers also wait.
 SUITES := test-browser test-sqlite test-postgresql test-fire test-live test-airflow32 test-views test-large test-package test-unit
 
-test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2; SAFE_CLEAR_TEST_FULL=1 tries more cases
+test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2; PYTEST_ARGS=--full tries more cases
 	@MAKE="$(MAKE)" scripts/all-suites $(SUITES)
 
 test-unit: $(VENV) ## The pure core: no Airflow, no database
 	@$(SUITE) $(PYTEST) tests/unit $(PYTEST_ARGS)
 
 test-sqlite: $(VENV) ## On a SQLite metadata database
-	@SAFE_CLEAR_TEST_BACKEND=sqlite $(SUITE) $(PYTEST) tests/db tests/crash $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/db tests/crash $(PYTEST_ARGS)
 
 test-postgresql: $(VENV) system ## On a PostgreSQL metadata database
-	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/db tests/crash $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/db tests/crash --backend postgresql $(PYTEST_ARGS)
 
 # What an older Airflow, or another auth manager, can make different: who comes in, which forms, what is done.
 DIFFERING_VIEWS := tests/views/test_access.py tests/views/test_plan.py tests/views/test_applying.py
 
 test-airflow32: $(VENV32) ## The same on Airflow 3.2: SQLite and the pages
-	@SAFE_CLEAR_TEST_BACKEND=sqlite $(SUITE) $(PYTEST32) tests/db $(PYTEST_ARGS)
-	@SAFE_CLEAR_TEST_AUTH=fab $(SUITE) $(PYTEST32) $(DIFFERING_VIEWS) tests/views/test_select.py $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST32) tests/db $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST32) $(DIFFERING_VIEWS) tests/views/test_select.py $(PYTEST_ARGS)
 
 test-views: $(VENV) ## The pages in Airflow's Flask app, under both auth managers
-	@SAFE_CLEAR_TEST_AUTH=fab $(SUITE) $(PYTEST) tests/views $(PYTEST_ARGS)
-	@SAFE_CLEAR_TEST_AUTH=simple $(SUITE) $(PYTEST) $(DIFFERING_VIEWS) $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/views $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) $(DIFFERING_VIEWS) --auth simple $(PYTEST_ARGS)
 
 test-browser: $(VENV) system ## Chromium against a running Airflow
 	@$(SUITE) $(PYTEST) tests/browser $(PYTEST_ARGS)
 
 test-fire: $(VENV) system ## Clears and undos while a scheduler is at work
-	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/fire $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/fire --backend postgresql $(PYTEST_ARGS)
 
 test-live: $(VENV) system ## Whether findings and estimates come true with a scheduler
-	@SAFE_CLEAR_TEST_BACKEND=postgresql $(SUITE) $(PYTEST) tests/live $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/live --backend postgresql $(PYTEST_ARGS)
 
 test-large: $(VENV) system ## Query plans and memory on PostgreSQL with a million task instances
-	@SAFE_CLEAR_TEST_BACKEND=postgresql SAFE_CLEAR_TEST_AUTH=simple $(SUITE) $(PYTEST) tests/large $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/large --backend postgresql --auth simple $(PYTEST_ARGS)
 
 test-package: $(VENV) ## The built wheel and sdist in environments of their own
 	@$(SUITE) $(PYTEST) tests/package $(PYTEST_ARGS)

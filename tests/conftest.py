@@ -10,10 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
-from tests.support import environment
-from tests.support.backends import METADATA, NAMES, Backend, open_backend
+from tests.support import environment, options
+from tests.support.backends import METADATA, Backend, open_backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,28 +24,45 @@ if TYPE_CHECKING:
     from tests.support.metadata import MetadataDatabase
 
 HOME = Path(tempfile.mkdtemp(prefix="safe-clear-tests-"))
-BACKEND = open_backend(environment.choose(environment.BACKEND_VARIABLE, NAMES, "sqlite"), HOME)
-AUTH = environment.choose(environment.AUTH_VARIABLE, environment.AUTH_MANAGERS, "simple")
+BACKEND_KEY = pytest.StashKey[Backend]()
 
-environment.configure_this_process(environment.airflow_environment(HOME, BACKEND.url(METADATA), AUTH))
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Configure Airflow and Hypothesis, before any test module imports them."""
+    chosen = options.read_options(config)
+    backend = config.stash[BACKEND_KEY] = open_backend(chosen.backend, HOME)
+    environment.configure_this_process(
+        environment.airflow_environment(HOME, backend.url(METADATA), chosen.auth)
+    )
+    # The same examples each time, so that a change does not fail by luck; at random with `--full`.
+    hypothesis.settings.register_profile(
+        "safe clear", derandomize=not chosen.full, deadline=None, database=None, print_blob=True
+    )
+    hypothesis.settings.load_profile("safe clear")
 
 
 def pytest_report_header() -> str:
     """Say which database and auth manager this session is about."""
-    return f"safe clear: backend={BACKEND.name} auth={AUTH}"
+    return f"safe clear: backend={options.chosen.backend} auth={options.chosen.auth}"
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing behind, however the session ended."""
-    BACKEND.stop()
+    config.stash[BACKEND_KEY].stop()
     shutil.rmtree(HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def backend() -> Backend:
+def backend(request: pytest.FixtureRequest) -> Backend:
     """Return the started backend; it creates and drops databases."""
-    BACKEND.start()
-    return BACKEND
+    backend = request.config.stash[BACKEND_KEY]
+    backend.start()
+    return backend
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ from sqlalchemy import inspect as mapped
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.readahead import LookUps
+from safe_clear_plugin.airflow_api.session import count_written
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ def _copy(
         ids = {ti.id for ti in chosen}
         tries = tries.where(TaskInstance.id.not_in([ti.id for ti in among if ti.id not in ids]))
     names = ["task_instance_id", *(column.name for column in OF_THE_ROW)]
-    written: int = session.execute(insert(HISTORY).from_select(names, tries)).rowcount  # type: ignore[attr-defined]
+    written = count_written(insert(HISTORY).from_select(names, tries), session)
     if written != len(chosen):
         raise RuntimeError(
             f"{written} tries were archived, and not {len(chosen)}: the rows are not as locked."

@@ -34,6 +34,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Mapper, Session
 from sqlalchemy.orm.attributes import flag_modified
 
+from safe_clear_plugin.airflow_api.session import count_written
+
 EXACT_TYPES = (Float, Integer, String, Uuid, UtcDateTime)
 """What reads back as it was written; in a JSON column a NULL and a stored null both read as ``None``."""
 
@@ -136,12 +138,13 @@ def _update(states: Sequence[InstanceState[Any]], names: Sequence[str], session:
         arrays.append(literal([state.dict[name] for state in states], ARRAY(kind)))
         places.append(column(f"new_{one.name}", kind))
     new = func.unnest(*arrays).table_valued(*places, name="new").render_derived()
-    written: Any = session.execute(
+    written = count_written(
         update(table)
         .where(table.c.id == new.c.was)
-        .values({one.name: new.c[f"new_{one.name}"] for one in columns})
+        .values({one.name: new.c[f"new_{one.name}"] for one in columns}),
+        session,
     )
-    if written.rowcount != len(states):
-        raise RuntimeError(f"{written.rowcount} task instances were written, and not {len(states)}.")
+    if written != len(states):
+        raise RuntimeError(f"{written} task instances were written, and not {len(states)}.")
     # As at the end of a flush, so that nothing is left of them for this one to look at.
     InstanceState._commit_all_states([(state, state.dict) for state in states], session.identity_map)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from airflow.utils.session import create_session
+from sqlalchemy import Delete, Insert, Update
 from sqlalchemy.orm import Session
 
 
@@ -18,3 +19,15 @@ def new_session() -> Iterator[Session]:
     """
     with create_session(scoped=False) as session:
         yield session
+
+
+def count_written(statement: Insert | Update | Delete, session: Session) -> int:
+    """Execute ``statement`` and return the number of rows that it wrote.
+
+    psycopg 3 gives that number for an ``INSERT … SELECT`` only if SQLAlchemy is told to keep it.
+    """
+    kept = statement.execution_options(preserve_rowcount=True)
+    count: int = session.execute(kept).rowcount  # type: ignore[attr-defined]
+    if count < 0:
+        raise RuntimeError("The database driver does not say how many rows it wrote.")
+    return count

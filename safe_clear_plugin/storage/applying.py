@@ -10,7 +10,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    CursorResult,
     FromClause,
     Row,
     Select,
@@ -27,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR, Effect, PlanSummary
 from safe_clear_plugin.storage import reading
 from safe_clear_plugin.storage.models import plan, plan_batch, plan_run, plan_task_instance
@@ -110,10 +110,8 @@ def transition(
     if seen is not None:
         conditions.append(plan.c.expires_at == seen.expires_at)
         conditions.append(plan.c.approval_asked_at.is_not_distinct_from(seen.approval_asked_at))
-    result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
-        update(plan).where(and_(*conditions)).values(status=after, **values)
-    )
-    return result.rowcount == 1
+    changed = update(plan).where(and_(*conditions)).values(status=after, **values)
+    return count_written(changed, session) == 1
 
 
 def claim(
@@ -205,8 +203,9 @@ def _written(write: Update, *columns: ColumnElement[Any], plan_id: UUID, session
     """Write to a plan's row and return columns of it as they then are, if there was one to write to."""
     if session.get_bind().dialect.update_returning:
         return session.execute(write.returning(*columns)).one_or_none()
-    result: CursorResult[Any] = session.execute(write)  # type: ignore[assignment]
-    return session.execute(select(*columns).where(plan.c.id == plan_id)).one() if result.rowcount else None
+    if not count_written(write, session):
+        return None
+    return session.execute(select(*columns).where(plan.c.id == plan_id)).one()
 
 
 def next_batch(plan_id: UUID, number: int, size: int, session: Session) -> Batch:

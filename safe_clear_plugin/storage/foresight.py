@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
 from safe_clear_plugin.airflow_api.relations import Upstream
+from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.storage.models import ALL_MAP_INDEXES, plan_run, plan_task_instance
 from safe_clear_plugin.storage.relations import foreseen_state
 from safe_clear_plugin.storage.trigger_rules import (
@@ -216,7 +217,7 @@ def _write(
         .group_by(mine.c.run_id, mine.c.map_index)
         .subquery("verdict")
     )
-    result = session.execute(
+    settled = (
         update(rows_)
         .where(
             rows_.c.plan_id == reach.plan_id,
@@ -227,7 +228,7 @@ def _write(
         )
         .values(foreseen_state=verdict.c.state)
     )
-    return int(result.rowcount)  # type: ignore[attr-defined]
+    return count_written(settled, session)
 
 
 def _number(condition: ColumnElement[bool]) -> ColumnElement[Any]:

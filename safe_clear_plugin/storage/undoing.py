@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Select, and_, case, func, literal, select, update
+from sqlalchemy import Select, and_, case, func, literal, select, update
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS, MOVED_EFFECTS
 from safe_clear_plugin.storage.applying import take_number
 from safe_clear_plugin.storage.images import of_plan, same_key
@@ -22,13 +23,9 @@ def ask(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -
     wanted = [plan_run.c.plan_id == plan_id, plan_run.c.undo_asked_at.is_(None), *open_runs(None)]
     if run_ids:
         wanted.append(plan_run.c.run_id.in_(run_ids))
-    result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
-        update(plan_run).where(*wanted).values(undo_asked_at=at)
-    )
+    asked = count_written(update(plan_run).where(*wanted).values(undo_asked_at=at), session)
     session.execute(
-        update(plan)
-        .where(plan.c.id == plan_id)
-        .values(undo_asked_runs=plan.c.undo_asked_runs + result.rowcount)
+        update(plan).where(plan.c.id == plan_id).values(undo_asked_runs=plan.c.undo_asked_runs + asked)
     )
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import clearing, runs
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
+from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.core.diff import Mismatch, Row, TaskInstanceKey, mismatches
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS, PlanSummary
 from safe_clear_plugin.storage.applying import Batch
@@ -93,7 +93,7 @@ def note_new_ids(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
     Only of those that are as planned; returns how many these are.
     """
     planned, ti = plan_task_instance, task_instance
-    result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
+    noted = (
         update(planned)
         .where(
             of_plan(planned, plan_id, run_ids),
@@ -106,7 +106,7 @@ def note_new_ids(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
         )
         .values(new_task_instance_id=ti.c.id)
     )
-    return result.rowcount
+    return count_written(noted, session)
 
 
 def note_applied(plan: PlanSummary, batch: Batch, at: datetime, session: Session, *, size: int | None) -> int:
@@ -129,12 +129,12 @@ def note_applied(plan: PlanSummary, batch: Batch, at: datetime, session: Session
     if size is not None:
         there = select(func.count()).where(ti.dag_id == plan.dag_id, ti.run_id.in_(batch.run_ids))
         conditions.append(there.scalar_subquery() == size)
-    result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
+    applied = (
         update(plan_run)
         .where(of_plan(plan_run, UUID(plan.id), batch.run_ids), *conditions)
         .values(applied_at=at, batch=batch.number)
     )
-    return result.rowcount
+    return count_written(applied, session)
 
 
 def _as_planned() -> tuple[ColumnElement[bool], ...]:

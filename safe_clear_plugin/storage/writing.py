@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Insert, and_, case, delete, func, insert, select, update
+from sqlalchemy import CursorResult, and_, case, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import runs as airflow_runs
+from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.airflow_api.version_move import Move
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.core.selection import FINISHED_RUN_STATES, Selection
@@ -39,12 +40,7 @@ def insert_runs(
 ) -> int:
     """Write a row per covered dag run; returns how many."""
     chosen = airflow_runs.runs_select(plan_id, scope, on_latest, latest)
-    return _written(insert(plan_run).from_select(list(airflow_runs.RUN_COLUMNS), chosen), session)
-
-
-def _written(statement: Insert, session: Session) -> int:
-    result: CursorResult[Any] = session.execute(statement)  # type: ignore[assignment]
-    return result.rowcount
+    return count_written(insert(plan_run).from_select(list(airflow_runs.RUN_COLUMNS), chosen), session)
 
 
 def used_versions(plan_id: UUID, session: Session) -> list[UUID]:
@@ -76,7 +72,7 @@ def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, ses
         plan_id, selection, latest, runs=plan_run, tasks=plan_task, all_map_indexes=ALL_MAP_INDEXES
     )
     columns = list(airflow_runs.TASK_INSTANCE_COLUMNS)
-    return _written(insert(plan_task_instance).from_select(columns, chosen), session)
+    return count_written(insert(plan_task_instance).from_select(columns, chosen), session)
 
 
 def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> None:
@@ -99,6 +95,7 @@ def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> 
         .where(here, plan_run.c.run_id == of_runs.c.run_id)
         .values(task_instances=of_runs.c.cleared)
     )
+    # SQLite does not count the rows of a statement that begins with WITH.
     if counted.rowcount == runs:
         return
     of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)

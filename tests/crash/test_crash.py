@@ -46,11 +46,11 @@ from tests.crash.killing import (
     run_killed_after,
     run_killed_at,
 )
-from tests.db.effort import FULL, POSTGRESQL
+from tests.support.options import chosen
 from tests.support.snapshots import diff_snapshots
 
 BATCHES = (1, 2, 3)
-RANDOM_KILLS = 100 if FULL else 8 if POSTGRESQL else 4
+RANDOM_KILLS = 100 if chosen.full else 8 if chosen.postgresql else 4
 
 
 def around(steps: Mapping[str, Function], batches: Iterator[int]) -> list[Point]:
@@ -59,7 +59,7 @@ def around(steps: Mapping[str, Function], batches: Iterator[int]) -> list[Point]
     return [
         Point(moment, name, function, batch)
         for (name, function), moment in product(steps.items(), moments)
-        for batch in (BATCHES if FULL else (next(batches),))
+        for batch in (BATCHES if chosen.full else (next(batches),))
     ]
 
 
@@ -83,7 +83,7 @@ def undo_points() -> list[Point]:
 
 def chosen(points: list[Point]) -> list[Point]:
     """Return all points, or, on SQLite, in turn one before and one after a step, every fourth in all."""
-    all_of_them = FULL or POSTGRESQL
+    all_of_them = chosen.full or chosen.postgresql
     return [point for number, point in enumerate(points) if all_of_them or number % 8 in (0, 5)]
 
 

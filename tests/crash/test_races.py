@@ -44,13 +44,13 @@ from tests.crash.history import (
     tries_in_history,
     undo_all,
 )
-from tests.db.effort import FULL, POSTGRESQL
+from tests.support.options import chosen
 from tests.support.snapshots import diff_snapshots
 
-pytestmark = pytest.mark.skipif(not POSTGRESQL, reason="SQLite has one writer")
+pytestmark = pytest.mark.skipif(not chosen.postgresql, reason="SQLite has one writer")
 
 MANY = 20
-ROUNDS = 40 if FULL else 6
+ROUNDS = 40 if chosen.full else 6
 RUNS = tuple(f"run_{number}" for number in range(1, 11))
 WAITS = text("SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")
 DEADLOCKS = text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")

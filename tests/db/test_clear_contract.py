@@ -30,7 +30,7 @@ from safe_clear_plugin.services import results
 from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.storage.models import metadata, plan_run, plan_task_instance
-from tests.db import effort
+from tests.support import options
 from tests.support.factories import expand, make_run, store_dag, task_instances
 from tests.support.snapshots import diff_snapshots, snapshot
 
@@ -396,7 +396,7 @@ PARTS: dict[str, dict[str, Any]] = {
 def cases() -> Iterator[Any]:
     """Yield every situation with every part and, in turn, every state of the run.
 
-    As there are as many parts as states, each two of the three meet; all three do with ``effort.FULL``. What
+    As there are as many parts as states, each two of the three meet; all three do with ``--full``. What
     PostgreSQL or Airflow 3.2 could do otherwise shows in each situation alike, so there it is one of each.
     """
     for (row, situation), (column, part), run_state in product(
@@ -404,7 +404,8 @@ def cases() -> Iterator[Any]:
     ):
         in_turn = run_state == RUN_STATES[(row + column) % len(RUN_STATES)]
         one_of_each = column == row // len(RUN_STATES) % len(PARTS)
-        if effort.FULL or (in_turn and (one_of_each or not (effort.POSTGRESQL or effort.OLDER_AIRFLOW))):
+        briefly = options.chosen.postgresql or options.AIRFLOW_32
+        if options.chosen.full or (in_turn and (one_of_each or not briefly)):
             yield pytest.param(situation, part, run_state, id=f"{situation.name}-{part}-{run_state} run")
 
 

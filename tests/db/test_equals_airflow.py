@@ -8,7 +8,6 @@ decides; a line of the table is named where it is applied.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -39,8 +38,8 @@ from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import RUNNING_STATES, Selection
 from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.storage import reading
-from tests.db import effort
 from tests.db.strategies import Ask, Group, History, Node, Run, Shape, asks, day, histories
+from tests.support import options
 from tests.support.factories import expand, make_run, store_dag, task_instances
 
 ME = Actor("1", "Me")
@@ -433,9 +432,8 @@ def cases(draw: st.DrawFn) -> tuple[History, list[Ask]]:
 
 
 @settings(
-    max_examples=effort.examples(200),
+    max_examples=options.examples(200),
     deadline=None,
-    derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from datetime import datetime, timedelta, timezone
 from inspect import signature
@@ -25,9 +24,9 @@ from safe_clear_plugin.services import scouting
 from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.services.scouting import SPREADS, scout
 from safe_clear_plugin.storage import reading
-from tests.db import effort
 from tests.db.acting import ME, days
 from tests.db.test_equals_airflow import build, cases, selection_of
+from tests.support import options
 from tests.support.factories import make_run, serialized, store_dag
 from tests.support.scenes import START, store_etl
 
@@ -66,9 +65,8 @@ def check(selection: Selection, session) -> None:
 
 
 @settings(
-    max_examples=effort.examples(15),
+    max_examples=options.examples(15),
     deadline=None,
-    derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,

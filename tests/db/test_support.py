@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from airflow.models.dag_version import DagVersion
 from airflow.models.taskinstance import TaskInstance
@@ -11,6 +9,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task, task_group
 from sqlalchemy import create_engine, inspect, select, text
 
+from tests.support import options
 from tests.support.factories import FactoryError, expand, make_run, set_states, store_dag, task_instances
 from tests.support.snapshots import diff_snapshots, snapshot
 
@@ -23,8 +22,10 @@ def chain() -> DAG:
 
 
 def test_backend_is_the_one_asked_for(session):
-    asked_for = os.environ.get("SAFE_CLEAR_TEST_BACKEND", "sqlite")
-    assert session.get_bind().dialect.name == asked_for
+    kind, _, driver = options.chosen.backend.partition("-")
+    dialect = session.get_bind().dialect
+    assert dialect.name == kind
+    assert dialect.driver == (driver or {"sqlite": "pysqlite", "postgresql": "psycopg"}[kind])
 
 
 def test_migrations_made_every_table(session):

@@ -29,9 +29,9 @@ from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.services.undo import undo_plan
 from safe_clear_plugin.services.undo_preview import preview_undo
 from safe_clear_plugin.storage import reading
-from tests.db import effort
 from tests.db.strategies import ClearAndUndo, Meanwhile, Run, Shape, clears_and_undos, day
 from tests.db.undo_oracle import COMES_BACK, everything, predict
+from tests.support import options
 from tests.support.factories import (
     add_deadline,
     advance,
@@ -226,9 +226,8 @@ def check(case: ClearAndUndo, session: Any) -> None:
 
 
 @settings(
-    max_examples=effort.examples(60),
+    max_examples=options.examples(60),
     deadline=None,
-    derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import BACKEND, HOME
+from tests.conftest import HOME
 from tests.support.backends import METADATA
 from tests.support.server import REPOSITORY, AirflowServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.backends import Backend
 
 DAGS = Path(__file__).parent / "dags"
 KEPT_LOGS = REPOSITORY / "test-results" / "fire"
@@ -36,10 +38,12 @@ def dags_in_database(airflow_db: None) -> Path:
 
 
 @pytest.fixture(scope="session")
-def airflow_server(request: pytest.FixtureRequest, dags_in_database: Path) -> Iterator[AirflowServer]:
+def airflow_server(
+    request: pytest.FixtureRequest, backend: Backend, dags_in_database: Path
+) -> Iterator[AirflowServer]:
     """Start api-server and scheduler; there is nothing to parse, so no dag processor takes its share."""
     server = AirflowServer(
-        BACKEND.url(METADATA),
+        backend.url(METADATA),
         DAGS,
         dags_folder=dags_in_database,
         auth="simple",

@@ -34,11 +34,11 @@ from safe_clear_plugin.services.rest import make_rest_plan
 from safe_clear_plugin.services.undo import undo_plan
 from safe_clear_plugin.storage import applying, images, reading
 from safe_clear_plugin.storage.models import plan_task_instance
-from tests.db.effort import POSTGRESQL
 from tests.fire import ledger
 from tests.support.factories import make_run
+from tests.support.options import chosen
 
-pytestmark = pytest.mark.skipif(not POSTGRESQL, reason="needs SAFE_CLEAR_TEST_BACKEND=postgresql")
+pytestmark = pytest.mark.skipif(not chosen.postgresql, reason="needs --backend postgresql")
 
 SECONDS = float(os.environ.get("SAFE_CLEAR_FIRE_SECONDS") or 60)
 SEED = int(os.environ.get("SAFE_CLEAR_FIRE_SEED") or 1)

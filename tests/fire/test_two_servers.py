@@ -17,15 +17,14 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from sqlalchemy import func, select
 
-from tests.conftest import BACKEND
-from tests.db.effort import POSTGRESQL
 from tests.fire.conftest import DAGS
 from tests.support.backends import METADATA
 from tests.support.factories import make_run
+from tests.support.options import chosen
 from tests.support.plans import PAGES, apply, apply_to_the_end, make_plan
 from tests.support.server import AirflowServer
 
-pytestmark = pytest.mark.skipif(not POSTGRESQL, reason="needs SAFE_CLEAR_TEST_BACKEND=postgresql")
+pytestmark = pytest.mark.skipif(not chosen.postgresql, reason="needs --backend postgresql")
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 PER_RUN = 2
@@ -34,10 +33,10 @@ MANY = 10
 
 
 @pytest.fixture(scope="module")
-def other_server(airflow_server, dags_in_database):
+def other_server(backend, airflow_server, dags_in_database):
     """A second api-server, for the tests to kill."""
     server = AirflowServer(
-        BACKEND.url(METADATA),
+        backend.url(METADATA),
         DAGS,
         dags_folder=dags_in_database,
         auth="simple",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import BACKEND
 from tests.support.backends import METADATA
 from tests.support.server import REPOSITORY, AirflowServer
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.live.stage import Stage
+    from tests.support.backends import Backend
 
 DAGS = Path(__file__).parent / "dags"
 KEPT_LOGS = REPOSITORY / "test-results" / "live"
@@ -34,13 +34,13 @@ def dags_folder(airflow_db: None) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stage(request: pytest.FixtureRequest, dags_folder: Path) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, backend: Backend, dags_folder: Path) -> Iterator[Stage]:
     """Start api-server and scheduler, and play; the DAGs are stored, so no dag processor takes its share."""
     from tests.live.scenes import SCENES
     from tests.live.stage import Stage
 
     server = AirflowServer(
-        BACKEND.url(METADATA),
+        backend.url(METADATA),
         DAGS,
         dags_folder=dags_folder,
         auth="simple",

@@ -7,10 +7,10 @@ import sqlite3
 from pathlib import Path
 from typing import Protocol
 
-from tests.support.postgres import PostgresqlServer
+from tests.support.postgres import DRIVER, PostgresqlServer
 
 METADATA = "airflow"
-NAMES = ("sqlite", "postgresql")
+NAMES = ("sqlite", "postgresql", "postgresql-psycopg2")
 
 
 class Backend(Protocol):
@@ -81,9 +81,9 @@ class PostgresqlBackend:
 
     name = "postgresql"
 
-    def __init__(self) -> None:
+    def __init__(self, driver: str) -> None:
         """Choose where the server will be; nothing is started yet."""
-        self._server = PostgresqlServer()
+        self._server = PostgresqlServer(driver=driver)
 
     def url(self, database: str) -> str:
         """Return the SQLAlchemy URL of ``database``, whether or not it exists."""
@@ -108,4 +108,5 @@ class PostgresqlBackend:
 
 def open_backend(name: str, home: Path) -> Backend:
     """Return the backend called ``name``, not yet started."""
-    return PostgresqlBackend() if name == "postgresql" else SqliteBackend(home / "databases")
+    kind, _, driver = name.partition("-")
+    return PostgresqlBackend(driver or DRIVER) if kind == "postgresql" else SqliteBackend(home / "databases")

@@ -1,8 +1,7 @@
 """The environment that Airflow reads at its first import.
 
-Airflow's configuration and engine belong to the process, so a pytest process works on one metadata database,
-chosen by ``SAFE_CLEAR_TEST_BACKEND`` (``sqlite``, the default, or ``postgresql``), and has one auth manager,
-chosen by ``SAFE_CLEAR_TEST_AUTH`` (``fab`` or ``simple``).
+Airflow's configuration and engine belong to the process, so a pytest process works on one metadata database
+(``--backend``) and has one auth manager (``--auth``).
 """
 
 from __future__ import annotations
@@ -13,22 +12,12 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-BACKEND_VARIABLE = "SAFE_CLEAR_TEST_BACKEND"
-AUTH_VARIABLE = "SAFE_CLEAR_TEST_AUTH"
 AUTH_MANAGERS = {
     "fab": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
     "simple": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
 }
 # Users of SimpleAuthManager are configuration; users of FabAuthManager are rows that the fixtures make.
 SIMPLE_USERS = "admin:admin,operator:op,viewer:viewer,nobody:"
-
-
-def choose(variable: str, allowed: dict[str, object] | tuple[str, ...], default: str) -> str:
-    """Return the value of ``variable``, refusing one that is not ``allowed``."""
-    value = os.environ.get(variable) or default
-    if value not in allowed:
-        raise ValueError(f"{variable}={value!r}: expected one of {', '.join(allowed)}")
-    return value
 
 
 def airflow_environment(home: Path, sqlalchemy_url: str, auth: str) -> dict[str, str]:

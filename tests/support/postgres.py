@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUPERUSER = "airflow"
+DRIVER = "psycopg"
 START_TIMEOUT = 30
 
 # Nothing here outlives the session, so durability only costs time.
@@ -56,9 +57,10 @@ class PostgresqlServer:
     The server refuses to run as root; started by root it runs as the ``postgres`` user of Debian's package.
     """
 
-    def __init__(self, settings: Mapping[str, str] = SERVER_SETTINGS) -> None:
+    def __init__(self, settings: Mapping[str, str] = SERVER_SETTINGS, driver: str = DRIVER) -> None:
         """Choose the place, so that URLs are known before the server is started."""
         self._settings = settings
+        self._driver = driver
         # A Unix socket's path has at most 107 characters: pytest's temporary directories may be too deep.
         self.directory = Path(tempfile.mkdtemp(prefix="safe-clear-pg-", dir="/tmp"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,7 +73,7 @@ class PostgresqlServer:
 
     def url(self, database: str) -> str:
         """Return the SQLAlchemy URL of ``database``."""
-        return f"postgresql+psycopg2://{SUPERUSER}@/{database}?host={self.directory}"
+        return f"postgresql+{self._driver}://{SUPERUSER}@/{database}?host={self.directory}"
 
     def start(self) -> None:
         """Make the cluster and start the server; returns when it accepts connections."""

@@ -1,30 +1,26 @@
 """The Flask app that Airflow mounts for plugins, with authorization on.
 
-Runs under FabAuthManager, or under SimpleAuthManager with ``SAFE_CLEAR_TEST_AUTH=simple``.
+Runs under the auth manager of ``--auth``.
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import environment
+from tests.support.options import chosen
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from tests.support.metadata import MetadataDatabase
 
-AUTH = environment.choose(environment.AUTH_VARIABLE, environment.AUTH_MANAGERS, "fab")
-os.environ["AIRFLOW__CORE__AUTH_MANAGER"] = environment.AUTH_MANAGERS[AUTH]
-
 
 @pytest.fixture(scope="session")
 def auth_manager_name() -> str:
     """Return ``fab`` or ``simple``."""
-    return AUTH
+    return chosen.auth
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +34,7 @@ def app(airflow_db: None) -> Flask:
 
     init_auth_manager(FastAPI())
     app = create_app(enable_plugins=True)
-    if AUTH == "fab":
+    if chosen.auth == "fab":
         create_fab_users(app)
     return app
 

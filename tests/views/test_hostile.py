@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text, update
 
 from safe_clear_plugin.core.selection import Selection
-from tests.db import effort
+from tests.support import options
 from tests.support.auth import bearer
 from tests.support.factories import make_run, set_states, store_dag
 from tests.support.scenes import FAILED_RUN, START, etl_dag
@@ -189,7 +189,7 @@ BODIES = st.dictionaries(st.one_of(st.sampled_from(FIELDS), WORDS), JSON, max_si
 
 def tries(examples: int) -> settings:
     return settings(
-        max_examples=effort.examples(examples),
+        max_examples=options.examples(examples),
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )

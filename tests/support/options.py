@@ -1,0 +1,59 @@
+"""What a test session runs on and how much it tries, as options of pytest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from tests.support.backends import NAMES
+from tests.support.environment import AUTH_MANAGERS
+
+if TYPE_CHECKING:
+    import pytest
+
+AIRFLOW_32 = version("apache-airflow-core").startswith("3.2.")
+
+
+@dataclass
+class Options:
+    """The options of this session; ``full`` tries everything everywhere, with random seeds."""
+
+    backend: str = "sqlite"
+    auth: str = "fab"
+    full: bool = False
+
+    @property
+    def postgresql(self) -> bool:
+        """Whether the metadata database is PostgreSQL, through either driver."""
+        return self.backend.startswith("postgresql")
+
+
+chosen = Options()
+"""Filled in by ``tests/conftest.py`` before any test module is imported."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    group = parser.getgroup("safe clear")
+    group.addoption("--backend", choices=NAMES, default=Options.backend, help="the metadata database")
+    group.addoption("--auth", choices=tuple(AUTH_MANAGERS), default=Options.auth, help="the auth manager")
+    group.addoption("--full", action="store_true", help="try everything everywhere, with random seeds")
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Take the values that pytest was given."""
+    chosen.backend = config.getoption("--backend")
+    chosen.auth = config.getoption("--auth")
+    chosen.full = config.getoption("--full")
+    return chosen
+
+
+def examples(number: int) -> int:
+    """Return how many Hypothesis examples to try where ``number`` are wanted of a change.
+
+    The rules are the same code everywhere. PostgreSQL and Airflow 3.2 try as much as can differ there.
+    """
+    if chosen.full:
+        return 25 * number
+    return max(1, number // 2) if chosen.postgresql or AIRFLOW_32 else number
