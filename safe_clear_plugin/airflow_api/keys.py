@@ -1,12 +1,13 @@
-"""Many keys of task instances as rows of a query: a list of tuples is too deep for PostgreSQL."""
+"""Many keys as rows of a query: a list of tuples is too deep for PostgreSQL, a long OR for SQLite."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import CTE, JSON, column, literal, select
+from sqlalchemy import CTE, JSON, Uuid, cast, column, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -28,13 +29,26 @@ def _items_on_postgresql(function: Any, compiler: Any, **options: Any) -> str:
 
 def rows_of_keys(keys: Sequence[TaskInstanceKey]) -> CTE:
     """Return a table of task_id, map_index, run_id; one parameter of the statement, however many they are."""
-    value = column("value", JSON)
-    items = _items_of(literal(json.dumps(keys, ensure_ascii=False))).table_valued(
-        value, name="excluded_items"
-    )
-    item = items.c.value
+    item = _items(keys, "excluded_items")
     return select(
         item[0].as_string().label("task_id"),
         item[1].as_integer().label("map_index"),
         item[2].as_string().label("run_id"),
     ).cte("excluded_keys")
+
+
+def rows_of_versions(versions: Iterable[tuple[UUID, int, str]]) -> CTE:
+    """Return a table of id, number and text of DAG versions; one parameter of the statement, as well."""
+    item = _items([(id_.hex, number, text) for id_, number, text in versions], "version_items")
+    rows = select(
+        cast(item[0].as_string(), Uuid()).label("id"),
+        item[1].as_integer().label("number"),
+        item[2].as_string().label("text"),
+    )
+    # PostgreSQL would otherwise take each item apart again for each row that it joins.
+    return rows.cte("versions_given", nesting=True).prefix_with("MATERIALIZED", dialect="postgresql")
+
+
+def _items(keys: Sequence[Any], name: str) -> Any:
+    items = _items_of(literal(json.dumps(keys, ensure_ascii=False)))
+    return items.table_valued(column("value", JSON), name=name).c.value

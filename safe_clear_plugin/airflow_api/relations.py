@@ -26,7 +26,11 @@ ONE_SERVES_ALL: bool = not _SINCE_3_3
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What another task is to a cleared one, and whether map index by map index."""
+    """What a task has to do with another one, and whether map index by map index.
+
+    ``task_id`` is the one that something becomes of: with ``downstream`` it lies downstream of the related
+    one, with the other kinds the related one lies upstream of it.
+    """
 
     task_id: str
     kind: RelationKind
@@ -65,13 +69,13 @@ def downstream_of(dag: Any, task_ids: Iterable[str]) -> Iterator[Relation]:
             continue
         for related, same in _reached_from(task).items():
             if not dag.get_task(related).is_teardown:
-                yield Relation(task_id, "downstream", related, same)
+                yield Relation(related, "downstream", task_id, same)
 
 
 def upstream_of(dag: Any, task_id: str) -> Upstream | None:
     """Return what decides whether a task starts, or ``None`` when nothing upstream does."""
     task = dag.get_task(task_id)
-    rule = str(getattr(task.trigger_rule, "value", task.trigger_rule))
+    rule = trigger_rule(task)
     looks_up = rule != "always" and bool(task.upstream_list)
     direct = {other.task_id: other for other in task.upstream_list} if looks_up else {}
     setups = {
@@ -90,7 +94,7 @@ def upstream_of(dag: Any, task_id: str) -> Upstream | None:
             Relation(task_id, "setup", id_, apart and _share_mapping(task, other))
             for id_, other in setups.items()
         ),
-        *(Relation(task_id, "mapped", id_) for id_ in sorted(_mapped_over(task))),
+        *(Relation(task_id, "mapped", id_) for id_ in sorted(mapped_over(task))),
     )
     if not relations:
         return None
@@ -125,7 +129,13 @@ def _share_mapping(one: Any, other: Any) -> bool:
     return bool(groups) and any(group.group_id in groups for group in other.iter_mapped_task_groups())
 
 
-def _mapped_over(task: Any) -> set[str]:
+def trigger_rule(task: Any) -> str:
+    """Return the name of a task's trigger rule."""
+    return str(getattr(task.trigger_rule, "value", task.trigger_rule))
+
+
+def mapped_over(task: Any) -> set[str]:
+    """Return the tasks from whose results a task, or the mapped task group around it, is expanded."""
     if is_mapped(task):
         return {operator.task_id for operator in task.iter_mapped_dependencies()}
     group = task.get_closest_mapped_task_group()

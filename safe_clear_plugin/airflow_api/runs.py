@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
 from safe_clear_plugin.airflow_api.dags import VERSIONLESS_RUNS_MOVE
-from safe_clear_plugin.airflow_api.keys import rows_of_keys
+from safe_clear_plugin.airflow_api.keys import rows_of_keys, rows_of_versions
 from safe_clear_plugin.core.selection import (
     FINISHED_RUN_STATES,
     NO_STATE,
@@ -115,11 +115,22 @@ def uses_version(on_latest: bool, latest: UUID | ColumnElement[Any]) -> ColumnEl
     return case((own, dag_run.c.created_dag_version_id), else_=latest)
 
 
-def runs_select(plan_id: UUID, scope: Scope, on_latest: bool, latest: LatestVersion) -> Select[Any]:
+def used_versions(scope: Scope, on_latest: bool, latest: UUID, session: Session) -> list[UUID]:
+    """Return the DAG versions that the covered dag runs use when they re-run."""
+    query = select(uses_version(on_latest, latest)).where(run_conditions(scope))
+    return list(session.scalars(query.distinct()))
+
+
+def runs_select(
+    plan_id: UUID, scope: Scope, on_latest: bool, latest: LatestVersion, shapes: Mapping[UUID, int]
+) -> Select[Any]:
     """Select the covered dag runs with what ``clear_task_instances`` makes of each.
 
-    Columns as in ``safe_clear_plan_run``, in :data:`RUN_COLUMNS` order.
+    ``shapes`` has a number for each DAG version that may be used. Columns as in ``safe_clear_plan_run``, in
+    :data:`RUN_COLUMNS` order.
     """
+    uses = uses_version(on_latest, latest.id)
+    source, shape = _numbered(uses, shapes)
     reset = scope.selection.reset_dag_runs
     finished = dag_run.c.state.in_(FINISHED_RUN_STATES)
     latest_id = cast(literal(latest.id, Uuid()), Uuid())
@@ -144,7 +155,8 @@ def runs_select(plan_id: UUID, scope: Scope, on_latest: bool, latest: LatestVers
         dag_run.c.clear_number,
         dag_run.c.created_dag_version_id.label("dag_version_id"),
         dag_run.c.bundle_version,
-        uses_version(on_latest, latest.id).label("uses_dag_version_id"),
+        uses.label("uses_dag_version_id"),
+        shape.label("shape"),
         case((moves_to_latest(on_latest), literal(value=True)), else_=literal(value=False)).label(
             "moves_to_latest"
         ),
@@ -153,7 +165,15 @@ def runs_select(plan_id: UUID, scope: Scope, on_latest: bool, latest: LatestVers
         case((gets_bundle, latest.bundle_version), else_=dag_run.c.bundle_version).label(
             "after_bundle_version"
         ),
-    ).where(run_conditions(scope))
+    ).select_from(source).where(run_conditions(scope))
+
+
+def _numbered(
+    version: ColumnElement[Any], shapes: Mapping[UUID, int]
+) -> tuple[FromClause, ColumnElement[Any]]:
+    """Return the dag runs with the number of the version that each uses; none for a version without one."""
+    numbers = rows_of_versions((id_, number, "") for id_, number in shapes.items())
+    return dag_run.outerjoin(numbers, numbers.c.id == version), numbers.c.number
 
 
 RUN_COLUMNS = (
@@ -168,6 +188,7 @@ RUN_COLUMNS = (
     "dag_version_id",
     "bundle_version",
     "uses_dag_version_id",
+    "shape",
     "moves_to_latest",
     "after_state",
     "after_dag_version_id",
@@ -209,7 +230,7 @@ def task_instances_select(
     ti = task_instance
     same_task = and_(
         tasks.c.plan_id == runs.c.plan_id,
-        tasks.c.dag_version_id == runs.c.uses_dag_version_id,
+        tasks.c.shape == runs.c.shape,
         tasks.c.task_id == ti.c.task_id,
         or_(tasks.c.map_index == all_map_indexes, tasks.c.map_index == ti.c.map_index),
     )

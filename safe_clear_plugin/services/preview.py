@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,8 +20,13 @@ from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import excluding, housekeeping, matching
 from safe_clear_plugin.services.facts import PlanContext, gather
 from safe_clear_plugin.services.scope import resolve_scope
+from safe_clear_plugin.services.shapes import Shape, Shapes
+from safe_clear_plugin.services.shapes import rows as shape_rows
 from safe_clear_plugin.storage import reading, statistics, writing
 from safe_clear_plugin.storage.models import plan_run, plan_task_instance
+
+MOST_VERSIONS = 1_000
+"""DAG versions in one plan: each is read and looked at, and is in memory meanwhile."""
 
 
 def make_plan(
@@ -45,18 +50,19 @@ def make_plan(
         latest = _latest_version(selection.dag_id, session)
         scope = resolve_scope(selection, session)
         on_latest = dags.runs_on_latest(selection.run_on_latest_version, selection.dag_id, session)
+        target = _move_target(latest, session, selection)
+        # Before the first row is written, from when on SQLite lets nobody else write.
+        versions = _used_versions(scope, on_latest, latest, session)
+        excluding.require_known(selection, versions.values(), session)
+        shapes = Shapes(selection, pattern, session)
+        _require_match(selection, shapes.add(versions.values()), versions)
         plan_id = uuid4()
         head = _head(plan_id, selection, on_latest, actor, now)
         writing.insert_plan({**head, "reason": reason}, session)
-        target = _move_target(latest, session, selection)
-        runs_written = writing.insert_runs(plan_id, scope, on_latest, target, session)
-        versions = _used_versions(plan_id, latest, session)
-        if not versions:
-            raise Invalid(_no_runs(selection))
-        excluding.require_known(selection, versions.values(), session)
-        tasks = list(_taken_tasks(selection, pattern, versions, session))
-        writing.insert_tasks(plan_id, tasks, session)
-        joined = runs_written * max(1, len(tasks))
+        runs_written = writing.insert_runs(plan_id, scope, on_latest, target, shapes.numbers, session)
+        versions |= _add_strays(plan_id, shapes, session)
+        tasks = writing.insert_tasks(plan_id, shape_rows(shapes), session)
+        joined = runs_written * max(1, tasks)
         known = statistics.refresh_within(joined, statistics.OF_SELECTION, session)
         written = writing.insert_task_instances(plan_id, selection, latest.id, session)
         known = statistics.refresh_within(written, (plan_task_instance,), session) and known
@@ -78,7 +84,7 @@ def make_plan(
                 latest=latest,
                 versions=versions,
                 on_latest=on_latest,
-                tasks=tasks,
+                shapes=list(shapes),
                 changes=changes,
                 run_changes=run_changes,
                 task_instances=task_instances,
@@ -107,10 +113,8 @@ def make_plan(
         )
         plan = reading.get(plan_id, session)
     assert plan is not None
-    with new_session() as session:
-        if known:
-            statistics.refresh_relations(written, session)
-        else:
+    if not known:
+        with new_session() as session:
             statistics.refresh(plan, session)
     return plan
 
@@ -157,33 +161,35 @@ def _move_target(latest: dags.Version, session: Session, selection: Selection) -
     return runs.LatestVersion(latest.id, bundle)
 
 
-def _used_versions(plan_id: UUID, latest: dags.Version, session: Session) -> dict[UUID, dags.Version]:
-    ids = writing.used_versions(plan_id, session)
+def _used_versions(
+    scope: runs.Scope, on_latest: bool, latest: dags.Version, session: Session
+) -> dict[UUID, dags.Version]:
+    """Return the DAG versions that the runs use when they re-run.
+
+    :raises Invalid: when there is no run, or there are too many versions
+    """
+    ids = runs.used_versions(scope, on_latest, latest.id, session)
+    if not ids:
+        raise Invalid(_no_runs(scope.selection))
+    if len(ids) > MOST_VERSIONS:
+        raise Invalid(_too_many_versions(scope.selection, len(ids)))
     loaded = dags.load_versions([id_ for id_ in ids if id_ != latest.id], session)
     return {id_: latest if id_ == latest.id else loaded[id_] for id_ in ids}
 
 
-def _taken_tasks(
-    selection: Selection,
-    pattern: Any,
-    versions: Mapping[UUID, dags.Version],
-    session: Session,
-) -> Iterator[dict[str, Any]]:
-    matched_any = False
-    for version in versions.values():
-        matched = [task_id for task_id in version.task_ids if pattern.search(task_id)]
-        matched_any = matched_any or bool(matched)
-        retries = dags.retries(version)
-        found = matching.markers(selection, matched, version, session)
-        for (task_id, map_index), why in found.items():
-            yield {
-                "dag_version_id": version.id,
-                "task_id": task_id,
-                "map_index": map_index,
-                "retries": retries[task_id],
-                "why": why,
-            }
-    if selection.task_regex and not matched_any:
+def _add_strays(plan_id: UUID, shapes: Shapes, session: Session) -> dict[UUID, dags.Version]:
+    """Number the runs that came with another DAG version while the first ones were looked at."""
+    ids = writing.versions_without_shape(plan_id, session)
+    strays = dags.load_versions(ids, session)
+    shapes.add(strays.values())
+    writing.give_shapes(plan_id, {id_: shapes.numbers[id_] for id_ in ids}, session)
+    return strays
+
+
+def _require_match(
+    selection: Selection, shapes: Iterable[Shape], versions: Mapping[UUID, dags.Version]
+) -> None:
+    if selection.task_regex and not any(shape.matched for shape in shapes):
         raise Invalid(matching.no_match(selection, excluding.listed_tasks(versions.values())))
 
 
@@ -207,6 +213,14 @@ def _no_runs(selection: Selection) -> Problem:
         f"No dag run of {selection.dag_id} is selected.",
         "Widen the dates, or loosen the filters on runs. A run without a logical date is found by its "
         "run_after, or by its run id.",
+        "run_id" if selection.run_id and not selection.has_dates else "date_from",
+    )
+
+
+def _too_many_versions(selection: Selection, number: int) -> Problem:
+    return Problem(
+        f"The runs use {number:,} DAG versions, and a plan may have {MOST_VERSIONS:,}.",
+        "Choose fewer runs or a shorter range, or run on the latest version.",
         "run_id" if selection.run_id and not selection.has_dates else "date_from",
     )
 

@@ -50,7 +50,7 @@ def not_in_dag(plan_id: UUID, session: Session) -> Affected:
         select(plan_task.c.task_id)
         .where(
             plan_task.c.plan_id == plan_id,
-            plan_task.c.dag_version_id == plan_run.c.uses_dag_version_id,
+            plan_task.c.shape == plan_run.c.shape,
             plan_task.c.task_id == rows_.c.task_id,
         )
         .exists()

@@ -36,24 +36,31 @@ def insert_runs(
     scope: airflow_runs.Scope,
     on_latest: bool,
     latest: airflow_runs.LatestVersion,
+    shapes: Mapping[UUID, int],
     session: Session,
 ) -> int:
     """Write a row per covered dag run; returns how many."""
-    chosen = airflow_runs.runs_select(plan_id, scope, on_latest, latest)
+    chosen = airflow_runs.runs_select(plan_id, scope, on_latest, latest, shapes)
     return count_written(insert(plan_run).from_select(list(airflow_runs.RUN_COLUMNS), chosen), session)
 
 
-def used_versions(plan_id: UUID, session: Session) -> list[UUID]:
-    """Return the DAG versions that the plan's runs use when they re-run."""
-    return list(
-        session.scalars(
-            select(plan_run.c.uses_dag_version_id).where(plan_run.c.plan_id == plan_id).distinct()
-        )
+def versions_without_shape(plan_id: UUID, session: Session) -> list[UUID]:
+    """Return the DAG versions of runs that came, or moved, while the others were looked at."""
+    found = select(plan_run.c.uses_dag_version_id).where(
+        plan_run.c.plan_id == plan_id, plan_run.c.shape.is_(None)
     )
+    return list(session.scalars(found.distinct()))
 
 
-def insert_tasks(plan_id: UUID, rows: Iterable[Mapping[str, Any]], session: Session) -> None:
-    """Write the tasks that are taken, per DAG version; ``map_index`` of ``None`` means all."""
+def give_shapes(plan_id: UUID, shapes: Mapping[UUID, int], session: Session) -> None:
+    """Number the runs of these DAG versions."""
+    for version, shape in shapes.items():
+        of_version = (plan_run.c.plan_id == plan_id, plan_run.c.uses_dag_version_id == version)
+        session.execute(update(plan_run).where(*of_version).values(shape=shape))
+
+
+def insert_tasks(plan_id: UUID, rows: Iterable[Mapping[str, Any]], session: Session) -> int:
+    """Write the tasks that are taken, per shape; ``map_index`` of ``None`` means all. Returns how many."""
     values = [
         {
             "plan_id": plan_id,
@@ -64,6 +71,7 @@ def insert_tasks(plan_id: UUID, rows: Iterable[Mapping[str, Any]], session: Sess
     ]
     if values:
         session.execute(insert(plan_task), values)
+    return len(values)
 
 
 def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, session: Session) -> int:
