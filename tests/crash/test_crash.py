@@ -71,17 +71,17 @@ def around_commits(first: int, last: int) -> list[Point]:
 def clear_points() -> list[Point]:
     claim = [replace(point, nth=1) for point in around(CLAIM_STEPS, repeat(1))]
     commits = around_commits(1, 1 + len(BATCHES))
-    return chosen([*dict.fromkeys(claim), *around(CLEAR_STEPS, cycle(BATCHES)), *commits])
+    return in_turn([*dict.fromkeys(claim), *around(CLEAR_STEPS, cycle(BATCHES)), *commits])
 
 
 def undo_points() -> list[Point]:
     ask = [replace(point, nth=1) for point in around(ASK_STEPS, repeat(1))]
-    return chosen(
+    return in_turn(
         [*dict.fromkeys(ask), *around(UNDO_STEPS, cycle(BATCHES)), *around_commits(1, len(BATCHES))]
     )
 
 
-def chosen(points: list[Point]) -> list[Point]:
+def in_turn(points: list[Point]) -> list[Point]:
     """Return all points, or, on SQLite, in turn one before and one after a step, every fourth in all."""
     all_of_them = chosen.full or chosen.postgresql
     return [point for number, point in enumerate(points) if all_of_them or number % 8 in (0, 5)]
