@@ -50,7 +50,18 @@ from tests.support.options import chosen
 from tests.support.snapshots import diff_snapshots
 
 BATCHES = (1, 2, 3)
-RANDOM_KILLS = 100 if chosen.full else 8 if chosen.postgresql else 4
+RANDOM_KILLS = 100 if chosen.full else 4 if chosen.postgresql else 2
+WITHOUT_WRITES = {
+    "compare the whole plan",
+    "choose its runs",
+    "lock the dag runs",
+    "lock the task instances",
+    "look beside",
+    "lock out the scheduler",
+    "read back",
+    "look up the plan",
+}
+"""A process that is killed around one of these has written what the step before has."""
 
 
 def around(steps: Mapping[str, Function], batches: Iterator[int]) -> list[Point]:
@@ -82,9 +93,11 @@ def undo_points() -> list[Point]:
 
 
 def in_turn(points: list[Point]) -> list[Point]:
-    """Return all points, or, on SQLite, in turn one before and one after a step, every fourth in all."""
-    all_of_them = chosen.full or chosen.postgresql
-    return [point for number, point in enumerate(points) if all_of_them or number % 8 in (0, 5)]
+    """Return all points with ``--full``; else those of steps that write, on SQLite every fourth of them."""
+    if chosen.full:
+        return points
+    writing = [point for point in points if point.step not in WITHOUT_WRITES]
+    return [point for number, point in enumerate(writing) if chosen.postgresql or number % 8 in (0, 5)]
 
 
 @pytest.fixture

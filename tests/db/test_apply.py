@@ -38,6 +38,8 @@ from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 from tests.support.statements import statements
 
+pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.airflow32]
+
 ME = Actor("1", "Me")
 OTHER = Actor("2", "Somebody else")
 OWN = {table.name for table in metadata.sorted_tables}

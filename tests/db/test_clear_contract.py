@@ -34,6 +34,8 @@ from tests.support import options
 from tests.support.factories import expand, make_run, store_dag, task_instances
 from tests.support.snapshots import diff_snapshots, snapshot
 
+pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
+
 ME = Actor("1", "Me")
 DAG_ID = "contract"
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -42,6 +42,8 @@ from tests.support import options
 from tests.support.factories import expand, make_run, store_dag, task_instances
 from tests.support.oracles import Keys, ask_airflow
 
+pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
+
 ME = Actor("1", "Me")
 EVERYTHING = 10_000
 NUMBERS = itertools.count(1)
@@ -417,7 +419,7 @@ def cases(draw: st.DrawFn) -> tuple[History, list[Ask]]:
 
 
 @settings(
-    max_examples=options.examples(200),
+    max_examples=options.examples(60),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
@@ -568,7 +570,7 @@ def test_failure_of_airflow_itself_is_no_answer(session):
     world = build(History((NESTED_MAPPED_GROUPS,), DAYS[:1]), session)
     (dag,) = world.dags.values()
     ask = Ask(("g0.g2.t2",), runs=("r0",), downstream=True)
-    with pytest.raises(ReferenceError):
+    with pytest.raises(ReferenceError):  # noqa: PT012
         for upstream, downstream in itertools.product((True, False), repeat=2):
             for task_id in ["t0", "", "", "g0.g2.t2"] * 4:
                 dag.partial_subset([task_id], include_upstream=upstream, include_downstream=downstream)

@@ -22,6 +22,8 @@ from safe_clear_plugin.storage.models import metadata, plan
 from safe_clear_plugin.storage.receipts import PlanFilter
 from tests.support.scenes import START, store_etl
 
+pytestmark = pytest.mark.backend
+
 ME = Actor("1", "Maria Okafor")
 OTHER = Actor("2", "Jo Lindqvist")
 NOW = datetime.now(timezone.utc)

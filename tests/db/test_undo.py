@@ -46,6 +46,8 @@ from tests.support.factories import (
 from tests.support.scenes import START, etl_dag, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 
+pytestmark = [pytest.mark.backend, pytest.mark.driver]
+
 AIRFLOW_33 = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
 
 

@@ -12,6 +12,8 @@ from tests.support.auth import TEAM_A, bearer, login
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 
+pytestmark = [pytest.mark.auth_manager, pytest.mark.airflow32]
+
 SELECTION = {"dag_id": "etl", "run_id": "run_1"}
 
 

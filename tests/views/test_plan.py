@@ -16,6 +16,8 @@ from tests.support.scenes import START, etl_dag, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 from tests.views.actions import to_tick
 
+pytestmark = [pytest.mark.auth_manager, pytest.mark.airflow32]
+
 OWN = {table.name for table in metadata.sorted_tables}
 
 

@@ -9,6 +9,8 @@ from safe_clear_plugin.web.forms import filled
 from tests.support.auth import bearer, login
 from tests.support.scenes import store_etl
 
+pytestmark = pytest.mark.airflow32
+
 PAGE = "/safe_clear/"
 
 
