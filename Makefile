@@ -92,9 +92,9 @@ test-package: $(VENV) ## The built wheel and sdist in environments of their own
 test-deployments: $(VENV) ## pgbouncer, MariaDB and other deployments; with PYTEST_ARGS=--full
 	@$(SUITE) $(PYTEST) tests/deployments $(PYTEST_ARGS)
 
-test-python: $(UV) ## Unit and SQLite tests on another interpreter; PYTHON=3.13
-	@test -n "$(PYTHON)" || { echo "Say which: make test-python PYTHON=3.13" >&2; exit 2; }
-	UV_PROJECT_ENVIRONMENT=.venv-python$(PYTHON) $(UV) sync --locked --python $(PYTHON)
+test-python: | $(UV) ## Unit and SQLite tests on another interpreter; PYTHON=3.13
+	@python=$$(scripts/find-python "$(PYTHON)") && \
+		UV_PROJECT_ENVIRONMENT=.venv-python$(PYTHON) $(UV) sync --locked --python "$$python"
 	@$(SUITE) .venv-python$(PYTHON)/bin/pytest tests/unit tests/db $(PARALLEL) $(PYTEST_ARGS)
 
 lint: $(VENV) ## Formatting, lint, types and the import contract
