@@ -57,6 +57,8 @@ def made_by(request: pytest.FixtureRequest, session: Session) -> Iterator[None]:
             changes = (f"ALTER COLUMN {one} TYPE {kind} USING {one}::text::{kind}" for one in columns)
             session.execute(text(f"ALTER TABLE {table} {', '.join(changes)}"))
         session.commit()
+        # psycopg 3 prepares statements, and PostgreSQL refuses one whose columns have changed type.
+        session.get_bind().dispose()
 
     alter("json")
     yield
