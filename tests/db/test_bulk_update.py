@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 import time_machine
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
+from airflow.utils.sqlalchemy import ExtendedJSON
 from sqlalchemy import String, cast, event, inspect, select, update
 from sqlalchemy.exc import DataError
 
+from safe_clear_plugin.airflow_api.speedups import bulk_update
 from tests.db.speedup_helpers import (
     NOW,
+    SPEEDUPS,
     big_history,
     clear_all,
     differences,
@@ -162,3 +168,50 @@ def test_a_null_in_a_column_of_json_is_written_as_airflow_does(session):
     with time_machine.travel(NOW, tick=False):
         clear_all(ids, session)
     assert differences(settled(snapshot(session), before), expected) == {}
+
+
+ODD_VALUES: dict[type[Any], Any] = {
+    object: datetime(1999, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc),  # Airflow's UtcDateTime
+    bool: True,
+    int: -2_147_483_648,
+    float: 1e-300,
+    str: "ä' \"\\ {},NULL \N{SNOWMAN}",
+    UUID: UUID(int=2**128 - 1),
+    dict: {"a": [None, 1.5, "é\\", {"b": "{NULL}"}], "": "\\u00e9"},
+}
+
+
+def odd_values() -> dict[str, Any]:
+    """Return a value that is hard to write for each column that one statement writes for all rows."""
+    found = {}
+    for name, column in bulk_update._plain_columns().items():
+        if not (column.primary_key or column.foreign_keys or name in IDENTITY):
+            kind = dict if isinstance(column.type, ExtendedJSON) else column.type.python_type
+            found[name] = partial(ODD_VALUES.__getitem__, kind)
+    return found
+
+
+IDENTITY = ("id", "dag_id", "run_id", "task_id", "map_index")
+
+
+def test_each_type_of_column_is_written_as_one_by_one(session, monkeypatch):
+    ids = big_history(session, runs=3)
+    before, values = snapshot(session), odd_values()
+    assert {"state", "duration", "try_number", "start_date", "context_carrier"} <= values.keys()
+    left, carriers = [], []
+    for speedups in ("False", "True"):
+        monkeypatch.setenv(SPEEDUPS, speedups)
+        with (
+            time_machine.travel(NOW, tick=False),
+            just_before_the_flush(session, **values),
+            statements(session) as sent,
+        ):
+            clear_all(ids, session)
+        left.append(settled(snapshot(session), before))
+        carriers.append([carrier for _, carrier in ids_and_carriers(session).values()])
+        session.rollback()
+        session.expire_all()
+    if session.get_bind().dialect.name == "postgresql":
+        assert sum("unnest" in statement for statement in sent) == 1
+    assert differences(*left) == {}
+    assert carriers[0] == carriers[1]
