@@ -72,6 +72,11 @@ def history_retention_days() -> int:
     return _whole_number("history_retention_days")
 
 
+def speedups() -> bool:
+    """Whether a clear answers and combines statements of Airflow's function, for speed."""
+    return _yes_or_no("speedups")
+
+
 def base_url() -> str:
     """Where users reach Airflow, without a trailing slash; a path alone when ``[api] base_url`` is unset."""
     return str(conf.get("api", "base_url", fallback="") or "").rstrip("/")

@@ -35,6 +35,13 @@ def empty_database(backend: Backend) -> Iterator[Callable[[], str]]:
         backend.drop_database(name)
 
 
+@pytest.fixture(params=["True", "False"], ids=["speedups on", "speedups off"])
+def speedups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test with ``[safe_clear] speedups`` on, then off."""
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__SPEEDUPS", request.param)
+    return request.param
+
+
 JSON_COLUMNS = {
     "task_instance": ("next_kwargs", "context_carrier"),
     "task_instance_history": ("next_kwargs", "context_carrier"),

@@ -116,6 +116,7 @@ def test_a_preview_writes_only_its_own_tables(dag, session):
     assert set(diff_snapshots(before, snapshot(session))) <= OWN
 
 
+@pytest.mark.usefixtures("speedups")
 def test_exactly_what_was_shown_is_cleared(dag, session):
     before = snapshot(session)
     plan = plan_of(days(2, 3, task_regex="^trans", include_downstream=True))
@@ -142,6 +143,7 @@ def test_every_cleared_task_instance_is_in_the_audit_log(dag, session):
     assert all(plan.id in row.extra and "because" in row.extra for row in rows)
 
 
+@pytest.mark.usefixtures("speedups")
 def test_runs_are_cleared_in_batches_of_whole_runs(dag, session, one_run_a_batch, monkeypatch):
     batches = []
     real = apply_module._clear_batch
