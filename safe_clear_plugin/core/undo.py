@@ -8,7 +8,9 @@ from typing import Literal
 
 from safe_clear_plugin.core.problems import Problem
 
-Verdict = Literal["put_back", "started", "cleared_again", "gone", "was_pending", "version_gone", "may_be_queued"]
+Verdict = Literal[
+    "put_back", "started", "cleared_again", "gone", "was_pending", "version_gone", "may_be_queued"
+]
 
 VERDICT_WORDS: dict[Verdict, str] = {
     "put_back": "can be put back",
