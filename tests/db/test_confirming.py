@@ -221,7 +221,9 @@ def test_above_it_the_author_asks_and_somebody_else_applies(session, options):
     done = confirm(waits, Given(), OTHER, at + timedelta(minutes=59))
     assert (done.status, done.approved_by, done.applied_by, done.created_by) == ("applied", "2", "2", "1")
     assert done.reason == "bad rates"
-    extras = [json.loads(extra) for extra in session.scalars(select(Log.extra).where(Log.event == "safe_clear"))]
+    extras = [
+        json.loads(extra) for extra in session.scalars(select(Log.extra).where(Log.event == "safe_clear"))
+    ]
     assert {(one["asked_by"], one["approved_by"], one["reason"]) for one in extras} == {
         ("Me", "Somebody else", "bad rates")
     }
