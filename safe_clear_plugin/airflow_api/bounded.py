@@ -11,8 +11,8 @@ from sqlalchemy import Select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-CANCELLED = "57014"
-"""PostgreSQL's code of a statement that took longer than ``statement_timeout``."""
+from safe_clear_plugin.airflow_api import database_errors
+
 INSTRUCTIONS = 20_000
 """SQLite's instructions between two looks at the clock."""
 
@@ -38,7 +38,7 @@ def read(query: Select[Any], budget: Budget, session: Session) -> list[Any] | No
         with session.begin_nested(), _limit(budget, session):
             return list(session.execute(query))
     except DBAPIError as error:
-        if not _is_timeout(error.orig):
+        if database_errors.kind_of(error) != "statement_timeout":
             raise
         return None
 
@@ -60,8 +60,3 @@ def _limit(budget: Budget, session: Session) -> Iterator[None]:
             driver.set_progress_handler(None, 0)
     else:
         yield
-
-
-def _is_timeout(error: Any) -> bool:
-    code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    return code == CANCELLED or str(error) == "interrupted"

@@ -21,6 +21,7 @@ from safe_clear_plugin.core.pacing import Pace
 from safe_clear_plugin.core.plan import COVERED_EFFECTS, PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
+from safe_clear_plugin.services import failures
 from safe_clear_plugin.services.retrying import retrying
 from safe_clear_plugin.services.taking import get_plan, take
 from safe_clear_plugin.storage import applying, drift, images, reading, verifying
@@ -100,7 +101,7 @@ def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
         "reason": f"Stopped by {actor.name}.",
         "remedy": "Each dag run was cleared whole or not at all. Resume, undo, or leave it so.",
     }
-    retrying(_stop, UUID(plan.id), problem, now)
+    retrying(_stop_for, plan, problem, actor, now)
     return get_plan(UUID(plan.id))
 
 
@@ -115,10 +116,9 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
         log.error("Plan %s was rolled back: %s", plan_id.hex, "; ".join(map(str, result.found)))
         _stop(plan_id, _mismatch_problem(result), now)
     except OperationalError as error:
-        log.warning("Plan %s stopped: %s", plan_id.hex, error)
-        _stop(plan_id, _busy_problem(error), now)
+        _stop(plan_id, {"kind": "busy", **_explained(error, plan_id)}, now)
     except Exception as error:
-        _stop(plan_id, _error_problem(error), now)
+        _stop(plan_id, {"kind": "error", **_explained(error, plan_id)}, now)
         raise
     return None
 
@@ -215,9 +215,31 @@ def _consent(plan: PlanSummary) -> dict[str, Any]:
     return consent
 
 
+def _stop_for(plan: PlanSummary, problem: dict[str, Any], actor: Actor, now: datetime) -> None:
+    with new_session() as session:
+        stopped = applying.transition(
+            UUID(plan.id), "applying", "stopped", session, problem=problem, finished_at=now
+        )
+        if stopped:
+            audit.record_decision(
+                audit.STOP_EVENT,
+                dag_id=plan.dag_id,
+                plan_id=plan.id,
+                reason="",
+                actor=actor,
+                details={"applied_by": plan.applied_by_name},
+                session=session,
+            )
+
+
 def _stop(plan_id: UUID, problem: dict[str, Any], now: datetime) -> None:
     with new_session() as session:
         applying.transition(plan_id, "applying", "stopped", session, problem=problem, finished_at=now)
+
+
+def _explained(error: Exception, plan_id: UUID) -> dict[str, Any]:
+    outcome = "The batch in hand was rolled back, what was cleared before stands; the plan can be resumed."
+    return failures.explain(error, f"clearing plan {plan_id.hex}", outcome).to_json()
 
 
 def _drift_problem(drifted: Drifted) -> dict[str, Any]:
@@ -227,24 +249,6 @@ def _drift_problem(drifted: Drifted) -> dict[str, Any]:
         "remedy": "What was cleared before stands. Go on without the runs that moved, or undo.",
         "moved": [row.to_json() for row in drifted.moved],
         "total": drifted.total,
-    }
-
-
-def _busy_problem(error: OperationalError) -> dict[str, Any]:
-    said = str(error.orig).strip().splitlines()
-    return {
-        "kind": "busy",
-        "reason": f"The metadata DB did not take the batch: {said[0] if said else 'it gave no reason'}.",
-        "remedy": "The batch in hand was rolled back, what was cleared before stands. Resume.",
-    }
-
-
-def _error_problem(error: Exception) -> dict[str, Any]:
-    return {
-        "kind": "error",
-        "reason": f"An error stopped the clear: {type(error).__name__}.",
-        "remedy": "The transaction in hand was rolled back, what was cleared before stands. "
-        "The log of the api-server says more; resume, or preview the same selection again for the rest.",
     }
 
 

@@ -40,7 +40,6 @@ def make_plan(
     if problems := list(policy.check(selection)):
         raise Invalid(*problems)
     pattern = matching.compile_regex(selection.task_regex)
-    housekeeping.clean_up(now)
     with new_session() as session:
         latest = _latest_version(selection.dag_id, session)
         scope = resolve_scope(selection, session)
@@ -112,6 +111,7 @@ def make_plan(
             statistics.refresh_relations(written, session)
         else:
             statistics.refresh(plan, session)
+    housekeeping.clean_up_beside(now)
     return plan
 
 

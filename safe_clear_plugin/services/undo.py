@@ -19,6 +19,7 @@ from safe_clear_plugin.core.pacing import Pace
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
+from safe_clear_plugin.services import failures
 from safe_clear_plugin.services.retrying import retrying
 from safe_clear_plugin.services.taking import get_plan
 from safe_clear_plugin.services.undo_preview import problem_with
@@ -66,14 +67,8 @@ def undo_plan(
         # Nothing to do at a second try: the first one had committed, and only its answer was lost.
         found = retrying(next_batch) or len(tries) > 1 or go_on
     except OperationalError as error:
-        log.warning("Undo of plan %s: %s", plan.id, error)
-        raise Refused(
-            503,
-            Problem(
-                "The metadata DB was too busy, so this part of the undo was rolled back.",
-                "What was put back before stands. Go on with the undo on the plan's page.",
-            ),
-        ) from error
+        outcome = "This part of the undo was rolled back, what was put back before stands."
+        raise failures.refused(error, f"undoing plan {plan.id}", outcome) from error
     if not found:
         raise Refused(
             409, Problem("There is nothing to undo.", "The plan's page shows what was cleared and undone.")

@@ -91,6 +91,13 @@ def get(plan_id: UUID, session: Session) -> PlanSummary | None:
     return summary(row) if row else None
 
 
+def _without_driver_text(problem: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return why a plan stopped, without the driver's words, which plans kept while they had no code."""
+    if problem and problem.get("kind") == "busy" and "code" not in problem:
+        return {**problem, "reason": "The metadata DB did not take the batch."}
+    return problem
+
+
 def summary(row: Row[Any]) -> PlanSummary:
     """Return a row of the plan table as a plan."""
     return PlanSummary(
@@ -113,7 +120,7 @@ def summary(row: Row[Any]) -> PlanSummary:
         applied_by_name=row.applied_by_name,
         applied_at=row.applied_at,
         finished_at=row.finished_at,
-        problem=row.problem,
+        problem=_without_driver_text(row.problem),
         last_step_at=row.last_step_at,
         batches=row.batches,
         cleared=row.cleared,

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, jsonify, redirect, request
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.wrappers import Response as BaseResponse
 
 from safe_clear_plugin.airflow_api import auth, settings
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.problems import Invalid, Problem, Refused
+from safe_clear_plugin.services import failures
 from safe_clear_plugin.storage import reading
 from safe_clear_plugin.web import pages
 from safe_clear_plugin.web.identity import bearer_token, csrf_token_is_valid, identify, let_in
-
-log = logging.getLogger(__name__)
 
 MOUNTED_AT = "/pluginsv2"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -43,7 +41,7 @@ def protect(blueprint: Blueprint) -> None:
     for error, handler in (
         (Refused, _refused),
         (Invalid, _invalid),
-        (DBAPIError, _database_error),
+        (SQLAlchemyError, _failed),
         (HTTPException, _http_error),
         (InternalServerError, _server_error),
     ):
@@ -149,27 +147,11 @@ def _http_error(error: HTTPException) -> Any:
     )
 
 
-def _server_error(_: InternalServerError) -> tuple[Any, int]:
-    return _refused(
-        Refused(
-            500,
-            Problem(
-                "Something went wrong inside Safe Clear, and the step in hand was rolled back.",
-                "The log of the api-server says what. A plan's page shows what was cleared, if anything was.",
-            ),
-        )
-    )
+def _server_error(error: InternalServerError) -> tuple[Any, int]:
+    return _failed(error.original_exception or error)
 
 
-def _database_error(error: DBAPIError) -> tuple[Any, int]:
-    # Not the statement: its parameters may be thousands of ids.
-    log.error("The metadata DB refused a statement: %s", error.orig)
-    return _refused(
-        Refused(
-            503,
-            Problem(
-                "The metadata DB did not carry out a statement, so the step in hand was rolled back.",
-                "Try again. If it stays so, see the log of the api-server; `airflow db migrate` may be due.",
-            ),
-        )
-    )
+def _failed(error: BaseException) -> tuple[Any, int]:
+    """Answer with a sentence and an id; the log has the error itself, under that id."""
+    outcome = "The step in hand was rolled back; a plan's page shows what was cleared, if anything was."
+    return _refused(failures.refused(error, f"answering {request.method} {request.endpoint}", outcome))

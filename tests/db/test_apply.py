@@ -452,7 +452,7 @@ def test_a_database_that_stays_locked_stops_the_plan(dag, session, one_run_a_bat
     before = snapshot(session)
     plan = step(plan)
     assert (plan.status, plan.problem["kind"], plan.cleared_runs, len(tries)) == ("stopped", "busy", 1, 3)
-    assert "database is locked" in plan.problem["reason"]
+    assert plan.problem["code"] == "database_busy"
     assert set(diff_snapshots(before, snapshot(session))) == {"safe_clear_plan"}
     monkeypatch.undo()
     assert step(plan, resume=True).status == "applied"

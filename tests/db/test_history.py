@@ -17,7 +17,7 @@ from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.services.results import cleared_by
 from safe_clear_plugin.services.undo import undo_plan
 from safe_clear_plugin.services.undo_preview import preview_undo
-from safe_clear_plugin.storage import purging, receipts
+from safe_clear_plugin.storage import receipts
 from safe_clear_plugin.storage.models import metadata, plan
 from safe_clear_plugin.storage.receipts import PlanFilter
 from tests.support.scenes import START, store_etl
@@ -204,25 +204,3 @@ def test_a_plan_whose_receipt_is_going_goes_on_no_more(dag, session, one_run_a_b
     assert (refused.value.status, "too long ago" in refused.value.problem.reason) == (409, True)
     assert preview_undo(found, after).problem == refused.value.problem
     assert preview_undo(found, after - timedelta(days=2)).put_back == 3
-
-
-def test_a_large_plan_goes_in_several_rounds(dag, session, monkeypatch):
-    monkeypatch.setattr(purging, "ROWS", 7)
-    found = step(planned(1, 4))
-    age(session, found.id, days=100)
-    long_ago = datetime.now(timezone.utc) - timedelta(days=90)
-    session.rollback()
-    gone = []
-    while number := purging.purge(long_ago, long_ago, session):
-        gone.append(number)
-        session.commit()
-    assert gone == [2, 2]
-    assert rows_left(session) == {}
-
-
-def test_making_a_plan_cleans_up(dag, session):
-    old = planned(1, 1)
-    age(session, old.id, days=2)
-    new = planned(1, 1)
-    session.rollback()
-    assert list(session.scalars(select(plan.c.id))) == [UUID(new.id)]

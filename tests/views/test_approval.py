@@ -180,7 +180,7 @@ def test_declined_on_the_page(client, session, waiting):
     assert "onerror" in html.unescape(page)
     for person in ("admin", "operator"):
         assert f"<bdi>{name(person)}</bdi>" in page
-    assert set(diff_snapshots(before, snapshot(session))) == {"safe_clear_plan"}
+    assert set(diff_snapshots(before, snapshot(session))) == {"safe_clear_plan", "log"}
     stored = get(client, waiting).get_json()
     assert (stored["status"], stored["declined_by"]) == ("declined", name("operator"))
     assert stored["decline_reason"].startswith("<img")
@@ -189,7 +189,7 @@ def test_declined_on_the_page(client, session, waiting):
         refused = post(client, waiting, "apply", user=who)
         assert refused.status_code == 409
         assert "declined" in refused.get_json()["error"]
-    assert set(diff_snapshots(before, snapshot(session))) == {"safe_clear_plan"}
+    assert set(diff_snapshots(before, snapshot(session))) == {"safe_clear_plan", "log"}
     rows = client.get("/safe_clear/plans").text
     assert ">Declined<" in rows
     assert "<img" not in rows
