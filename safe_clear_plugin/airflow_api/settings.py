@@ -82,6 +82,11 @@ def base_url() -> str:
     return str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
 
 
+def allowed_origins() -> list[str]:
+    """Other origins whose pages Airflow takes requests from, as ``https://portal.example``."""
+    return list(conf.getlist("api", "access_control_allow_origins", fallback=[]) or [])
+
+
 def secret_key() -> str:
     """The key that Airflow's web servers share, for signing."""
     return str(conf.get_mandatory_value("api", "secret_key"))

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api import dags, runs, settings, version_move
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
+from safe_clear_plugin.airflow_api.teams import live_teams
 from safe_clear_plugin.core import policy, words
 from safe_clear_plugin.core.findings import find
 from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
@@ -46,7 +47,8 @@ def make_plan(
         on_latest = dags.runs_on_latest(selection.run_on_latest_version, selection.dag_id, session)
         plan_id = uuid4()
         head = _head(plan_id, selection, on_latest, actor, now)
-        writing.insert_plan({**head, "reason": reason}, session)
+        team = live_teams([selection.dag_id], session).get(selection.dag_id)
+        writing.insert_plan({**head, "reason": reason, "team_name": team}, session)
         target = _move_target(latest, session, selection)
         runs_written = writing.insert_runs(plan_id, scope, on_latest, target, session)
         versions = _used_versions(plan_id, latest, session)

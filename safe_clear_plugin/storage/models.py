@@ -100,6 +100,8 @@ plan = Table(
     Column("declined_by_name", String(512)),
     Column("declined_at", UtcDateTime),
     Column("decline_reason", Text(), nullable=False, server_default=""),
+    # The DAG's team, where Airflow runs for several: a DAG that is gone has none.
+    Column("team_name", String(50)),
     Index("idx_safe_clear_plan_dag_id_created_at", "dag_id", "created_at"),
     Index("idx_safe_clear_plan_status_expires_at", "status", "expires_at"),
     Index("idx_safe_clear_plan_created_at", "created_at"),

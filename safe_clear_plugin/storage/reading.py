@@ -139,6 +139,7 @@ def summary(row: Row[Any]) -> PlanSummary:
         declined_by_name=row.declined_by_name,
         declined_at=row.declined_at,
         decline_reason=row.decline_reason,
+        team_name=row.team_name,
     )
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from flask import request
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import auth, settings
+from safe_clear_plugin.airflow_api import settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.core import words
 from safe_clear_plugin.core.findings import CHECKS, Finding, Level, Link
@@ -22,7 +22,7 @@ from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.storage import consequences
 from safe_clear_plugin.storage.consequences import RowBehind
 from safe_clear_plugin.web import pages
-from safe_clear_plugin.web.identity import caller
+from safe_clear_plugin.web.access import may_clear
 from safe_clear_plugin.web.paging import Page, number
 from safe_clear_plugin.web.reader import for_reader
 
@@ -149,7 +149,7 @@ def finding_page(plan: PlanSummary, code: str, args: Mapping[str, str], session:
         page=page,
         runs=_grouped(rows),
         cause="Downstream of" if finding.code in ("stale_downstream", "downstream_stays") else "Because of",
-        may_widen=plan.status == "ready" and auth.may_clear(plan.dag_id, caller().user),
+        may_widen=plan.status == "ready" and may_clear(plan),
         here=pages.Here("", plan.dag_id),
     )
 

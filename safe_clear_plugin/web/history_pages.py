@@ -87,6 +87,8 @@ class Listing:
     """Those DAGs with plans that the caller may see."""
     plans: list[PlanSummary]
     page: Page
+    complete: bool
+    """Whether there was time to ask for every DAG that has plans; those with the newest plans come first."""
 
 
 def read_filters(args: Mapping[str, str]) -> Filters:
@@ -120,11 +122,11 @@ def _moment(text: str, *, end: bool, problems: list[str]) -> datetime | None:
 
 def listing(filters: Filters, args: Mapping[str, str], now: datetime, session: Session) -> Listing:
     """Return the plans that the filters let through, of the DAGs that the caller may read."""
-    dag_ids = auth.readable_dag_ids(receipts.plan_dag_ids(session), caller().user, session)
+    planned = receipts.planned_dags(session, filters.dag_id)
+    readable = auth.readable_dags(planned, caller().user, session)
     wanted = PlanFilter(
-        dag_ids=dag_ids,
+        dags=readable.dags,
         now=now,
-        dag=filters.dag_id,
         user=filters.user,
         user_id=caller().id if filters.mine else "",
         status=filters.status,
@@ -135,7 +137,9 @@ def listing(filters: Filters, args: Mapping[str, str], now: datetime, session: S
     offset = number(args, "offset", 0, 0, 2**31)
     total = receipts.count_plans(wanted, session)
     page = Page(total, offset if offset < total else 0, limit)
-    return Listing(dag_ids, receipts.plans(wanted, session, offset=page.offset, limit=limit), page)
+    plans = receipts.plans(wanted, session, offset=page.offset, limit=limit)
+    dag_ids = sorted({dag.dag_id for dag in readable.dags})
+    return Listing(dag_ids, plans, page, readable.complete)
 
 
 def plans_page(args: Mapping[str, str], now: datetime, session: Session) -> str:
@@ -147,6 +151,7 @@ def plans_page(args: Mapping[str, str], now: datetime, session: Session) -> str:
         filters=filters,
         query=filters.query(),
         dag_ids=found.dag_ids,
+        complete=found.complete,
         statuses=STATUS_LABELS,
         plans=[_row(plan, now) for plan in found.plans],
         page=found.page,

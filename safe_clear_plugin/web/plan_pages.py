@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api import rights
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import words
 from safe_clear_plugin.core.diff import Moved
@@ -20,6 +21,7 @@ from safe_clear_plugin.services.taking import get_plan
 from safe_clear_plugin.storage import reading, touched
 from safe_clear_plugin.web import finding_pages, grid_pages, pages, receipt_pages, rendering, table_pages
 from safe_clear_plugin.web.confirm_pages import NO_ATTEMPT, Attempt, confirm_context, declined_page
+from safe_clear_plugin.web.identity import caller
 from safe_clear_plugin.web.likely import likely_done
 from safe_clear_plugin.web.reader import for_reader
 
@@ -41,6 +43,7 @@ def plan_page(
         "change_url": pages.url("select", plan=plan.id),
         "plan_url": partial(pages.url, "plan"),
         "here": pages.Here("", plan.dag_id),
+        "needed": "" if may_clear else rights.to_clear(plan.dag_id, caller().user),
     }
     if plan.status == "ready":
         return _ready(plan, args, now, session, {**context, "may_clear": may_clear, "attempt": attempt})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from safe_clear_plugin.airflow_api import auth
+from safe_clear_plugin.airflow_api import auth, rights
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.web import answers, pages
@@ -23,11 +23,12 @@ def select_page(form: SelectionForm, problems: list[Problem] | None = None) -> s
     now = datetime.now(timezone.utc)
     problems = problems or []
     # Whoever comes with a DAG has been asked for it.
-    may_clear_any = bool(form.dag_id.data) or bool(_found_dags("", 1))
+    may_clear_any = bool(form.dag_id.data) or _may_clear_any()
     return pages.render(
         "select.html",
         form=form,
         may_clear_any=may_clear_any,
+        needed="" if may_clear_any else rights.to_clear("", caller().user),
         answers=answers.answer(form, now) if may_clear_any else None,
         problems=problems,
         error_count=sum(len(errors) for errors in form.errors.values()) + len(problems),
@@ -45,11 +46,17 @@ def dags_json(args: Mapping[str, str]) -> dict[str, Any]:
     """Return the first DAGs that the caller may clear and whose id contains ``q``."""
     found = _found_dags(storable(args.get("q", "")).strip()[:250], MOST_DAGS + 1)
     return {
-        "items": [{"dag_id": dag.dag_id, "is_paused": dag.is_paused} for dag in found[:MOST_DAGS]],
-        "more": len(found) > MOST_DAGS,
+        "items": [{"dag_id": dag.dag_id, "is_paused": dag.is_paused} for dag in found.dags[:MOST_DAGS]],
+        "more": len(found.dags) > MOST_DAGS or not found.complete,
     }
 
 
-def _found_dags(text: str, limit: int) -> list[auth.ClearableDag]:
+def _may_clear_any() -> bool:
+    # Where there was no time to ask for every DAG, one can be typed, and is asked for then.
+    found = _found_dags("", 1)
+    return bool(found.dags) or not found.complete
+
+
+def _found_dags(text: str, limit: int) -> auth.FoundDags:
     with new_session() as session:
         return auth.search_clearable_dags(text, caller().user, session, limit)

@@ -20,6 +20,7 @@ from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.services.undo_preview import preview_undo
 from safe_clear_plugin.storage import reading
 from safe_clear_plugin.web import (
+    access,
     changing,
     csv_export,
     finding_pages,
@@ -36,6 +37,7 @@ from safe_clear_plugin.web import (
 )
 from safe_clear_plugin.web.access import clearable_plan, readable_plan, require_may_clear
 from safe_clear_plugin.web.bodies import NO_RUN, json_body, storable
+from safe_clear_plugin.web.csrf import SAFE_METHODS
 from safe_clear_plugin.web.forms import SelectionForm, filled, from_json, task_regex_of
 from safe_clear_plugin.web.identity import CSRF_FIELD, caller
 from safe_clear_plugin.web.paging import number
@@ -77,7 +79,7 @@ class SafeClearView(BaseView):
     @expose("/<path:address>", methods=METHODS)
     def nowhere(self, address: str) -> Any:
         """Any other address or method: our own page, since Airflow's sets its session cookie."""
-        what = "page" if request.method in guard.SAFE_METHODS else f"address for {request.method}"
+        what = "page" if request.method in SAFE_METHODS else f"address for {request.method}"
         raise Refused(404, Problem(f"There is no {what} {address} here.", "Start with a new plan."))
 
     @expose("/plans/<plan_id>/<any(apply, ask, decline, stop, rest, without, widen):step>")
@@ -144,8 +146,7 @@ class SafeClearView(BaseView):
         """The plan to confirm, how far it is, what moved since, or what became of it."""
         plan = readable_plan(plan_id)
         with new_session() as session:
-            may_clear = auth.may_clear(plan.dag_id, caller().user)
-            return plan_pages.plan_page(plan, request.args, may_clear=may_clear, session=session)
+            return plan_pages.plan_page(plan, request.args, may_clear=access.may_clear(plan), session=session)
 
     @expose("/plans/<plan_id>.json")
     def plan_json(self, plan_id: str) -> Response:
@@ -183,7 +184,7 @@ class SafeClearView(BaseView):
         """A page of the table, to take the place of the one on the page."""
         plan = readable_plan(plan_id)
         with new_session() as session:
-            tickable = auth.may_clear(plan.dag_id, caller().user) and not plan.expired(_now())
+            tickable = access.may_clear(plan) and not plan.expired(_now())
             return table_pages.page(plan, request.args, session, tickable=tickable)
 
     @expose("/plans/<plan_id>/without", methods=["POST"])
