@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from safe_clear_plugin.airflow_api.authentication import Credential
+if TYPE_CHECKING:
+    from safe_clear_plugin.airflow_api.authentication import Credential
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
