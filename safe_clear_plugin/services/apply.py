@@ -23,6 +23,7 @@ from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
 from safe_clear_plugin.services import failures
 from safe_clear_plugin.services.retrying import retrying
+from safe_clear_plugin.services.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
 from safe_clear_plugin.services.taking import get_plan, take
 from safe_clear_plugin.storage import applying, drift, images, reading, verifying
 from safe_clear_plugin.storage.applying import Batch
@@ -87,9 +88,8 @@ def apply_plan(
     plan = take(plan, reason, actor, now, resume=resume, acknowledged=acknowledged, approved=approved)
     after = None
     if plan.status == "applying":
-        after = _guarded(
-            lambda: retrying(_clear_next_batch, plan, actor, reason or plan.reason), UUID(plan.id)
-        )
+        why = reason or plan.reason
+        after = _guarded(lambda: retrying_in_turn(lambda: _clear_next_batch(plan, actor, why)), UUID(plan.id))
     return after or get_plan(UUID(plan.id))
 
 
@@ -110,6 +110,9 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
     now = datetime.now(timezone.utc)
     try:
         return step()
+    except NotYet:
+        # The plan goes on being applied; whoever asks again clears the batch.
+        return None
     except Drifted as drifted:
         _stop(plan_id, _drift_problem(drifted), now)
     except NotAsPlanned as result:
@@ -126,27 +129,30 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
 def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSummary | None:
     """Clear the next runs in one transaction, if the plan is still being applied, and return it then."""
     plan_id, now = UUID(plan.id), datetime.now(timezone.utc)
-    with new_session() as session:
+    with turn() as own_turn, new_session() as session:
         # A write of our own comes first: on SQLite it takes the write lock before anything is read.
         number = applying.begin_batch(plan_id, now, session)
         if number is None:
             return None
         batch = applying.next_batch(plan_id, number, pace.size(settings.batch_size()), session)
-        held = _lock(plan, batch, session) if batch.runs else None
+        held = _lock(plan, batch, own_turn, session) if batch.runs else None
         # Whoever waits for a lock learns nothing of the database's pace.
         begun = time.monotonic()
         if held:
             _clear_batch(plan, batch, held, actor, reason, session=session)
         after = applying.finish_batch(plan_id, batch, datetime.now(timezone.utc), session)
+        own_turn.leave(session)
     pace.learn(batch.task_instances, time.monotonic() - begun)
     return after
 
 
-def _lock(plan: PlanSummary, batch: Batch, session: Session) -> Held:
+def _lock(plan: PlanSummary, batch: Batch, own_turn: Turn, session: Session) -> Held:
     """Lock the runs of one transaction, and of their task instances those that are not free to go on."""
+    if batch.has_scheduled:
+        own_turn.take(session)
     dag_runs = locking.load_dag_runs(batch.run_pks, session)
     if batch.has_scheduled:
-        locking.lock_out_scheduler(session)
+        own_turn.lock_out_scheduler(session)
     ids = locking.lock_task_instances(
         plan.dag_id,
         batch.run_ids,

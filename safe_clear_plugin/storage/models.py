@@ -212,6 +212,14 @@ plan_batch = Table(
     Column("last_run", UtcDateTime, nullable=False),
 )
 
+# One row: until when the scheduler's lock is left to the schedulers, since a clear or an undo has held it.
+scheduler_pause = Table(
+    "safe_clear_scheduler_pause",
+    metadata,
+    Column("id", Integer(), primary_key=True, nullable=False, autoincrement=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+)
+
 
 def mirror_columns(live: Table, key: Sequence[str]) -> list[Column[Any]]:
     """Return columns that hold a row of one of Airflow's tables as it is, keyed within a plan by ``key``."""

@@ -120,11 +120,11 @@ def _tables() -> list[Table]:
 
 def _delete_some(table: Table, plan_id: UUID, most: int, session: Session) -> Delete:
     """Return the statement that deletes up to ``most`` rows of a plan, found by their places."""
-    some = table.alias("some")
+    of = table.alias("chosen")
     postgresql = session.get_bind().dialect.name == "postgresql"
     place = "ctid" if postgresql else "rowid"
     places: Select[Any] = (
-        select(literal_column(f"some.{place}")).select_from(some).where(some.c.plan_id == plan_id)
+        select(literal_column(f"chosen.{place}")).select_from(of).where(of.c.plan_id == plan_id)
     )
     chosen = places.limit(most).scalar_subquery()
     here: ColumnElement[int] = literal_column(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -18,6 +19,7 @@ from safe_clear_plugin.services.apply import stop_plan
 from safe_clear_plugin.services.approving import ask_approval, decline_plan
 from safe_clear_plugin.services.confirming import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.rest import make_rest_plan
+from safe_clear_plugin.services.scheduler_turns import seconds_left
 from safe_clear_plugin.services.undo import undo_plan
 from safe_clear_plugin.web import bodies, guard, pages, payloads, plan_pages, receipt_pages
 from safe_clear_plugin.web.confirm_pages import Attempt
@@ -26,7 +28,7 @@ from safe_clear_plugin.web.identity import caller
 
 def apply(plan: PlanSummary) -> Any:
     """Clear the next batch; a page goes to the plan's page, a program gets how far it is."""
-    sent = bodies.confirmation()
+    sent, batches_before = bodies.confirmation(), plan.batches
     resume = sent.resume or (sent.take_over and plan.status == "applying")
     try:
         plan = confirm_plan(plan, sent.fingerprint, sent.given, _actor(), _now(), resume=resume)
@@ -42,7 +44,8 @@ def apply(plan: PlanSummary) -> Any:
         return _to(plan)
     body = payloads.apply_json(plan)
     if plan.status in ("applying", "applied"):
-        return jsonify(body)
+        was_put_off = plan.status == "applying" and plan.batches == batches_before
+        return _paced(body, seconds_left() if was_put_off else 0)
     problem = plan.problem or {}
     refusal = {
         "error": problem.get("reason", "The plan stopped."),
@@ -93,7 +96,16 @@ def undo(plan: PlanSummary) -> Any:
     if not guard.wants_json():
         return _to(plan)
     with new_session() as session:
-        return jsonify(payloads.undo_json(plan, receipt_pages.undo_step(plan, session)))
+        body = payloads.undo_json(plan, receipt_pages.undo_step(plan, session))
+    return _paced(body, seconds_left() if plan.undoing else 0)
+
+
+def _paced(body: dict[str, Any], seconds: float) -> Any:
+    """Answer how far a step is, and after how many seconds to ask for the next one."""
+    answer = jsonify({**body, "retry_after": round(seconds, 3)})
+    if seconds:
+        answer.headers["Retry-After"] = str(math.ceil(seconds))
+    return answer
 
 
 def rest(plan: PlanSummary) -> Any:

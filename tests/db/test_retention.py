@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from airflow import settings
 from sqlalchemy import func, select, update
 
 from safe_clear_plugin.services import housekeeping, preview
 from safe_clear_plugin.services.housekeeping import clean_up, clean_up_beside
 from safe_clear_plugin.storage import purging
 from safe_clear_plugin.storage.models import metadata, plan
+from tests.crash.killing import Point, run_killed_at
 from tests.db.acting import clear, days, now, plan_of, reread, step, undo
 from tests.support.factories import leave_trail, set_states, task_instances
 from tests.support.scenes import store_etl
@@ -169,22 +167,8 @@ def test_a_removal_that_was_killed_half_way_is_gone_on_with(session, few_rows_at
     made = clear(plan_of(days(1, 6)))
     age(session, made, days=100)
     whole = rows(session)
-    settings.Session.remove()
-    settings.engine.dispose()
-    pid = os.fork()
-    if not pid:
-        real, calls = purging.purge, []
-
-        def killed(*args):
-            calls.append(real(*args))
-            if len(calls) == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return calls[-1]
-
-        purging.purge = killed
-        clean_up(now())
-        os._exit(1)
-    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    session.rollback()
+    run_killed_at(Point("after", "purge", (purging, "purge"), 3), lambda: clean_up(now()))
     assert 0 < rows(session) < whole
     assert plans(session) == {made.id}
     clean_up(now())
