@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import re2
 
 from safe_clear_plugin.core.findings.limits import Protection
+from safe_clear_plugin.core.input_limits import shortened
+from safe_clear_plugin.core.regex import Regex, RegexError
 from safe_clear_plugin.storage.touched import TouchedTask
 
 
@@ -17,8 +16,8 @@ class Pattern:
     """``dag_id:task_regex``, as written and as RE2 has compiled its two parts."""
 
     text: str
-    dag: Any
-    task: Any
+    dag: Regex
+    task: Regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +32,11 @@ def read(text: str) -> Pattern | Unreadable:
     """Read a pattern; the first colon parts the DAG from the task."""
     dag, colon, task = text.partition(":")
     if not dag or not colon:
-        return Unreadable(text, "it is not dag_id:task_regex")
-    options = re2.Options()
-    options.log_errors = False
+        return Unreadable(shortened(text), "it is not dag_id:task_regex")
     try:
-        return Pattern(text, re2.compile(dag, options), re2.compile(task, options))
-    except re2.error as error:
-        reason = error.args[0]
-        return Unreadable(text, reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason))
+        return Pattern(text, Regex(dag), Regex(task))
+    except RegexError as error:
+        return Unreadable(shortened(text), error.reason.rstrip("."))
 
 
 def find(patterns: Iterable[Pattern], dag_id: str, touched: Sequence[TouchedTask]) -> list[Protection]:
