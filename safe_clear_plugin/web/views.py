@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -96,7 +97,7 @@ class SafeClearView(BaseView):
     def openapi(self) -> Response:
         """All that requests may say and what is answered, for programs."""
         read_query(Empty)
-        return jsonify(openapi.document(request.script_root))
+        return jsonify(openapi.document(request.script_root, version("airflow-safe-clear")))
 
     @expose("/dags.json")
     def dags_json(self) -> Response:

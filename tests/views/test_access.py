@@ -12,7 +12,7 @@ from tests.support.auth import TEAM_A, bearer, login
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 
-SELECTION = {"dag_id": "etl", "run_id": "run_1"}
+SELECTION = {"dag_id": "etl", "run_id": ["run_1"]}
 
 
 @pytest.fixture
