@@ -17,7 +17,10 @@ LIST_ITEMS = 10_000
 """Values of a list; a database takes about so many in one statement."""
 CODES = 200
 """Findings that one request acknowledges."""
-BODY_BYTES = 2 * 1024 * 1024
+BODY_BYTES = 3 * 1024 * 1024
+"""Holds one list of the longest ids."""
+ECHOED_BYTES = 16 * 1024
+"""Size of a request up to which a page shows again what was typed, too long or not."""
 PAGE_ROWS = 1_000
 """Rows of one page of JSON."""
 OFFSET = 2**31

@@ -42,7 +42,7 @@ def answers_part(draft: Draft) -> str:
 
 def dags_json(query: DagsQuery) -> dict[str, Any]:
     """Return the first DAGs that the caller may clear and whose id contains ``q``."""
-    found = _found_dags((query.q or "").strip(), MOST_DAGS + 1)
+    found = _found_dags(query.q.strip(), MOST_DAGS + 1)
     return {
         "items": [{"dag_id": dag.dag_id, "is_paused": dag.is_paused} for dag in found[:MOST_DAGS]],
         "more": len(found) > MOST_DAGS,

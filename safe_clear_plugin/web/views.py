@@ -84,7 +84,8 @@ class SafeClearView(BaseView):
     def nowhere(self, address: str) -> Any:
         """Any other address or method: our own page, since Airflow's sets its session cookie."""
         what = "page" if request.method in guard.SAFE_METHODS else f"address for {request.method}"
-        raise Refused(404, Problem(f"There is no {what} {address} here.", "Start with a new plan."))
+        shown = input_limits.shortened(address)
+        raise Refused(404, Problem(f"There is no {what} {shown} here.", "Start with a new plan."))
 
     @expose("/plans/<plan_id>/<any(apply, ask, decline, stop, rest, without, widen):step>")
     def step(self, plan_id: str, step: str) -> Any:
@@ -102,7 +103,7 @@ class SafeClearView(BaseView):
     @expose("/dags.json")
     def dags_json(self) -> Response:
         """The DAGs that the caller may clear and whose id contains ``q``, the first fifty."""
-        return jsonify(select_pages.dags_json(read_query(DagsQuery, page=True)))
+        return jsonify(select_pages.dags_json(read_query(DagsQuery)))
 
     @expose("/answers", methods=["POST"])
     def answers(self) -> Any:
@@ -130,7 +131,7 @@ class SafeClearView(BaseView):
             except Invalid as invalid:
                 for problem in invalid.problems:
                     mistakes.add(problem.field or "", str(problem))
-        if guard.wants_json() or mistakes.too_long:
+        if guard.wants_json() or _is_too_long_to_show(mistakes, request.content_length):
             raise mistakes.refusal(form_data.shapes(SelectionRequest))
         form = SelectionForm(request.form)
         form.add_errors(mistakes.by_field)
@@ -301,7 +302,7 @@ def _linked_form() -> SelectionForm:
     if mistakes:
         raise mistakes.refusal(form_data.shapes(SelectQuery))
     validate(SelectQuery, values, mistakes)
-    if mistakes.too_long:
+    if _is_too_long_to_show(mistakes, len(request.query_string)):
         raise mistakes.refusal(form_data.shapes(SelectQuery))
     if "plan" in values:
         if len(values) > 1:
@@ -312,6 +313,10 @@ def _linked_form() -> SelectionForm:
     if task_id := args.pop("task_id", ""):
         args.setdefault("task_regex", task_regex_of(task_id))
     return SelectionForm(args)
+
+
+def _is_too_long_to_show(mistakes: Mistakes, size: int | None) -> bool:
+    return mistakes.too_long and (size is None or size > input_limits.ECHOED_BYTES)
 
 
 def _of_no_field(mistakes: Mistakes) -> list[Problem]:

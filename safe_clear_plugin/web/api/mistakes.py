@@ -42,7 +42,7 @@ class Mistakes:
     by_field: dict[str, list[str]] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     too_long: bool = False
-    """Whether a text or a list is longer than it may be, so that no page repeats what was given."""
+    """Whether a text or a list is longer than it may be."""
 
     def __bool__(self) -> bool:
         return bool(self.by_field or self.unknown)

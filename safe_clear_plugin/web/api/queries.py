@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from safe_clear_plugin.core import input_limits
 from safe_clear_plugin.core.grid import Level
 from safe_clear_plugin.core.plan import Effect, ShownStatus
 from safe_clear_plugin.web.api.bodies import DraftRequest
 from safe_clear_plugin.web.api.types import (
+    NO_NUL,
     Filter,
     Id,
     MapIndex,
@@ -39,7 +40,9 @@ class SelectQuery(DraftRequest):
 class DagsQuery(Request):
     """Which DAGs to find."""
 
-    q: Maybe[Filter] = Field(None, description="A part of the DAG id.")
+    q: Annotated[str, StringConstraints(max_length=input_limits.FILTER, pattern=NO_NUL)] = Field(
+        "", description="A part of the DAG id; of an empty one, all DAGs have it."
+    )
 
 
 class PlansQuery(Request):
