@@ -26,6 +26,8 @@ caller's, where Airflow lets everybody in."""
 
 Headers = Iterable[tuple[str, str]]
 
+TOKEN_COOKIE = COOKIE_NAME_JWT_TOKEN
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -61,7 +63,7 @@ async def _identify(request: Request) -> Identity | None:
         return None
     if user is None:
         return None
-    cookie = request.cookies.get(COOKIE_NAME_JWT_TOKEN)
+    cookie = request.cookies.get(TOKEN_COOKIE)
     if user is injected:
         return Identity(user, "cookie" if cookie else "nothing")
     if bearer is not None:

@@ -17,6 +17,20 @@ PlanStatus = Literal["ready", "declined", "applying", "applied", "stopped", "sta
 ``stopped`` cleared some, and may go on; ``stale`` cleared nothing; ``undone`` has been put back, as far as
 that was possible."""
 
+ShownStatus = Literal[
+    "ready",
+    "waiting",
+    "expired",
+    "declined",
+    "applying",
+    "stopped",
+    "stale",
+    "applied",
+    "undone",
+]
+"""Statuses as people see them: a ready plan waits for approval, or expires; a clear that was left counts as
+stopped."""
+
 SILENT_FOR = timedelta(seconds=15)
 """A clear that committed nothing for so long is taken to have been left by whoever drove it."""
 

@@ -17,6 +17,7 @@ from safe_clear_plugin.core import policy, words
 from safe_clear_plugin.core.findings import find
 from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
 from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import excluding, housekeeping, matching
 from safe_clear_plugin.services.facts import PlanContext, gather
@@ -167,13 +168,13 @@ def _used_versions(plan_id: UUID, latest: dags.Version, session: Session) -> dic
 
 def _taken_tasks(
     selection: Selection,
-    pattern: Any,
+    pattern: Regex,
     versions: Mapping[UUID, dags.Version],
     session: Session,
 ) -> Iterator[dict[str, Any]]:
     matched_any = False
     for version in versions.values():
-        matched = [task_id for task_id in version.task_ids if pattern.search(task_id)]
+        matched = matching.matched_tasks(pattern, version)
         matched_any = matched_any or bool(matched)
         retries = dags.retries(version)
         found = matching.markers(selection, matched, version, session)

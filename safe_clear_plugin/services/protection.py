@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import re2
 
 from safe_clear_plugin.core.findings.limits import Protection
+from safe_clear_plugin.core.regex import Regex, RegexError
 from safe_clear_plugin.storage.touched import TouchedTask
 
 
@@ -17,8 +15,8 @@ class Pattern:
     """``dag_id:task_regex``, as written and as RE2 has compiled its two parts."""
 
     text: str
-    dag: Any
-    task: Any
+    dag: Regex
+    task: Regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +31,9 @@ def read(text: str) -> Pattern | Unreadable:
     dag, colon, task = text.partition(":")
     if not dag or not colon:
         return Unreadable(text)
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return Pattern(text, re2.compile(dag, options), re2.compile(task, options))
-    except re2.error:
+        return Pattern(text, Regex(dag), Regex(task))
+    except RegexError:
         return Unreadable(text)
 
 

@@ -166,13 +166,20 @@ def run_state_changes(plan_id: UUID, session: Session) -> list[StateChange]:
 
 
 def runs(
-    plan_id: UUID, session: Session, *, run_ids: Sequence[str] | None = None, limit: int | None = None
+    plan_id: UUID,
+    session: Session,
+    *,
+    run_ids: Sequence[str] | None = None,
+    offset: int = 0,
+    limit: int | None = None,
 ) -> list[PlannedRun]:
     """Return the plan's dag runs in the order in which they are cleared.
 
     With ``run_ids``, those runs, also where everything selected in them is left out.
     """
-    query = select(plan_run).where(plan_run.c.plan_id == plan_id).order_by(*RUN_ORDER).limit(limit)
+    query = (
+        select(plan_run).where(plan_run.c.plan_id == plan_id).order_by(*RUN_ORDER).offset(offset).limit(limit)
+    )
     if run_ids is not None:
         query = query.where(plan_run.c.run_id.in_(run_ids))
     else:

@@ -15,20 +15,6 @@ from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR, PlanSummary
 from safe_clear_plugin.storage.models import plan, plan_batch, plan_run, plan_task_instance
 from safe_clear_plugin.storage.reading import summary
 
-SHOWN_STATUSES = (
-    "ready",
-    "waiting",
-    "expired",
-    "declined",
-    "applying",
-    "stopped",
-    "stale",
-    "applied",
-    "undone",
-)
-"""Statuses as people see them: a ready plan waits for approval, or expires; a clear that was left counts as
-stopped."""
-
 
 @dataclass(frozen=True, slots=True)
 class PlanFilter:

@@ -21,21 +21,25 @@ from safe_clear_plugin.services.confirming import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.rest import make_rest_plan
 from safe_clear_plugin.services.scheduler_turns import seconds_left
 from safe_clear_plugin.services.undo import undo_plan
-from safe_clear_plugin.web import bodies, guard, pages, payloads, plan_pages, receipt_pages
+from safe_clear_plugin.web import guard, pages, payloads, plan_pages, receipt_pages
+from safe_clear_plugin.web.api.bodies import ApplyRequest, ReasonRequest, UndoRequest
+from safe_clear_plugin.web.api.reading import read_body
+from safe_clear_plugin.web.api.types import Empty
 from safe_clear_plugin.web.confirm_pages import Attempt
 from safe_clear_plugin.web.identity import caller
 
 
 def apply(plan: PlanSummary) -> Any:
     """Clear the next batch; a page goes to the plan's page, a program gets how far it is."""
-    sent, batches_before = bodies.confirmation(), plan.batches
+    sent, batches_before = read_body(ApplyRequest), plan.batches
+    given = sent.given()
     resume = sent.resume or (sent.take_over and plan.status == "applying")
     try:
-        plan = confirm_plan(plan, sent.fingerprint, sent.given, _actor(), _now(), resume=resume)
+        plan = confirm_plan(plan, sent.fingerprint, given, _actor(), _now(), resume=resume)
     except Unconfirmed as refused:
         if guard.wants_json() or refused.status != 422:
             raise
-        return plan_pages.changed_page(plan.id, Attempt(sent.given, refused.missing)), refused.status
+        return plan_pages.changed_page(plan.id, Attempt(given, refused.missing)), refused.status
     except Refused as refused:
         if guard.wants_json() or not refused.details.get("drift"):
             raise
@@ -57,7 +61,7 @@ def apply(plan: PlanSummary) -> Any:
 
 def stop(plan: PlanSummary) -> Any:
     """Stop the clear after the batch in hand."""
-    bodies.nothing()
+    read_body(Empty)
     plan = stop_plan(plan, _actor(), _now())
     return jsonify(payloads.apply_json(plan)) if guard.wants_json() else _to(plan)
 
@@ -73,7 +77,7 @@ def decline(plan: PlanSummary) -> Any:
 
 
 def _with_reason(plan: PlanSummary, step: Callable[[PlanSummary, str, Actor, datetime], PlanSummary]) -> Any:
-    reason = bodies.reason_alone()
+    reason = read_body(ReasonRequest).reason or ""
     try:
         plan = step(plan, reason, _actor(), _now())
     except Unconfirmed as refused:
@@ -85,8 +89,8 @@ def _with_reason(plan: PlanSummary, step: Callable[[PlanSummary, str, Actor, dat
 
 def undo(plan: PlanSummary) -> Any:
     """Put the next batch back; a page goes to the plan's page, a program gets how far it is."""
-    sent = bodies.undo_request()
-    reason = sent.reason
+    sent = read_body(UndoRequest)
+    reason = sent.reason or ""
     if sent.go_on:
         with new_session() as session:
             reason = reason or receipt_pages.undo_step(plan, session).reason
@@ -110,7 +114,7 @@ def _paced(body: dict[str, Any], seconds: float) -> Any:
 
 def rest(plan: PlanSummary) -> Any:
     """Plan what this plan has not cleared, without what moved."""
-    bodies.nothing()
+    read_body(Empty)
     return planned(make_rest_plan(plan, _actor(), _now()))
 
 

@@ -14,7 +14,7 @@ from tests.support.snapshots import diff_snapshots, snapshot
 
 pytestmark = [pytest.mark.auth_manager, pytest.mark.airflow32]
 
-SELECTION = {"dag_id": "etl", "run_id": "run_1"}
+SELECTION = {"dag_id": "etl", "run_id": ["run_1"]}
 
 
 @pytest.fixture

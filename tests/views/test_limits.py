@@ -63,8 +63,10 @@ def test_the_dag_id_is_typed_above_a_limit(client, session, options):
     plan = make(client)
     before = snapshot(session)
     expected = [("confirm_dag_id", "confirm_above", 5, "[safe_clear] confirm_above = 5")]
-    for body in ({}, {"confirm_dag_id": ""}, {"confirm_dag_id": " "}, {"confirm_dag_id": None}):
-        assert missing(post(client, plan, "apply", **body)) == expected
+    assert missing(post(client, plan, "apply")) == expected
+    for empty in ("", " ", None):
+        refused = post(client, plan, "apply", confirm_dag_id=empty)
+        assert (refused.status_code, list(refused.get_json()["errors"])) == (422, ["confirm_dag_id"])
     assert missing(post(client, plan, "apply", confirm_dag_id="ETL")) == expected
     assert [one["what"] for one in get(client, plan).get_json()["required"]] == ["confirm_dag_id"]
 
@@ -152,9 +154,10 @@ def test_a_reason_is_required(client, session, options):
     options(require_reason="True")
     plan = make(client)
     set_in = "[safe_clear] require_reason = True"
-    for reason in ("", "  \n", "\x00"):
-        answer = post(client, plan, "apply", reason=reason)
-        assert missing(answer) == [("reason", "require_reason", True, set_in)]
+    assert missing(post(client, plan, "apply")) == [("reason", "require_reason", True, set_in)]
+    for reason in ("", "  \n", "\x00", None):
+        refused = post(client, plan, "apply", reason=reason)
+        assert (refused.status_code, list(refused.get_json()["errors"])) == (422, ["reason"])
     login(client, "admin")
     page = client.get(path(plan)).text
     assert "(required)" in page
@@ -175,7 +178,7 @@ def test_acknowledged_or_not_cleared(client, session, killing):
         assert ("acknowledge", None, "running_terminated", None) in found
         assert not {value for _, _, value, _ in found} & set(ticked)
     for wrong in ("running_terminated", {"running_terminated": True}, [1], [None]):
-        assert post(client, killing, "apply", acknowledge=wrong).status_code == 400
+        assert post(client, killing, "apply", acknowledge=wrong).status_code == 422
     assert diff_snapshots(before, snapshot(session)) == {}
     answer = post(client, killing, "apply", acknowledge=[*codes, "x", *codes])
     assert answer.get_json()["status"] == "applied"
@@ -251,7 +254,7 @@ def test_another_fingerprint_is_told_nothing_of_the_limits(client, options):
 def test_a_dag_id_that_is_none(client, session, confirm_dag_id):
     plan = make(client)
     before = snapshot(session)
-    assert post(client, plan, "apply", confirm_dag_id=confirm_dag_id).status_code == 400
+    assert post(client, plan, "apply", confirm_dag_id=confirm_dag_id).status_code == 422
     assert diff_snapshots(before, snapshot(session)) == {}
 
 
