@@ -11,13 +11,15 @@ VENV32 := .venv-airflow32/.made-from-lock
 PYTEST := .venv/bin/pytest
 PYTEST32 := .venv-airflow32/bin/pytest
 SUITE := scripts/suite
+PARALLEL := --numprocesses 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help env env32 system test lint demo clean \
-	test-unit test-sqlite test-postgresql test-airflow32 test-views test-browser test-fire test-live test-large test-package bench
+.PHONY: help env env32 system test test-full lint demo bench clean \
+	test-unit test-sqlite test-postgresql test-psycopg2 test-airflow32 test-views test-auth test-browser test-soak \
+	test-scheduler test-query-plans test-package test-deployments test-python
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 env: $(VENV) ## Make .venv, with Airflow 3.3
 
@@ -38,46 +40,62 @@ $(VENV32): pyproject.toml uv.lock | $(UV)
 system: ## Install PostgreSQL and Chromium from Debian's packages where missing
 	@scripts/system-packages
 
-# The longest first, since three run at a time: the browser, the fire and the servers also wait.
-SUITES := test-browser test-sqlite test-postgresql test-fire test-live test-airflow32 test-views test-large test-package test-unit
+# By measured time, the longest first: the suites that wait for servers leave the processors to the others.
+SUITES := test-browser test-postgresql test-sqlite test-views test-soak test-airflow32 test-psycopg2 test-scheduler \
+	test-auth test-query-plans test-package test-unit
 
-test: env env32 system ## Run every test suite, on Airflow 3.3 and 3.2; PYTEST_ARGS=--full tries more cases
+test: env env32 system ## Run all that a change needs, the same each time
 	@MAKE="$(MAKE)" scripts/all-suites $(SUITES)
+
+test-full: env env32 system ## Run everything: random seeds, every kill point, other deployments; takes hours
+	@scripts/system-packages full
+	@MAKE="$(MAKE)" PYTEST_ARGS="$(PYTEST_ARGS) --full" scripts/all-suites $(SUITES) test-deployments
 
 test-unit: $(VENV) ## The pure core: no Airflow, no database
 	@$(SUITE) $(PYTEST) tests/unit $(PYTEST_ARGS)
 
 test-sqlite: $(VENV) ## On a SQLite metadata database
-	@$(SUITE) $(PYTEST) tests/db tests/crash $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/db tests/crash $(PARALLEL) $(PYTEST_ARGS)
 
-test-postgresql: $(VENV) system ## On a PostgreSQL metadata database
-	@$(SUITE) $(PYTEST) tests/db tests/crash --backend postgresql $(PYTEST_ARGS)
+test-postgresql: $(VENV) system ## On PostgreSQL with psycopg 3: what a database can make different
+	@$(SUITE) $(PYTEST) tests/db tests/crash --backend postgresql $(PARALLEL) $(PYTEST_ARGS)
 
-# What an older Airflow, or another auth manager, can make different: who comes in, which forms, what is done.
-DIFFERING_VIEWS := tests/views/test_access.py tests/views/test_plan.py tests/views/test_applying.py
+test-psycopg2: $(VENV) system ## On PostgreSQL with psycopg2: what a driver can make different
+	@$(SUITE) $(PYTEST) tests/db --backend postgresql-psycopg2 $(PYTEST_ARGS)
 
-test-airflow32: $(VENV32) ## The same on Airflow 3.2: SQLite and the pages
+test-airflow32: $(VENV32) ## On Airflow 3.2: what a version of Airflow can make different
 	@$(SUITE) $(PYTEST32) tests/db $(PYTEST_ARGS)
-	@$(SUITE) $(PYTEST32) $(DIFFERING_VIEWS) tests/views/test_select.py $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST32) tests/views $(PYTEST_ARGS)
 
-test-views: $(VENV) ## The pages in Airflow's Flask app, under both auth managers
-	@$(SUITE) $(PYTEST) tests/views $(PYTEST_ARGS)
-	@$(SUITE) $(PYTEST) $(DIFFERING_VIEWS) --auth simple $(PYTEST_ARGS)
+test-views: $(VENV) ## The pages in Airflow's Flask app, under FAB and under SimpleAuthManager
+	@$(SUITE) $(PYTEST) tests/views $(PARALLEL) $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/views --auth simple $(PYTEST_ARGS)
+
+test-auth: $(VENV) $(VENV32) ## Each auth mode, through Airflow's whole ASGI app
+	@$(SUITE) $(PYTEST) tests/auth $(PYTEST_ARGS)
 
 test-browser: $(VENV) system ## Chromium against a running Airflow
 	@$(SUITE) $(PYTEST) tests/browser $(PYTEST_ARGS)
 
-test-fire: $(VENV) system ## Clears and undos while a scheduler is at work
+test-soak: $(VENV) system ## Clears and undos while a scheduler is at work
 	@$(SUITE) $(PYTEST) tests/fire --backend postgresql $(PYTEST_ARGS)
 
-test-live: $(VENV) system ## Whether findings and estimates come true with a scheduler
+test-scheduler: $(VENV) system ## Whether findings and estimates come true with a scheduler
 	@$(SUITE) $(PYTEST) tests/live --backend postgresql $(PYTEST_ARGS)
 
-test-large: $(VENV) system ## Query plans and memory on PostgreSQL with a million task instances
+test-query-plans: $(VENV) system ## Query plans and memory on PostgreSQL with a million task instances
 	@$(SUITE) $(PYTEST) tests/large --backend postgresql --auth simple $(PYTEST_ARGS)
 
 test-package: $(VENV) ## The built wheel and sdist in environments of their own
 	@$(SUITE) $(PYTEST) tests/package $(PYTEST_ARGS)
+
+test-deployments: $(VENV) ## pgbouncer, MariaDB and other deployments; with PYTEST_ARGS=--full
+	@$(SUITE) $(PYTEST) tests/deployments $(PYTEST_ARGS)
+
+test-python: | $(UV) ## Unit and SQLite tests on another interpreter; PYTHON=3.13
+	@python=$$(scripts/find-python "$(PYTHON)") && \
+		UV_PROJECT_ENVIRONMENT=.venv-python$(PYTHON) $(UV) sync --locked --python "$$python"
+	@$(SUITE) .venv-python$(PYTHON)/bin/pytest tests/unit tests/db $(PARALLEL) $(PYTEST_ARGS)
 
 lint: $(VENV) ## Formatting, lint, types and the import contract
 	.venv/bin/ruff format --check .
@@ -94,6 +112,6 @@ bench: $(VENV) system ## Measure beside Airflow's own ways; SIZES=1000,10000,100
 		--delay-ms "$(DELAY_MS)" --mapped "$(MAPPED)" --cap "$(CAP)"
 
 clean: ## Remove what the other targets made, the demo's data too
-	rm -rf .venv .venv-airflow32 .uv .demo build dist test-results .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf .venv .venv-airflow32 .venv-python* .uv .demo build dist test-results .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

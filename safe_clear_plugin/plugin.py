@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
+from safe_clear_plugin.airflow_api.asgi import ScopeMiddleware
+
 NAME = "Safe Clear"
 PLACES = {
     "nav": "",
@@ -62,3 +64,10 @@ class SafeClearPlugin(AirflowPlugin):
     name = "safe_clear"
     appbuilder_views: ClassVar[Any] = _Views()
     external_views: ClassVar[Any] = _ExternalViews()
+    fastapi_root_middlewares: ClassVar[Any] = [
+        {
+            "name": "Safe Clear",
+            "middleware": ScopeMiddleware,
+            "kwargs": {"path": "/pluginsv2/safe_clear"},
+        }
+    ]

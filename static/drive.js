@@ -14,7 +14,6 @@
   const answerWithin = 120_000;
   const failuresBeforeAsking = 5;
   const longestPause = 15_000;
-  const longestBreath = 2_000;
 
   const safeClear = window.safeClear ?? {};
   const own = safeClear.drives === plan && root.dataset.mayDrive === "true";
@@ -194,7 +193,6 @@
     });
     while (driving && !stopping) {
       put(find("batch"), `batch ${numbers.format(batch + 1)}`);
-      const sent = performance.now();
       const answer = await oneBatch();
       if (!answer) break;
       batch += 1;
@@ -203,8 +201,8 @@
         leave();
         return;
       }
-      // No scheduler queues anything while a batch is put back, so each gets its turn in between.
-      if (undo) await pause(Math.min(performance.now() - sent, longestBreath));
+      // No scheduler queues anything while a batch is put back: the server says when it is our turn again.
+      if (answer.retry_after) await pause(answer.retry_after * 1_000);
     }
     if (driving && stopping) await halt();
   };

@@ -46,6 +46,14 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("safe clear")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what this session's database or Airflow cannot make different, and what takes long."""
+    left_out = [item for item in items if not options.is_wanted(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if options.is_wanted(item)]
+
+
 def pytest_report_header() -> str:
     """Say which database and auth manager this session is about."""
     return f"safe clear: backend={options.chosen.backend} auth={options.chosen.auth}"

@@ -14,6 +14,11 @@ from sqlalchemy.orm import Session
 
 CLEAR_EVENT = "safe_clear"
 UNDO_EVENT = "safe_clear_undo"
+STOP_EVENT = "safe_clear_stop"
+RESUME_EVENT = "safe_clear_resume"
+ASK_EVENT = "safe_clear_ask"
+DECLINE_EVENT = "safe_clear_decline"
+WITHDRAW_EVENT = "safe_clear_withdraw"
 STUCK_EVENT = "stuck in queued reschedule"
 """What the scheduler writes as it takes a task instance back from an executor that never started it
 (``TASK_STUCK_IN_QUEUED_RESCHEDULE_EVENT``, whose module is too heavy to import)."""
@@ -46,22 +51,16 @@ def record(
     the states with effects that there are among them; ``details`` are the same for all. Airflow's decorator
     for its own endpoint commits before the endpoint runs, and so logs a refused clear too.
     """
-    now = datetime.now(timezone.utc)
     rows = planned.subquery()
 
     def extra(state: str | None, effect: str) -> str:
-        said = {"plan_id": plan_id, "user_id": actor.id, "reason": reason}
-        return json.dumps({**said, "state_before": state, "effect": effect, **(details or {})})
+        return _extra(plan_id, reason, actor, {"state_before": state, "effect": effect, **(details or {})})
 
     if not kinds:
         return
+    same_for_all = _columns(event, dag_id, actor).items()
     values: dict[str, ColumnElement[Any]] = {
-        "dttm": literal(now, Log.dttm.type),
-        "event": literal(event, Log.event.type),
-        "dag_id": literal(dag_id, Log.dag_id.type),
-        # Airflow's own rows have the name here too: it is what the Audit Log page shows.
-        "owner": literal(actor.name[:500], Log.owner.type),
-        "owner_display_name": literal(actor.name[:500], Log.owner_display_name.type),
+        **{name: literal(value, Log.__table__.c[name].type) for name, value in same_for_all},
         "extra": case(
             *(
                 (
@@ -74,3 +73,34 @@ def record(
         **{name: rows.c[name] for name in OF_THE_PLAN},
     }
     session.execute(insert(Log.__table__).from_select(list(values), select(*values.values())))
+
+
+def record_decision(
+    event: str,
+    *,
+    dag_id: str,
+    plan_id: str,
+    reason: str,
+    actor: Actor,
+    details: Mapping[str, Any] | None = None,
+    session: Session,
+) -> None:
+    """Write one audit row on a plan as a whole, in the transaction that changes the plan."""
+    extra = _extra(plan_id, reason, actor, details or {})
+    session.execute(insert(Log.__table__).values(**_columns(event, dag_id, actor), extra=extra))
+
+
+def _columns(event: str, dag_id: str, actor: Actor) -> dict[str, Any]:
+    # Airflow's own rows have the name as owner too: it is what the Audit Log page shows.
+    name = actor.name[:500]
+    return {
+        "dttm": datetime.now(timezone.utc),
+        "event": event,
+        "dag_id": dag_id,
+        "owner": name,
+        "owner_display_name": name,
+    }
+
+
+def _extra(plan_id: str, reason: str, actor: Actor, details: Mapping[str, Any]) -> str:
+    return json.dumps({"plan_id": plan_id, "user_id": actor.id, "reason": reason, **details})

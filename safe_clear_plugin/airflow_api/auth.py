@@ -1,141 +1,181 @@
-"""Who the user is, and what they may do, as the configured auth manager says."""
+"""What users may do, as the configured auth manager says."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
-from urllib.parse import urlencode
+from typing import Literal, NamedTuple
 
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
+from airflow.api_fastapi.auth.managers.base_auth_manager import BaseAuthManager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.models.dag import DagModel
-from jwt import InvalidTokenError
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
-from safe_clear_plugin.airflow_api.settings import base_url
+from safe_clear_plugin.airflow_api.teams import live_teams
+from safe_clear_plugin.core.plan import TeamDag
 
 ResourceMethod = Literal["GET", "PUT"]
 
-TOKEN_COOKIE = COOKIE_NAME_JWT_TOKEN
-ASKED_AT_ONCE = 200
+ASKED_AT_ONCE = 50
+ASKING_SECONDS = 2.0
+"""How long a list of DAGs may ask the auth manager: one that asks a server answers some dozens a second."""
 
 __all__ = [
-    "TOKEN_COOKIE",
     "BaseUser",
     "ClearableDag",
+    "FoundDags",
+    "Readable",
     "actor",
-    "login_url",
+    "is_anonymous",
     "may_clear",
     "may_read",
-    "readable_dag_ids",
+    "may_see_dag",
+    "readable_dags",
     "search_clearable_dags",
-    "user_from_token",
 ]
 
 
-def user_from_token(token: str) -> BaseUser | None:
-    """Return the user of a JWT of Airflow's, or ``None`` when it is invalid, expired or revoked."""
-    try:
-        return asyncio.run(get_auth_manager().get_user_from_token(token))
-    except InvalidTokenError:
-        return None
-
-
 def actor(user: BaseUser) -> Actor:
-    """Return how the user stands in the audit log."""
-    return Actor(id=str(user.get_id()), name=str(user.get_name()))
+    """Return how the user stands in the audit log; one who is not logged in has only a name."""
+    return Actor(id=str(user.get_id() or user.get_name()), name=str(user.get_name()))
 
 
-def may_clear(dag_id: str, user: BaseUser) -> bool:
+def is_anonymous(user: BaseUser) -> bool:
+    """Whether the user is FAB's for everybody who has not logged in (``[fab] auth_role_public``)."""
+    return bool(getattr(user, "is_anonymous", False))
+
+
+def may_clear(dag: TeamDag, user: BaseUser) -> bool:
     """Whether the user may clear task instances of the DAG: what Airflow's clear endpoint asks."""
-    return bool(
-        get_auth_manager().is_authorized_dag(
-            method="PUT", access_entity=DagAccessEntity.TASK_INSTANCE, details=_details(dag_id), user=user
-        )
-    )
+    return _may("PUT", dag, user)
 
 
-def may_read(dag_id: str, user: BaseUser) -> bool:
+def may_read(dag: TeamDag, user: BaseUser) -> bool:
     """Whether the user may see task instances of the DAG."""
+    return _may("GET", dag, user)
+
+
+def may_see_dag(dag: TeamDag, user: BaseUser) -> bool:
+    """Whether the user may see the DAG itself, and so know that there is one."""
+    return bool(get_auth_manager().is_authorized_dag(method="GET", details=_details(dag), user=user))
+
+
+def _may(method: ResourceMethod, dag: TeamDag, user: BaseUser) -> bool:
+    return _is_authorized(method, _details(dag), user)
+
+
+def _is_authorized(method: ResourceMethod, details: DagDetails, user: BaseUser) -> bool:
     return bool(
         get_auth_manager().is_authorized_dag(
-            method="GET", access_entity=DagAccessEntity.TASK_INSTANCE, details=_details(dag_id), user=user
+            method=method, access_entity=DagAccessEntity.TASK_INSTANCE, details=details, user=user
         )
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ClearableDag:
+def _details(dag: TeamDag) -> DagDetails:
+    with new_session() as session:
+        teams = live_teams([dag.dag_id], session)
+    return DagDetails(id=dag.dag_id, team_name=teams.get(dag.dag_id, dag.team_name))
+
+
+class ClearableDag(NamedTuple):
     """A DAG whose task instances the user may clear."""
 
     dag_id: str
     is_paused: bool
 
 
-def search_clearable_dags(text: str, user: BaseUser, session: Session, limit: int) -> list[ClearableDag]:
-    """Return DAGs in use whose id contains the text, exact matches first, then those that begin with it.
+@dataclass(frozen=True, slots=True)
+class FoundDags:
+    """The first DAGs that a search found; ``complete`` where all that could match were asked for."""
 
-    ``get_authorized_dag_ids`` speaks of editing the DAG itself, so each is asked for its task instances too,
-    a few at a time: for ten thousand that takes seconds.
-    """
-    editable = get_auth_manager().get_authorized_dag_ids(user=user, method="PUT", session=session)
+    dags: list[ClearableDag]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """Those of some DAGs that the user may read; ``complete`` where all of them were asked for."""
+
+    dags: list[TeamDag]
+    complete: bool
+
+
+def search_clearable_dags(text: str, user: BaseUser, session: Session, limit: int) -> FoundDags:
+    """Return DAGs in use whose id contains the text, exact matches first, then those that begin with it."""
+    paused = _matching(text, session)
+    candidates = [TeamDag(dag_id) for dag_id in _editable(list(paused), user, session)]
+    found: list[ClearableDag] = []
+    asked = 0
+    for chunk in _until_late(candidates):
+        asked += len(chunk)
+        editable = _allowed("PUT", chunk, user, session)
+        found += [
+            ClearableDag(dag.dag_id, paused[dag.dag_id]) for dag in _allowed("GET", editable, user, session)
+        ]
+        if len(found) >= limit:
+            break
+    return FoundDags(found[:limit], complete=asked == len(candidates))
+
+
+def _matching(text: str, session: Session) -> dict[str, bool]:
+    """Return whether each DAG whose id contains the text is paused, the best match first."""
     name, wanted = func.lower(DagModel.dag_id), text.lower()
     rank = case((name == wanted, 0), (name.startswith(wanted, autoescape=True), 1), else_=2)
-    matching = (
+    query = (
         select(DagModel.dag_id, DagModel.is_paused)
         .where(~DagModel.is_stale, name.contains(wanted, autoescape=True))
         .order_by(rank, DagModel.dag_id)
     )
-    paused = {row.dag_id: bool(row.is_paused) for row in session.execute(matching) if row.dag_id in editable}
-    candidates, found = list(paused), []
-    for start in range(0, len(candidates), ASKED_AT_ONCE):
-        allowed = _with_task_instances("PUT", candidates[start : start + ASKED_AT_ONCE], user, session)
-        found += [ClearableDag(dag_id, paused[dag_id]) for dag_id in allowed]
-        if len(found) >= limit:
-            break
-    return found[:limit]
+    return {row.dag_id: bool(row.is_paused) for row in session.execute(query)}
 
 
-def readable_dag_ids(dag_ids: Sequence[str], user: BaseUser, session: Session) -> list[str]:
-    """Return those of the DAGs, deleted ones too, whose task instances the user may see, in their order."""
-    return _with_task_instances("GET", dag_ids, user, session)
+def _editable(dag_ids: Sequence[str], user: BaseUser, session: Session) -> list[str]:
+    """Leave out the DAGs that the user may not edit, where the auth manager knows those that they may.
 
-
-def _with_task_instances(
-    method: ResourceMethod, dag_ids: Sequence[str], user: BaseUser, session: Session
-) -> list[str]:
-    """Ask for each DAG whether the user may do this with its task instances; the teams are read at once."""
-    teams = DagModel.get_dag_id_to_team_name_mapping(list(dag_ids), session=session) if dag_ids else {}
+    FAB does. Airflow's default asks for one DAG after the other, which takes Keycloak a request each.
+    """
     manager = get_auth_manager()
+    if type(manager).get_authorized_dag_ids is BaseAuthManager.get_authorized_dag_ids:
+        return list(dag_ids)
+    editable = manager.get_authorized_dag_ids(user=user, method="PUT", session=session)
+    return [dag_id for dag_id in dag_ids if dag_id in editable]
+
+
+def readable_dags(dags: Sequence[TeamDag], user: BaseUser, session: Session) -> Readable:
+    """Return those of the DAGs, deleted ones too, whose task instances the user may see, in their order."""
+    found: list[TeamDag] = []
+    asked = 0
+    for chunk in _until_late(dags):
+        asked += len(chunk)
+        found += _allowed("GET", chunk, user, session)
+    return Readable(found, complete=asked == len(dags))
+
+
+def _until_late(dags: Sequence[TeamDag]) -> Iterator[Sequence[TeamDag]]:
+    """Yield the DAGs a few at a time, as long as there is time to ask for them."""
+    deadline = time.monotonic() + ASKING_SECONDS
+    for start in range(0, len(dags), ASKED_AT_ONCE):
+        if start and time.monotonic() > deadline:
+            return
+        yield dags[start : start + ASKED_AT_ONCE]
+
+
+def _allowed(
+    method: ResourceMethod, dags: Sequence[TeamDag], user: BaseUser, session: Session
+) -> list[TeamDag]:
+    """Return those with whose task instances the user may do this; the teams are read at once."""
+    teams = live_teams([dag.dag_id for dag in dags], session)
     return [
-        dag_id
-        for dag_id in dag_ids
-        if manager.is_authorized_dag(
-            method=method,
-            access_entity=DagAccessEntity.TASK_INSTANCE,
-            details=DagDetails(id=dag_id, team_name=teams.get(dag_id)),
-            user=user,
+        dag
+        for dag in dags
+        if _is_authorized(
+            method, DagDetails(id=dag.dag_id, team_name=teams.get(dag.dag_id, dag.team_name)), user
         )
     ]
-
-
-def _details(dag_id: str) -> DagDetails:
-    with new_session() as session:
-        return DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id, session=session))
-
-
-def login_url(back_to: str) -> str:
-    """Return the login page that leads back to the absolute URL ``back_to``."""
-    url = str(get_auth_manager().get_url_login(next_url=back_to))
-    if "next=" not in url:
-        url += ("&" if "?" in url else "?") + urlencode({"next": back_to})
-    if url.startswith("/auth/"):
-        url = base_url() + url
-    return url

@@ -1,13 +1,14 @@
-"""Reading with a time limit, for answers that are better late than never only up to a point."""
+"""Reading and writing with a time limit, for answers that are better late than never only up to a point."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Select, text
+from sqlalchemy import Connection, Select, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -15,10 +16,24 @@ CANCELLED = "57014"
 """PostgreSQL's code of a statement that took longer than ``statement_timeout``."""
 INSTRUCTIONS = 20_000
 """SQLite's instructions between two looks at the clock."""
+SLACK = 2
+"""A statement may have this many times what is left, so that not each of them is told a time of its own."""
+
+_LIMITS = "safe_clear_limits"
+_SAVEPOINTS = ("SAVEPOINT", "ROLLBACK TO", "RELEASE")
+# Not more than the database's own limit for this role; ``least`` passes over NULL.
+_SET = (
+    "SELECT set_config('statement_timeout', least(nullif(reset_val::bigint, 0), {})::text, true)"
+    " FROM pg_settings WHERE name = 'statement_timeout'"
+)
+
+
+class OutOfTime(Exception):
+    """A budget is used up; what was under way in the database has been ended."""
 
 
 class Budget:
-    """Time that several statements share."""
+    """Time that several statements share; ``math.inf`` seconds never end."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -29,37 +44,119 @@ class Budget:
         """Seconds left, not below zero."""
         return max(0.0, self._ends - self._clock())
 
+    def check(self) -> None:
+        """Stop work in Python that sends no statements.
+
+        :raises OutOfTime: when nothing is left
+        """
+        if not self.left:
+            raise OutOfTime
+
+
+class _Limit:
+    """A budget, and the time that PostgreSQL has been told for it."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.told = math.inf
+
+    def is_to_be_told(self) -> bool:
+        return self.told > SLACK * self.budget.left
+
+
+@contextmanager
+def limited(budget: Budget, session: Session) -> Iterator[None]:
+    """Hold all that the session sends meanwhile to a budget; one within another holds for both.
+
+    After :class:`OutOfTime` the transaction, or the savepoint within which this was called, must be rolled
+    back.
+
+    :raises OutOfTime: when it does not suffice
+    """
+    connection = session.connection()
+    limits: list[_Limit] = connection.info.setdefault(_LIMITS, [])
+    limits.append(_Limit(budget))
+    watch = _Watch(connection, limits)
+    watch.start()
+    try:
+        yield
+    except DBAPIError as error:
+        if _is_timeout(error.orig):
+            raise OutOfTime from error
+        raise
+    else:
+        watch.forget()
+    finally:
+        limits.pop()
+        watch.stop()
+
+
+class _Watch:
+    """Looks at the clock before each statement of a connection, and while it is executed."""
+
+    def __init__(self, connection: Connection, limits: list[_Limit]) -> None:
+        self._connection, self._limits = connection, limits
+        self._outermost = len(limits) == 1
+        self._dialect = connection.dialect.name
+
+    def start(self) -> None:
+        if not self._outermost:
+            return
+        event.listen(self._connection, "before_cursor_execute", self._before)
+        if self._dialect == "sqlite":
+            self._driver.set_progress_handler(lambda: not self._left(), INSTRUCTIONS)
+
+    def stop(self) -> None:
+        if not self._outermost:
+            return
+        event.remove(self._connection, "before_cursor_execute", self._before)
+        if self._dialect == "sqlite":
+            self._driver.set_progress_handler(None, 0)
+
+    def forget(self) -> None:
+        """Let what comes next in the transaction have its own time, or its outer limit's."""
+        *outer, innermost = self._limits
+        if self._dialect != "postgresql" or math.isinf(innermost.told):
+            return
+        for limit in outer:
+            # It is told again before the next statement.
+            limit.told = math.inf
+        if all(math.isinf(limit.budget.left) for limit in outer):
+            self._tell("SET LOCAL statement_timeout = DEFAULT")
+
+    def _tell(self, statement: str) -> None:
+        # Not through SQLAlchemy, which would ask for the time again.
+        with self._connection.connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    @property
+    def _driver(self) -> Any:
+        return self._connection.connection.driver_connection
+
+    def _left(self) -> float:
+        return min((limit.budget.left for limit in self._limits), default=math.inf)
+
+    def _before(self, _: Connection, __: Any, statement: str, *___: Any) -> None:
+        if statement.startswith(_SAVEPOINTS):
+            return
+        left = self._left()
+        if not left:
+            raise OutOfTime
+        innermost = self._limits[-1]
+        if self._dialect == "postgresql" and innermost.is_to_be_told():
+            self._tell(_SET.format(max(1, math.ceil(left * 1000))))
+            innermost.told = left
+
 
 def read(query: Select[Any], budget: Budget, session: Session) -> list[Any] | None:
     """Return the rows, or ``None`` when the budget does not suffice; the session is usable after that."""
     if not budget.left:
         return None
     try:
-        with session.begin_nested(), _limit(budget, session):
+        with session.begin_nested(), limited(budget, session):
             return list(session.execute(query))
-    except DBAPIError as error:
-        if not _is_timeout(error.orig):
-            raise
+    except OutOfTime:
         return None
-
-
-@contextmanager
-def _limit(budget: Budget, session: Session) -> Iterator[None]:
-    connection = session.connection()
-    if connection.dialect.name == "postgresql":
-        milliseconds = max(1, int(budget.left * 1000))
-        session.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
-        yield
-        session.execute(text("SET LOCAL statement_timeout = DEFAULT"))
-    elif connection.dialect.name == "sqlite":
-        driver: Any = connection.connection.driver_connection
-        driver.set_progress_handler(lambda: not budget.left, INSTRUCTIONS)
-        try:
-            yield
-        finally:
-            driver.set_progress_handler(None, 0)
-    else:
-        yield
 
 
 def _is_timeout(error: Any) -> bool:

@@ -12,11 +12,9 @@ from sqlalchemy import FromClause, Select, select
 from sqlalchemy.orm import Session, lazyload
 from sqlalchemy.orm.attributes import set_committed_value
 
-from safe_clear_plugin.airflow_api.archiving import archiving_together
 from safe_clear_plugin.airflow_api.base import dag_run
 from safe_clear_plugin.airflow_api.beside import Beside
-from safe_clear_plugin.airflow_api.flushing import writing_together
-from safe_clear_plugin.airflow_api.readahead import reading_ahead
+from safe_clear_plugin.airflow_api.speedups import speed_up_clear
 
 
 def clear(
@@ -38,11 +36,7 @@ def clear(
     task_instances = _load(dag_runs, wanted, session)
     # A run that moves to the latest DAG version is flushed, and its task instances are read again.
     moves = on_latest or any(ti.dag_run.created_dag_version_id is None for ti in task_instances)
-    with (
-        reading_ahead(dag_id, task_instances, wanted, beside, session) as look_ups,
-        archiving_together(task_instances, wanted, look_ups, session),
-        writing_together(session, read_on=moves),
-    ):
+    with speed_up_clear(dag_id, task_instances, wanted, beside, session, reads_again=moves):
         clear_task_instances(
             task_instances,
             session,

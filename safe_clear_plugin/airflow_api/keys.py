@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -30,11 +31,12 @@ def _items_on_postgresql(function: Any, compiler: Any, **options: Any) -> str:
 def rows_of_keys(keys: Sequence[TaskInstanceKey]) -> CTE:
     """Return a table of task_id, map_index, run_id; one parameter of the statement, however many they are."""
     item = _items(keys, "excluded_items")
-    return select(
+    rows = select(
         item[0].as_string().label("task_id"),
         item[1].as_integer().label("map_index"),
         item[2].as_string().label("run_id"),
-    ).cte("excluded_keys")
+    )
+    return _taken_apart_once(rows.cte("excluded_keys"))
 
 
 def rows_of_versions(versions: Iterable[tuple[UUID, int, str]]) -> CTE:
@@ -45,8 +47,15 @@ def rows_of_versions(versions: Iterable[tuple[UUID, int, str]]) -> CTE:
         item[1].as_integer().label("number"),
         item[2].as_string().label("text"),
     )
-    # PostgreSQL would otherwise take each item apart again for each row that it joins.
-    return rows.cte("versions_given", nesting=True).prefix_with("MATERIALIZED", dialect="postgresql")
+    return _taken_apart_once(rows.cte("versions_given"))
+
+
+def _taken_apart_once(rows: CTE) -> CTE:
+    """Keep the database from taking the items apart again for each row that it joins."""
+    rows = rows.prefix_with("MATERIALIZED", dialect="postgresql")
+    if sqlite3.sqlite_version_info >= (3, 35):
+        rows = rows.prefix_with("MATERIALIZED", dialect="sqlite")
+    return rows
 
 
 def _items(keys: Sequence[Any], name: str) -> Any:

@@ -13,7 +13,7 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.base import task_instance
+from safe_clear_plugin.airflow_api.base import engine, task_instance
 
 
 def lock_dag_runs(run_pks: Sequence[int], session: Session) -> None:
@@ -48,6 +48,19 @@ def lock_out_scheduler(session: Session) -> None:
         session.execute(select(func.pg_advisory_xact_lock(DBLocks.SCHEDULER_CRITICAL_SECTION.value)))
     else:
         session.execute(select(Pool.id).order_by(Pool.id).with_for_update()).all()
+
+
+def can_lock_out_scheduler() -> bool:
+    """Whether :func:`lock_out_scheduler` has a lock to take; SQLite has none, neither advisory nor on rows.
+
+    There the critical section reads its *scheduled* task instances outside of any transaction (the driver
+    begins one at the first write only), then queues them with an UPDATE by dag id, run id, task id and map
+    index that asks for no state. So one that it may have read as scheduled is not to be changed under it.
+    One without a state that was never scheduled since its clear is safe: the critical section cannot have
+    read it, and ``DagRun.schedule_tis`` writes by id and state. A clear gives a new id, an undo the old one
+    again, so that UPDATE finds no row; nor do the ORM's, which are by id too.
+    """
+    return engine().dialect.name != "sqlite"
 
 
 def lock_task_instances(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import airflow
 from airflow.configuration import conf
 from airflow.exceptions import AirflowConfigException
@@ -22,6 +24,20 @@ def _whole_number(name: str, least: int = 0) -> int:
         return max(least, int(conf.getint(SECTION, name)))
     except AirflowConfigException:
         raise _unreadable(name, "a whole number") from None
+
+
+def _seconds(name: str) -> float:
+    """Return an option that is a time; what cannot be read is refused as well.
+
+    :raises Refused: 503, naming the option
+    """
+    try:
+        seconds = float(conf.getfloat(SECTION, name))
+    except AirflowConfigException:
+        raise _unreadable(name, "a number of seconds") from None
+    if not 0 <= seconds < math.inf:
+        raise _unreadable(name, "a number of seconds")
+    return seconds
 
 
 def _yes_or_no(name: str) -> bool:
@@ -67,14 +83,34 @@ def limits() -> Limits:
     )
 
 
+def preview_timeout() -> float:
+    """Seconds that a preview may take; 0 sets no limit."""
+    return _seconds("preview_timeout")
+
+
+def findings_timeout() -> float:
+    """Seconds that the findings of a preview may take, which is still a plan without them; 0: no limit."""
+    return _seconds("findings_timeout")
+
+
 def history_retention_days() -> int:
     """Days that receipts and before-images are kept; 0 keeps them for ever."""
     return _whole_number("history_retention_days")
 
 
+def speedups() -> bool:
+    """Whether a clear answers and combines statements of Airflow's function, for speed."""
+    return _yes_or_no("speedups")
+
+
 def base_url() -> str:
     """Where users reach Airflow, without a trailing slash; a path alone when ``[api] base_url`` is unset."""
     return str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
+
+
+def allowed_origins() -> list[str]:
+    """Other origins whose pages Airflow takes requests from, as ``https://portal.example``."""
+    return list(conf.getlist("api", "access_control_allow_origins", fallback=[]) or [])
 
 
 def secret_key() -> str:

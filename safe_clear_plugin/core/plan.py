@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.findings import Finding
@@ -16,6 +16,20 @@ PlanStatus = Literal["ready", "declined", "applying", "applied", "stopped", "sta
 """``ready`` may be confirmed, unless it was ``declined``, or withdrawn; ``applying`` has runs to clear yet;
 ``stopped`` cleared some, and may go on; ``stale`` cleared nothing; ``undone`` has been put back, as far as
 that was possible."""
+
+ShownStatus = Literal[
+    "ready",
+    "waiting",
+    "expired",
+    "declined",
+    "applying",
+    "stopped",
+    "stale",
+    "applied",
+    "undone",
+]
+"""Statuses as people see them: a ready plan waits for approval, or expires; a clear that was left counts as
+stopped."""
 
 SILENT_FOR = timedelta(seconds=15)
 """A clear that committed nothing for so long is taken to have been left by whoever drove it."""
@@ -31,6 +45,13 @@ CLEARED_EFFECTS: tuple[Effect, ...] = ("clear", "terminate")
 MOVED_EFFECTS: tuple[Effect, ...] = ("create", "restore", "remove")
 COVERED_EFFECTS: tuple[Effect, ...] = (*CLEARED_EFFECTS, *MOVED_EFFECTS)
 """Effects of rows that come out of the clear otherwise than they went in."""
+
+
+class TeamDag(NamedTuple):
+    """A DAG, and the team that it counts as belonging to once Airflow does not know it any more."""
+
+    dag_id: str
+    team_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +103,13 @@ class PlanSummary:
     declined_by_name: str | None = None
     declined_at: datetime | None = None
     decline_reason: str = ""
+    team_name: str | None = None
+    """The team that the DAG belonged to when the plan was made, where Airflow runs for several."""
+
+    @property
+    def dag(self) -> TeamDag:
+        """The DAG that the plan is of."""
+        return TeamDag(self.dag_id, self.team_name)
 
     @property
     def undoing(self) -> bool:

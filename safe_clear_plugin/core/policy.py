@@ -30,7 +30,7 @@ class Limits:
         """Return the option as it stands in ``airflow.cfg``."""
         value = getattr(self, option)
         written = " ".join(value) if isinstance(value, tuple) else str(value)
-        return f"[safe_clear] {option} = {written}"
+        return f"[safe_clear] {option} = {written}" if written else f"[safe_clear] {option}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Demands:
     """What a plan asks of whoever confirms it, by the options as they are now."""
 
     limits: Limits
+    """Of ``protected``, only what concerns the plan: the rest may name DAGs that not everyone may see."""
     refused: tuple[Finding, ...]
     """Findings that keep it from being confirmed at all."""
     acknowledge: tuple[Finding, ...]

@@ -22,8 +22,8 @@ NO_STATE = "none"
 RUNNING_STATES = ("running", "restarting")
 """States whose task instances have a live process; ``running=leave_out`` keeps them out."""
 
-TASK_INSTANCE_STATES = (
-    NO_STATE,
+TaskInstanceState = Literal[
+    "none",
     "scheduled",
     "queued",
     "running",
@@ -37,17 +37,21 @@ TASK_INSTANCE_STATES = (
     "upstream_failed",
     "skipped",
     "removed",
-)
-RUN_STATES = ("queued", "running", "success", "failed")
-FINISHED_RUN_STATES = ("success", "failed")
-RUN_TYPES = (
+]
+RunState = Literal["queued", "running", "success", "failed"]
+RunType = Literal[
     "scheduled",
     "manual",
     "backfill",
     "asset_triggered",
     "operator_triggered",
     "asset_materialization",
-)
+]
+
+TASK_INSTANCE_STATES: tuple[TaskInstanceState, ...] = get_args(TaskInstanceState)
+RUN_STATES: tuple[RunState, ...] = get_args(RunState)
+FINISHED_RUN_STATES = ("success", "failed")
+RUN_TYPES: tuple[RunType, ...] = get_args(RunType)
 
 
 ALL_INDEXES = "*"

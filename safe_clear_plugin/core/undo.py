@@ -8,7 +8,9 @@ from typing import Literal
 
 from safe_clear_plugin.core.problems import Problem
 
-Verdict = Literal["put_back", "started", "cleared_again", "gone", "was_pending", "version_gone"]
+Verdict = Literal[
+    "put_back", "started", "cleared_again", "gone", "was_pending", "version_gone", "may_be_queued"
+]
 
 VERDICT_WORDS: dict[Verdict, str] = {
     "put_back": "can be put back",
@@ -17,6 +19,7 @@ VERDICT_WORDS: dict[Verdict, str] = {
     "gone": "deleted since, or expanded into mapped task instances",
     "was_pending": "was with an executor, a trigger or a person when it was cleared",
     "version_gone": "its DAG version has been removed since",
+    "may_be_queued": "scheduled since, and SQLite has no lock that keeps the scheduler from queueing it",
 }
 """Why a task instance is put back or stays."""
 

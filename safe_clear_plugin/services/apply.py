@@ -21,7 +21,9 @@ from safe_clear_plugin.core.pacing import Pace
 from safe_clear_plugin.core.plan import COVERED_EFFECTS, PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
+from safe_clear_plugin.services import failures
 from safe_clear_plugin.services.retrying import retrying
+from safe_clear_plugin.services.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
 from safe_clear_plugin.services.taking import get_plan, take
 from safe_clear_plugin.storage import applying, drift, images, reading, verifying
 from safe_clear_plugin.storage.applying import Batch
@@ -86,9 +88,8 @@ def apply_plan(
     plan = take(plan, reason, actor, now, resume=resume, acknowledged=acknowledged, approved=approved)
     after = None
     if plan.status == "applying":
-        after = _guarded(
-            lambda: retrying(_clear_next_batch, plan, actor, reason or plan.reason), UUID(plan.id)
-        )
+        why = reason or plan.reason
+        after = _guarded(lambda: retrying_in_turn(lambda: _clear_next_batch(plan, actor, why)), UUID(plan.id))
     return after or get_plan(UUID(plan.id))
 
 
@@ -100,7 +101,7 @@ def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
         "reason": f"Stopped by {actor.name}.",
         "remedy": "Each dag run was cleared whole or not at all. Resume, undo, or leave it so.",
     }
-    retrying(_stop, UUID(plan.id), problem, now)
+    retrying(_stop_for, plan, problem, actor, now)
     return get_plan(UUID(plan.id))
 
 
@@ -109,16 +110,18 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
     now = datetime.now(timezone.utc)
     try:
         return step()
+    except NotYet:
+        # The plan goes on being applied; whoever asks again clears the batch.
+        return None
     except Drifted as drifted:
         _stop(plan_id, _drift_problem(drifted), now)
     except NotAsPlanned as result:
         log.error("Plan %s was rolled back: %s", plan_id.hex, "; ".join(map(str, result.found)))
         _stop(plan_id, _mismatch_problem(result), now)
     except OperationalError as error:
-        log.warning("Plan %s stopped: %s", plan_id.hex, error)
-        _stop(plan_id, _busy_problem(error), now)
+        _stop(plan_id, {"kind": "busy", **_explained(error, plan_id)}, now)
     except Exception as error:
-        _stop(plan_id, _error_problem(error), now)
+        _stop(plan_id, {"kind": "error", **_explained(error, plan_id)}, now)
         raise
     return None
 
@@ -126,27 +129,30 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
 def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSummary | None:
     """Clear the next runs in one transaction, if the plan is still being applied, and return it then."""
     plan_id, now = UUID(plan.id), datetime.now(timezone.utc)
-    with new_session() as session:
+    with turn() as own_turn, new_session() as session:
         # A write of our own comes first: on SQLite it takes the write lock before anything is read.
         number = applying.begin_batch(plan_id, now, session)
         if number is None:
             return None
         batch = applying.next_batch(plan_id, number, pace.size(settings.batch_size()), session)
-        held = _lock(plan, batch, session) if batch.runs else None
+        held = _lock(plan, batch, own_turn, session) if batch.runs else None
         # Whoever waits for a lock learns nothing of the database's pace.
         begun = time.monotonic()
         if held:
             _clear_batch(plan, batch, held, actor, reason, session=session)
         after = applying.finish_batch(plan_id, batch, datetime.now(timezone.utc), session)
+        own_turn.leave(session)
     pace.learn(batch.task_instances, time.monotonic() - begun)
     return after
 
 
-def _lock(plan: PlanSummary, batch: Batch, session: Session) -> Held:
+def _lock(plan: PlanSummary, batch: Batch, own_turn: Turn, session: Session) -> Held:
     """Lock the runs of one transaction, and of their task instances those that are not free to go on."""
+    if batch.has_scheduled:
+        own_turn.take(session)
     dag_runs = locking.load_dag_runs(batch.run_pks, session)
     if batch.has_scheduled:
-        locking.lock_out_scheduler(session)
+        own_turn.lock_out_scheduler(session)
     ids = locking.lock_task_instances(
         plan.dag_id,
         batch.run_ids,
@@ -215,9 +221,31 @@ def _consent(plan: PlanSummary) -> dict[str, Any]:
     return consent
 
 
+def _stop_for(plan: PlanSummary, problem: dict[str, Any], actor: Actor, now: datetime) -> None:
+    with new_session() as session:
+        stopped = applying.transition(
+            UUID(plan.id), "applying", "stopped", session, problem=problem, finished_at=now
+        )
+        if stopped:
+            audit.record_decision(
+                audit.STOP_EVENT,
+                dag_id=plan.dag_id,
+                plan_id=plan.id,
+                reason="",
+                actor=actor,
+                details={"applied_by": plan.applied_by_name},
+                session=session,
+            )
+
+
 def _stop(plan_id: UUID, problem: dict[str, Any], now: datetime) -> None:
     with new_session() as session:
         applying.transition(plan_id, "applying", "stopped", session, problem=problem, finished_at=now)
+
+
+def _explained(error: Exception, plan_id: UUID) -> dict[str, Any]:
+    outcome = "The batch in hand was rolled back, what was cleared before stands; the plan can be resumed."
+    return failures.explain(error, f"clearing plan {plan_id.hex}", outcome).to_json()
 
 
 def _drift_problem(drifted: Drifted) -> dict[str, Any]:
@@ -227,24 +255,6 @@ def _drift_problem(drifted: Drifted) -> dict[str, Any]:
         "remedy": "What was cleared before stands. Go on without the runs that moved, or undo.",
         "moved": [row.to_json() for row in drifted.moved],
         "total": drifted.total,
-    }
-
-
-def _busy_problem(error: OperationalError) -> dict[str, Any]:
-    said = str(error.orig).strip().splitlines()
-    return {
-        "kind": "busy",
-        "reason": f"The metadata DB did not take the batch: {said[0] if said else 'it gave no reason'}.",
-        "remedy": "The batch in hand was rolled back, what was cleared before stands. Resume.",
-    }
-
-
-def _error_problem(error: Exception) -> dict[str, Any]:
-    return {
-        "kind": "error",
-        "reason": f"An error stopped the clear: {type(error).__name__}.",
-        "remedy": "The transaction in hand was rolled back, what was cleared before stands. "
-        "The log of the api-server says more; resume, or preview the same selection again for the rest.",
     }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from safe_clear_plugin.airflow_api import settings
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api import audit, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import policy
@@ -43,17 +45,18 @@ def ask_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime) ->
         raise Unconfirmed(tuple(policy.missing_to_ask(asked, reason)))
     if not asked.approval:
         raise Refused(409, Problem("The plan needs no second person.", "Confirm it on its page."))
-    retrying(_ask, plan, reason, now)
+    retrying(_ask, plan, reason, actor, now)
     found = get_plan(UUID(plan.id))
     if found.approval_asked_at is None:
         raise not_ready(found)
     return found
 
 
-def _ask(plan: PlanSummary, reason: str, now: datetime) -> None:
+def _ask(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
     expires_at = max(plan.expires_at, now + timedelta(minutes=settings.approval_ttl_minutes()))
     with new_session() as session:
-        approving.ask(UUID(plan.id), reason, now, expires_at, session)
+        if approving.ask(UUID(plan.id), reason, now, expires_at, session):
+            _put_on_record(audit.ASK_EVENT, plan, reason, actor, session)
 
 
 def decline_plan(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> PlanSummary:
@@ -85,4 +88,19 @@ def _require_declinable(plan: PlanSummary, reason: str, actor: Actor) -> None:
 
 def _decline(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
     with new_session() as session:
-        approving.decline(UUID(plan.id), reason, actor, now, session)
+        if approving.decline(UUID(plan.id), reason, actor, now, session):
+            event = audit.WITHDRAW_EVENT if actor.id == plan.created_by else audit.DECLINE_EVENT
+            _put_on_record(event, plan, reason, actor, session)
+
+
+def _put_on_record(event: str, plan: PlanSummary, reason: str, actor: Actor, session: Session) -> None:
+    details = {"task_instances": plan.task_instances, "dag_runs": plan.dag_runs}
+    audit.record_decision(
+        event,
+        dag_id=plan.dag_id,
+        plan_id=plan.id,
+        reason=reason,
+        actor=actor,
+        details={**details, "asked_by": plan.created_by_name},
+        session=session,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -35,7 +36,8 @@ def demands_of(plan: PlanSummary, session: Session) -> Demands:
     limits = settings.limits()
     facts = against(limits, UUID(plan.id), plan.dag_id, plan.task_instances, session)
     found = [check.rule(facts) for check in CHECKS["limits"]]
-    return policy.demands(plan, limits, [finding for finding in found if finding is not None])
+    concerning = replace(limits, protected=tuple(one.pattern for one in facts.protections))
+    return policy.demands(plan, concerning, [finding for finding in found if finding is not None])
 
 
 def confirm_plan(

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import dags, runs
+from safe_clear_plugin.core.input_limits import NAMES_SHOWN
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
-
-SHOWN = 20
 
 
 def require_known(selection: Selection, versions: Iterable[dags.Version], session: Session) -> None:
@@ -65,5 +64,5 @@ def _unknown_tasks(selection: Selection, versions: Iterable[dags.Version], sessi
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

@@ -1,34 +1,86 @@
-"""Keeping Safe Clear's tables small: old plans go a little at a time, whenever a new one is made.
+"""Keeping Safe Clear's tables small: plans that have had their time go, beside the requests.
 
 ``airflow db clean`` knows only the tables on its own list.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from safe_clear_plugin.airflow_api import settings
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.services import failures
+from safe_clear_plugin.services.retrying import retrying
 from safe_clear_plugin.storage import purging
+from safe_clear_plugin.storage.purging import Retention
 
-UNAPPLIED_KEPT = timedelta(days=1)
+UNCONFIRMED_KEPT = timedelta(days=1)
 """How long a plan that nobody confirmed stays in the list of plans after it expired."""
-PLANS_AT_ONCE = 5
+
+_one_at_a_time = threading.Lock()
+
+
+def retention(now: datetime) -> Retention:
+    """Return which plans are kept at a moment."""
+    days = settings.history_retention_days()
+    return Retention(now, now - UNCONFIRMED_KEPT, now - timedelta(days=days) if days else None)
 
 
 def is_over(plan: PlanSummary, now: datetime) -> bool:
     """Whether the plan's rows are being removed: it can neither go on nor be undone."""
-    days = settings.history_retention_days()
-    last = plan.last_step_at or plan.applied_at
-    return bool(days and last and last < now - timedelta(days=days))
+    with new_session() as session:
+        return purging.is_over(UUID(plan.id), retention(now), session)
 
 
 def clean_up(now: datetime) -> None:
-    """Remove old plans, receipts and before-images: a bounded number of rows, each plan by itself."""
-    days = settings.history_retention_days()
-    applied_before = now - timedelta(days=days) if days else None
-    for _ in range(PLANS_AT_ONCE):
-        with new_session() as session:
-            if not purging.purge(now - UNAPPLIED_KEPT, applied_before, session):
-                return
+    """Remove all plans that have had their time, however large, in transactions of bounded size.
+
+    After each it rests for as long as that took, so that SQLite's other writers get their turn.
+    """
+    _remove(retention(now))
+
+
+def clean_up_beside(now: datetime) -> threading.Thread | None:
+    """Do the same in a thread of its own, if there is anything to remove and it is not being removed.
+
+    A process that ends meanwhile loses nothing: the next plan that is made goes on with it.
+    """
+    kept = retention(now)
+    with new_session() as session:
+        if not purging.any_is_over(kept, session):
+            return None
+    if not _one_at_a_time.acquire(blocking=False):
+        return None
+    thread = threading.Thread(
+        target=_remove_and_release, args=(kept,), name="safe-clear-clean-up", daemon=True
+    )
+    thread.start()
+    return thread
+
+
+def _remove_and_release(kept: Retention) -> None:
+    try:
+        _remove(kept)
+    except SQLAlchemyError as error:
+        failures.explain(error, "removing old plans")
+    finally:
+        _one_at_a_time.release()
+
+
+def _remove(kept: Retention) -> None:
+    while True:
+        begun = time.monotonic()
+        if not retrying(_remove_some, kept):
+            return
+        time.sleep(time.monotonic() - begun)
+
+
+def _remove_some(kept: Retention) -> int:
+    with new_session() as session:
+        return purging.purge(kept, session)

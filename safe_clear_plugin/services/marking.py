@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -14,6 +14,7 @@ from safe_clear_plugin.airflow_api.dags import Version
 from safe_clear_plugin.airflow_api.propagation import Marker
 from safe_clear_plugin.core.counting import Taken
 from safe_clear_plugin.core.grid import Node
+from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import matching
 
@@ -65,14 +66,14 @@ class Tree:
         return sum(not kinds or task.kind in kinds for root in self.roots for task in root.tasks)
 
 
-def mark(selection: Selection, pattern: Any, versions: Iterable[Version], session: Session) -> Marks:
+def mark(selection: Selection, pattern: Regex, versions: Iterable[Version], session: Session) -> Marks:
     """Return by DAG version what is taken of it, with why.
 
-    :raises Invalid: when a map index is asked for, of several tasks
+    :raises Invalid: when a map index is asked for, of several tasks, or the task regex takes too long
     """
     found = {}
     for version in versions:
-        matched = [task_id for task_id in version.task_ids if pattern.search(task_id)]
+        matched = matching.matched_tasks(pattern, version)
         found[version.id] = matching.markers(selection, matched, version, session)
     return found
 

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import re2
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import dags, propagation
+from safe_clear_plugin.core.input_limits import NAMES_SHOWN
 from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.regex import Regex, RegexError
 from safe_clear_plugin.core.selection import ALL_INDEXES, Selection
 
-SHOWN_TASKS = 20
 
+def compile_regex(pattern: str) -> Regex:
+    """Compile a task regex.
 
-def compile_regex(pattern: str) -> Any:
-    """Compile a task regex with RE2, which no pattern can make slow.
-
-    :raises Invalid: quoting RE2's reason and the fragment
+    :raises Invalid: when it is too long or too large, or RE2 cannot read it
     """
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0]
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise Invalid(
-            Problem(
-                f"RE2 cannot read this regular expression: {text}.",
-                "RE2 has no lookaround and no backreferences; the rest is the usual syntax.",
-                "task_regex",
-            )
-        ) from None
+        return Regex(pattern)
+    except RegexError as error:
+        raise Invalid(_regex_problem(error)) from None
+
+
+def matched_tasks(pattern: Regex, version: dags.Version) -> list[str]:
+    """Return the ids of the tasks of a DAG version that a task regex matches.
+
+    :raises Invalid: when that takes too long
+    """
+    try:
+        return pattern.matching(version.task_ids)
+    except RegexError as error:
+        raise Invalid(_regex_problem(error)) from None
+
+
+def _regex_problem(error: RegexError) -> Problem:
+    return Problem(error.reason, error.remedy, "task_regex")
 
 
 def markers(
@@ -64,7 +66,7 @@ def markers(
 def _several_tasks(selection: Selection, matched: list[str]) -> Problem:
     return Problem(
         f"A map index needs one task, but {selection.task_regex} matches {len(matched):,}: "
-        f"{', '.join(matched[:SHOWN_TASKS])}.",
+        f"{', '.join(matched[:NAMES_SHOWN])}.",
         "Narrow the task regex, for example with ^ and $, or leave the map index empty.",
         "map_index",
     )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import re2
 
 from safe_clear_plugin.core.findings.limits import Protection
+from safe_clear_plugin.core.regex import Regex, RegexError
 from safe_clear_plugin.storage.touched import TouchedTask
 
 
@@ -17,38 +15,39 @@ class Pattern:
     """``dag_id:task_regex``, as written and as RE2 has compiled its two parts."""
 
     text: str
-    dag: Any
-    task: Any
+    dag: Regex
+    task: Regex
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What should be a pattern, and why it is none."""
+    """What should be a pattern and is none; neither it nor RE2's reason is shown, as both may name DAGs."""
 
     text: str
-    why: str
 
 
 def read(text: str) -> Pattern | Unreadable:
     """Read a pattern; the first colon parts the DAG from the task."""
     dag, colon, task = text.partition(":")
     if not dag or not colon:
-        return Unreadable(text, "it is not dag_id:task_regex")
-    options = re2.Options()
-    options.log_errors = False
+        return Unreadable(text)
     try:
-        return Pattern(text, re2.compile(dag, options), re2.compile(task, options))
-    except re2.error as error:
-        reason = error.args[0]
-        return Unreadable(text, reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason))
+        return Pattern(text, Regex(dag), Regex(task))
+    except RegexError:
+        return Unreadable(text)
 
 
 def find(patterns: Iterable[Pattern], dag_id: str, touched: Sequence[TouchedTask]) -> list[Protection]:
-    """Return which patterns match tasks that a plan touches: the whole DAG id, any part of the task id."""
+    """Return which patterns match tasks that a plan touches: the whole DAG id, any part of the task id.
+
+    A pattern is named with this DAG's id, since its own regex may name others.
+    """
     found = []
     for pattern in patterns:
         if not pattern.dag.fullmatch(dag_id):
             continue
         if tasks := [task for task in touched if pattern.task.search(task.task_id)]:
-            found.append(Protection(pattern.text, tuple((task.task_id, task.changed) for task in tasks)))
+            task_regex = pattern.text.partition(":")[2]
+            touched_tasks = tuple((task.task_id, task.changed) for task in tasks)
+            found.append(Protection(f"{dag_id}:{task_regex}", touched_tasks))
     return found

@@ -8,10 +8,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.runs import Scope, anchor_runs
+from safe_clear_plugin.core.input_limits import NAMES_SHOWN
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
-
-SHOWN_RUNS = 10
 
 
 def resolve_scope(selection: Selection, session: Session) -> Scope:
@@ -60,8 +59,8 @@ def _unknown_runs(selection: Selection, missing: list[str]) -> Problem:
 
 
 def _shortened(run_ids: list[str]) -> str:
-    more = f" and {len(run_ids) - SHOWN_RUNS:,} more" if len(run_ids) > SHOWN_RUNS else ""
-    return ", ".join(run_ids[:SHOWN_RUNS]) + more
+    more = f" and {len(run_ids) - NAMES_SHOWN:,} more" if len(run_ids) > NAMES_SHOWN else ""
+    return ", ".join(run_ids[:NAMES_SHOWN]) + more
 
 
 def _undated_anchor(undated: list[str]) -> Problem:

@@ -14,6 +14,7 @@ from safe_clear_plugin.airflow_api import bounded, dags, intervals, runs, scouti
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import counting, policy
 from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import excluding, marking, matching
 from safe_clear_plugin.services.scope import resolve_scope
@@ -89,7 +90,7 @@ class _Scout:
     def _refuse(self, *problems: Problem) -> None:
         self.found.problems.extend(problems)
 
-    def _pattern(self) -> Any:
+    def _pattern(self) -> Regex | None:
         if "task_regex" in self.broken:
             return None
         try:
@@ -167,7 +168,7 @@ class _Scout:
         used = {id_: version for id_, version in loaded.items() if id_ in wanted}
         return used, {id_: version for id_, version in loaded.items() if id_ not in wanted}
 
-    def _count(self, pattern: Any, versions: _Versions, covered: scouting.Covered | None) -> None:
+    def _count(self, pattern: Regex, versions: _Versions, covered: scouting.Covered | None) -> None:
         """Mark the tasks and, unless something is wrong or missing, count their task instances."""
         used = list(versions.used.values())
         marks = self._mark(pattern, used)
@@ -186,7 +187,7 @@ class _Scout:
         if covered and not (self.broken or self.found.problems or self.found.not_counted):
             self.found.counts = self._counts(pattern, versions, covered, marking.taken(self.selection, marks))
 
-    def _mark(self, pattern: Any, versions: list[dags.Version]) -> dict[UUID, Mapping[Any, str]]:
+    def _mark(self, pattern: Regex, versions: list[dags.Version]) -> dict[UUID, Mapping[Any, str]]:
         try:
             return dict(marking.mark(self.selection, pattern, versions, self.session))
         except Invalid as invalid:
@@ -196,7 +197,7 @@ class _Scout:
 
     def _counts(
         self,
-        pattern: Any,
+        pattern: Regex,
         versions: _Versions,
         covered: scouting.Covered,
         taken: counting.Taken,
@@ -235,7 +236,7 @@ class _Scout:
         alone = scouting.only(covered, SELECTED)
         return alone, scouting.count_task_instances(alone, indexes, self.budget, self.session)
 
-    def _taken_with(self, pattern: Any, versions: Iterable[dags.Version]) -> dict[str, counting.Taken]:
+    def _taken_with(self, pattern: Regex, versions: Iterable[dags.Version]) -> dict[str, counting.Taken]:
         """Return what would be taken with upstream, and with downstream, where they are not asked for."""
         found = {}
         for name in OF_TASKS:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import dags
 from safe_clear_plugin.airflow_api.task_graph import TaskGraph, task_graph
+from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import ALL_INDEXES, Selection
 from safe_clear_plugin.services import matching
 
@@ -37,7 +38,7 @@ class Shape:
 class Shapes:
     """Sorts DAG versions by shape, as they come."""
 
-    def __init__(self, selection: Selection, pattern: Any, session: Session) -> None:
+    def __init__(self, selection: Selection, pattern: Regex, session: Session) -> None:
         self._selection, self._pattern, self._session = selection, pattern, session
         self._found: dict[TaskGraph, Shape] = {}
         self.numbers: dict[UUID, int] = {}
@@ -47,19 +48,16 @@ class Shapes:
         """Return the shapes in the order of their numbers."""
         return iter(self._found.values())
 
-    def add(self, versions: Iterable[dags.Version]) -> list[Shape]:
-        """Sort versions in, and return the shapes that had not been seen.
+    def add(self, versions: Iterable[dags.Version]) -> None:
+        """Sort versions in.
 
         :raises Invalid: when a map index is asked for, of several tasks
         """
-        new = []
         for version in versions:
             key = self._key(version)
             if (shape := self._found.get(key)) is None:
                 shape = self._found[key] = self._shape(len(self._found), version)
-                new.append(shape)
             self.numbers[version.id] = shape.number
-        return new
 
     def _key(self, version: dags.Version) -> TaskGraph:
         # What belongs to a map index in one run hangs on how far that version's mappings are expanded.
@@ -67,7 +65,7 @@ class Shapes:
         return version.id if of_one_run else task_graph(version)
 
     def _shape(self, number: int, version: dags.Version) -> Shape:
-        matched = [task_id for task_id in version.task_ids if self._pattern.search(task_id)]
+        matched = matching.matched_tasks(self._pattern, version)
         retries = dags.retries(version)
         found = matching.markers(self._selection, matched, version, self._session)
         tasks = [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from safe_clear_plugin.airflow_api import settings
+from safe_clear_plugin.airflow_api import audit, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
@@ -15,6 +15,9 @@ from safe_clear_plugin.core.words import count
 from safe_clear_plugin.services import housekeeping
 from safe_clear_plugin.services.retrying import retrying
 from safe_clear_plugin.storage import applying, drift, reading
+
+MISMATCHES_ON_RECORD = 10
+"""Of what differed, how much the audit log names when somebody goes on all the same."""
 
 
 def take(
@@ -35,16 +38,35 @@ def take(
     elif resume and plan.status in ("stopped", "applying"):
         _require_resumable(plan, now)
         # From here on it is this person who applies it; the receipt keeps both names.
-        retrying(_go_on, plan, actor, now)
+        retrying(_go_on, plan, reason, actor, now)
         plan = get_plan(plan_id)
     if plan.status in ("applying", "applied") and plan.applied_by == actor.id:
         return plan
     raise not_ready(plan)
 
 
-def _go_on(plan: PlanSummary, actor: Actor, now: datetime) -> None:
+def _go_on(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
     with new_session() as session:
-        applying.go_on(UUID(plan.id), plan.status, actor, now, session)
+        resumed = applying.go_on(UUID(plan.id), plan.status, actor, now, session)
+        # Whoever applies it may say so again with each batch.
+        if not resumed or (plan.status == "applying" and plan.applied_by == actor.id):
+            return
+        problem = plan.problem or {}
+        audit.record_decision(
+            audit.RESUME_EVENT,
+            dag_id=plan.dag_id,
+            plan_id=plan.id,
+            reason=reason,
+            actor=actor,
+            details={
+                "applied_by": plan.applied_by_name,
+                "status_before": plan.status,
+                # Of a mismatch: that somebody went on although the result had differed from the plan.
+                "stopped_because": problem.get("kind"),
+                "mismatches": problem.get("mismatches", [])[:MISMATCHES_ON_RECORD],
+            },
+            session=session,
+        )
 
 
 def _require_resumable(plan: PlanSummary, now: datetime) -> None:

@@ -19,7 +19,9 @@ from safe_clear_plugin.core.pacing import Pace
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.words import count
+from safe_clear_plugin.services import failures
 from safe_clear_plugin.services.retrying import retrying
+from safe_clear_plugin.services.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
 from safe_clear_plugin.services.taking import get_plan
 from safe_clear_plugin.services.undo_preview import problem_with
 from safe_clear_plugin.storage import applying, restoring, statistics, undoing
@@ -43,7 +45,8 @@ def undo_plan(
     With none named, of all that are cleared and not undone yet; with ``go_on``, of what was asked for before,
     and no others. ``seen_runs`` is how many runs were cleared when its preview was made: a clear that has
     gone on since is to be looked at again. While the plan comes back as ``undoing``, there is more to put
-    back. A task instance that starts before its batch is locked stays, and the receipt lists it. No run is
+    back; while it is the schedulers' turn nothing is, and it comes back as ``undoing`` too. A task instance
+    that starts before its batch is locked stays, and the receipt lists it. No run is
     undone twice.
 
     :raises Refused: 409 when there is nothing to undo, or more than was seen, with the reason; 503 when the
@@ -64,16 +67,12 @@ def undo_plan(
         if not plan.undoing:
             retrying(_refresh_statistics, plan)
         # Nothing to do at a second try: the first one had committed, and only its answer was lost.
-        found = retrying(next_batch) or len(tries) > 1 or go_on
+        found = retrying_in_turn(next_batch) or len(tries) > 1 or go_on
+    except NotYet:
+        found = go_on or retrying(_ask, plan_id, run_ids, seen_runs, now)
     except OperationalError as error:
-        log.warning("Undo of plan %s: %s", plan.id, error)
-        raise Refused(
-            503,
-            Problem(
-                "The metadata DB was too busy, so this part of the undo was rolled back.",
-                "What was put back before stands. Go on with the undo on the plan's page.",
-            ),
-        ) from error
+        outcome = "This part of the undo was rolled back, what was put back before stands."
+        raise failures.refused(error, f"undoing plan {plan.id}", outcome) from error
     if not found:
         raise Refused(
             409, Problem("There is nothing to undo.", "The plan's page shows what was cleared and undone.")
@@ -105,7 +104,7 @@ def _undo_next_batch(
     ``run_ids`` are asked for: none of them means all, and ``None`` only what was asked for before.
     """
     plan_id, now = UUID(plan.id), datetime.now(timezone.utc)
-    with new_session() as session:
+    with turn() as own_turn, new_session() as session:
         # A write of our own comes first: on SQLite it takes the write lock before anything is read.
         number = undoing.begin_batch(plan_id, now, session)
         if number is None:
@@ -113,14 +112,26 @@ def _undo_next_batch(
         if run_ids is not None:
             _require_seen(plan_id, seen_runs, session)
             undoing.ask(plan_id, run_ids, now, session)
+        own_turn.take(session)
         begun = time.monotonic()
         batch = undoing.asked_runs(plan_id, run_ids or [], pace.size(settings.batch_size()), session)
         if not batch:
             session.rollback()
             return False
-        _undo_batch(plan, batch, reason, actor, number=number, session=session)
+        _undo_batch(plan, batch, reason, actor, number=number, own_turn=own_turn, session=session)
+        own_turn.leave(session)
     pace.learn(sum(run.task_instances for run in batch), time.monotonic() - begun)
     return True
+
+
+def _ask(plan_id: UUID, run_ids: Sequence[str], seen_runs: int | None, now: datetime) -> bool:
+    """Record what is to be undone without undoing any of it yet. Says whether there is anything."""
+    with new_session() as session:
+        if not undoing.hold(plan_id, session):
+            return False
+        _require_seen(plan_id, seen_runs, session)
+        undoing.ask(plan_id, run_ids, now, session)
+        return bool(undoing.asked_runs(plan_id, run_ids, 1, session))
 
 
 def _require_seen(plan_id: UUID, seen_runs: int | None, session: Session) -> None:
@@ -140,12 +151,19 @@ def _require_seen(plan_id: UUID, seen_runs: int | None, session: Session) -> Non
 
 
 def _undo_batch(
-    plan: PlanSummary, batch: list[Any], reason: str, actor: Actor, *, number: int, session: Session
+    plan: PlanSummary,
+    batch: list[Any],
+    reason: str,
+    actor: Actor,
+    *,
+    number: int,
+    own_turn: Turn,
+    session: Session,
 ) -> None:
     """Lock, decide, put back, read back, verify and record the runs of one transaction."""
     plan_id, run_ids = UUID(plan.id), [run.run_id for run in batch]
     locking.lock_dag_runs(sorted(run.dag_run_id for run in batch), session)
-    locking.lock_out_scheduler(session)
+    own_turn.lock_out_scheduler(session)
     locking.lock_task_instances(plan.dag_id, run_ids, session)
     at = datetime.now(timezone.utc)
     undoing.decide(plan_id, plan.dag_id, run_ids, number=number, at=at, session=session)

@@ -150,12 +150,12 @@ def claim(
     )
 
 
-def go_on(plan_id: UUID, before: str, actor: Actor, at: datetime, session: Session) -> None:
+def go_on(plan_id: UUID, before: str, actor: Actor, at: datetime, session: Session) -> bool:
     """Let an actor apply a plan further that was stopped or left, unless its undo has begun.
 
-    Only if its status is still the one that the actor knows: a stop in between stands.
+    Only if its status is still the one that the actor knows: a stop in between stands. Returns whether so.
     """
-    session.execute(
+    resumed = (
         update(plan)
         .where(plan.c.id == plan_id, plan.c.status == before, plan.c.undo_asked_runs == 0)
         .values(
@@ -167,6 +167,7 @@ def go_on(plan_id: UUID, before: str, actor: Actor, at: datetime, session: Sessi
             applied_by_name=actor.name,
         )
     )
+    return count_written(resumed, session) == 1
 
 
 def stop_if_silent(plan_id: UUID, problem: Mapping[str, Any], now: datetime, session: Session) -> None:

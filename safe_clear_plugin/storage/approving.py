@@ -9,13 +9,17 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.storage import applying
 from safe_clear_plugin.storage.models import plan
 
 
-def ask(plan_id: UUID, reason: str, at: datetime, expires_at: datetime, session: Session) -> None:
-    """Record that a second person is asked for, and why, unless it is recorded or too late."""
-    session.execute(
+def ask(plan_id: UUID, reason: str, at: datetime, expires_at: datetime, session: Session) -> bool:
+    """Record that a second person is asked for, and why, unless it is recorded or too late.
+
+    Returns whether it was this that recorded it.
+    """
+    asked = (
         update(plan)
         .where(
             plan.c.id == plan_id,
@@ -25,6 +29,7 @@ def ask(plan_id: UUID, reason: str, at: datetime, expires_at: datetime, session:
         )
         .values(approval_asked_at=at, reason=reason, expires_at=expires_at)
     )
+    return count_written(asked, session) == 1
 
 
 def decline(plan_id: UUID, reason: str, actor: Actor, at: datetime, session: Session) -> bool:

@@ -25,7 +25,7 @@ class SafeClearDBManager(BaseDBManager):
     migration_dir = (_HERE / "migrations").as_posix()
     alembic_file = (_HERE / "alembic.ini").as_posix()
     supports_table_dropping = True
-    revision_heads_map: ClassVar[dict[str, str]] = {"0.1.0": "5afec1ea0004"}
+    revision_heads_map: ClassVar[dict[str, str]] = {"0.1.0": "5afec1ea0005"}
 
     def upgradedb(self, *args: Any, show_sql_only: bool = False, **options: Any) -> None:
         """Upgrade the tables, then give the mirrors what the installed Airflow's own tables have gained.

@@ -27,11 +27,6 @@ SORTS: dict[str, ColumnElement[Any]] = {
 """What a list can be sorted by; a name with ``-`` before it is the other way round."""
 
 
-def is_sort(text: str) -> bool:
-    """Whether a text names an order."""
-    return text.removeprefix("-") in SORTS
-
-
 def rows(
     plan_id: UUID, wanted: RowFilter, sort: str, session: Session, *, offset: int = 0, limit: int
 ) -> list[Row[Any]]:

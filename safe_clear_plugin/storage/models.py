@@ -102,6 +102,8 @@ plan = Table(
     Column("declined_by_name", String(512)),
     Column("declined_at", UtcDateTime),
     Column("decline_reason", Text(), nullable=False, server_default=""),
+    # The DAG's team, where Airflow runs for several: a DAG that is gone has none.
+    Column("team_name", String(50)),
     Index("idx_safe_clear_plan_dag_id_created_at", "dag_id", "created_at"),
     Index("idx_safe_clear_plan_status_expires_at", "status", "expires_at"),
     Index("idx_safe_clear_plan_created_at", "created_at"),
@@ -213,6 +215,14 @@ plan_batch = Table(
     # The dates that its first and its last dag run go by.
     Column("first_run", UtcDateTime, nullable=False),
     Column("last_run", UtcDateTime, nullable=False),
+)
+
+# One row: until when the scheduler's lock is left to the schedulers, since a clear or an undo has held it.
+scheduler_pause = Table(
+    "safe_clear_scheduler_pause",
+    metadata,
+    Column("id", Integer(), primary_key=True, nullable=False, autoincrement=False),
+    Column("ends_at", UtcDateTime, nullable=False),
 )
 
 

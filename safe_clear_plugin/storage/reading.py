@@ -91,6 +91,13 @@ def get(plan_id: UUID, session: Session) -> PlanSummary | None:
     return summary(row) if row else None
 
 
+def _without_driver_text(problem: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return why a plan stopped, without the driver's words, which plans kept while they had no code."""
+    if problem and problem.get("kind") == "busy" and "code" not in problem:
+        return {**problem, "reason": "The metadata DB did not take the batch."}
+    return problem
+
+
 def summary(row: Row[Any]) -> PlanSummary:
     """Return a row of the plan table as a plan."""
     return PlanSummary(
@@ -113,7 +120,7 @@ def summary(row: Row[Any]) -> PlanSummary:
         applied_by_name=row.applied_by_name,
         applied_at=row.applied_at,
         finished_at=row.finished_at,
-        problem=row.problem,
+        problem=_without_driver_text(row.problem),
         last_step_at=row.last_step_at,
         batches=row.batches,
         cleared=row.cleared,
@@ -132,6 +139,7 @@ def summary(row: Row[Any]) -> PlanSummary:
         declined_by_name=row.declined_by_name,
         declined_at=row.declined_at,
         decline_reason=row.decline_reason,
+        team_name=row.team_name,
     )
 
 
@@ -158,13 +166,20 @@ def run_state_changes(plan_id: UUID, session: Session) -> list[StateChange]:
 
 
 def runs(
-    plan_id: UUID, session: Session, *, run_ids: Sequence[str] | None = None, limit: int | None = None
+    plan_id: UUID,
+    session: Session,
+    *,
+    run_ids: Sequence[str] | None = None,
+    offset: int = 0,
+    limit: int | None = None,
 ) -> list[PlannedRun]:
     """Return the plan's dag runs in the order in which they are cleared.
 
     With ``run_ids``, those runs, also where everything selected in them is left out.
     """
-    query = select(plan_run).where(plan_run.c.plan_id == plan_id).order_by(*RUN_ORDER).limit(limit)
+    query = (
+        select(plan_run).where(plan_run.c.plan_id == plan_id).order_by(*RUN_ORDER).offset(offset).limit(limit)
+    )
     if run_ids is not None:
         query = query.where(plan_run.c.run_id.in_(run_ids))
     else:

@@ -8,35 +8,20 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR, PlanSummary
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR, PlanSummary, TeamDag
 from safe_clear_plugin.storage.models import plan, plan_batch, plan_run, plan_task_instance
 from safe_clear_plugin.storage.reading import summary
-
-SHOWN_STATUSES = (
-    "ready",
-    "waiting",
-    "expired",
-    "declined",
-    "applying",
-    "stopped",
-    "stale",
-    "applied",
-    "undone",
-)
-"""Statuses as people see them: a ready plan waits for approval, or expires; a clear that was left counts as
-stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanFilter:
     """Which plans of these DAGs to list. ``user`` is a part of a name, ``user_id`` one person's id."""
 
-    dag_ids: Sequence[str]
+    dags: Sequence[TeamDag]
     now: datetime
-    dag: str = ""
     user: str = ""
     user_id: str = ""
     status: str = ""
@@ -45,9 +30,7 @@ class PlanFilter:
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Yield SQL conditions on the plan table."""
-        yield plan.c.dag_id.in_(self.dag_ids)
-        if self.dag:
-            yield plan.c.dag_id == self.dag
+        yield self._of_dags()
         if self.user:
             yield or_(
                 plan.c.created_by_name.icontains(self.user, autoescape=True),
@@ -61,6 +44,18 @@ class PlanFilter:
             yield plan.c.created_at <= self.until
         if self.status:
             yield self._has_status()
+
+    def _of_dags(self) -> ColumnElement[bool]:
+        by_team: dict[str | None, list[str]] = {}
+        for dag in self.dags:
+            by_team.setdefault(dag.team_name, []).append(dag.dag_id)
+        return or_(
+            false(),
+            *(
+                and_(plan.c.team_name.is_not_distinct_from(team), plan.c.dag_id.in_(dag_ids))
+                for team, dag_ids in by_team.items()
+            ),
+        )
 
     def _has_status(self) -> ColumnElement[bool]:
         expired = plan.c.expires_at <= self.now
@@ -87,9 +82,16 @@ def count_plans(wanted: PlanFilter, session: Session) -> int:
     return session.scalar(select(func.count()).select_from(plan).where(*wanted.conditions())) or 0
 
 
-def plan_dag_ids(session: Session) -> list[str]:
-    """Return the DAGs that have plans, sorted."""
-    return list(session.scalars(select(plan.c.dag_id).distinct().order_by(plan.c.dag_id)))
+def planned_dags(session: Session, dag_id: str = "") -> list[TeamDag]:
+    """Return the DAGs that have plans, each with the team of the plan; those with the newest plan first."""
+    query = (
+        select(plan.c.dag_id, plan.c.team_name)
+        .group_by(plan.c.dag_id, plan.c.team_name)
+        .order_by(func.max(plan.c.created_at).desc(), plan.c.dag_id)
+    )
+    if dag_id:
+        query = query.where(plan.c.dag_id == dag_id)
+    return [TeamDag(row.dag_id, row.team_name) for row in session.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)

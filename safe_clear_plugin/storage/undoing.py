@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.session import count_written
@@ -126,9 +126,17 @@ def begin_batch(plan_id: UUID, at: datetime, session: Session) -> int | None:
 
     ``None`` when it is not a plan to undo: nothing was cleared, it is being cleared, or all is undone.
     """
-    return take_number(
-        plan_id, at, session, plan.c.status.in_(("applied", "stopped")), plan.c.cleared_runs > 0
-    )
+    return take_number(plan_id, at, session, *_is_undoable())
+
+
+def hold(plan_id: UUID, session: Session) -> bool:
+    """Take the plan's row, if it is a plan to undo. Returns whether it is."""
+    held = update(plan).where(plan.c.id == plan_id, *_is_undoable()).values(status=plan.c.status)
+    return count_written(held, session) == 1
+
+
+def _is_undoable() -> tuple[ColumnElement[bool], ...]:
+    return plan.c.status.in_(("applied", "stopped")), plan.c.cleared_runs > 0
 
 
 def cleared_runs(plan_id: UUID, session: Session) -> int:

@@ -17,12 +17,14 @@ from sqlalchemy import (
     and_,
     case,
     exists,
+    false,
     func,
     not_,
     or_,
     select,
 )
 
+from safe_clear_plugin.airflow_api import locking
 from safe_clear_plugin.airflow_api.audit import STUCK_EVENT
 from safe_clear_plugin.airflow_api.base import dag_run, dag_version, log, task_instance, task_reschedule
 from safe_clear_plugin.airflow_api.runs import is_unfinished
@@ -114,8 +116,20 @@ def _verdict(planned: Table, image: Table, live: Table) -> ColumnElement[str]:
         (live.c.id.is_distinct_from(planned.c.new_task_instance_id), "cleared_again"),
         (started, "started"),
         (_is_gone(image.c.dag_version_id), "version_gone"),
+        (_may_be_queued(image, live), "may_be_queued"),
         else_="put_back",
     )
+
+
+def _may_be_queued(image: Table, live: Table) -> ColumnElement[bool]:
+    """Whether the scheduler may be about to queue a task instance, and cannot be kept from it.
+
+    Being scheduled raises the try number, which a clear leaves as it is.
+    """
+    if locking.can_lock_out_scheduler():
+        return false()
+    tried = live.c.try_number.is_distinct_from(func.coalesce(image.c.try_number, 0))
+    return or_(live.c.state == "scheduled", and_(live.c.state.is_(None), tried)).is_(True)
 
 
 def _was_stuck(planned: Table, live: Table) -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, and_, case, delete, func, insert, select, update
+from sqlalchemy import and_, case, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import runs as airflow_runs
@@ -98,13 +98,12 @@ def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> 
         .cte("of_runs")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    counted: CursorResult[Any] = session.execute(  # type: ignore[assignment]
+    counted = (
         update(plan_run)
         .where(here, plan_run.c.run_id == of_runs.c.run_id)
         .values(task_instances=of_runs.c.cleared)
     )
-    # SQLite does not count the rows of a statement that begins with WITH.
-    if counted.rowcount == runs:
+    if count_written(counted, session) == runs:
         return
     of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)
     anything = select(func.count()).where(*of_run).scalar_subquery()

@@ -8,8 +8,6 @@ from datetime import datetime
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from werkzeug.datastructures import MultiDict
-
 from safe_clear_plugin.airflow_api import settings
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.selection import NO_STATE, Selection
@@ -17,7 +15,9 @@ from safe_clear_plugin.core.words import count
 from safe_clear_plugin.services import marking, scouting
 from safe_clear_plugin.services.scouted import Scouted
 from safe_clear_plugin.web import rendering
-from safe_clear_plugin.web.forms import SelectionForm, available_timezones, task_regex_of, typed
+from safe_clear_plugin.web.api.types import available_timezones
+from safe_clear_plugin.web.drafts import Draft
+from safe_clear_plugin.web.forms import task_regex_of, typed
 from safe_clear_plugin.web.ranges import Range, known_zones
 
 MANY_TASKS = 30
@@ -182,16 +182,11 @@ class Answers:
         return Since(typed(after, self.zone, end=False), typed(max(now, after), self.zone, end=True))
 
 
-def answer(form: SelectionForm, now: datetime, browser_timezone: str = "") -> Answers:
+def answer(draft: Draft, now: datetime) -> Answers:
     """Answer what is filled in so far; what cannot be read is said and left aside."""
-    probe = _copy(form)
-    probe.validate()
-    broken = {name: [str(error) for error in errors] for name, errors in probe.errors.items() if name}
-    for name in broken:
-        _empty(probe, name)
-    selection = probe.selection()
-    known = available_timezones()
-    zone, browser_zone = known_zones((selection.timezone, browser_timezone), known)
+    selection = draft.selection
+    zone, browser_zone = known_zones((selection.timezone, draft.browser_timezone), available_timezones())
+    broken = {name: list(texts) for name, texts in draft.broken.items() if name}
     if not selection.dag_id:
         found = Scouted(now)
         broken.pop("dag_id", None)
@@ -206,19 +201,6 @@ def answer(form: SelectionForm, now: datetime, browser_timezone: str = "") -> An
         dag_url=f"{settings.base_url()}/dags/{quote(selection.dag_id, safe='')}",
         chips=_chips(found.tree),
     )
-
-
-def _copy(form: SelectionForm) -> SelectionForm:
-    """Return the form anew, since errors that nobody asked for must not stand at the fields."""
-    data: MultiDict[str, str] = MultiDict()
-    for one in form:
-        data.setlist(one.name, [str(value) for value in one.raw_data or []])
-    return SelectionForm(data)
-
-
-def _empty(form: SelectionForm, name: str) -> None:
-    one = form[name]
-    one.data = one.default if one.default is not None else type(one.data)() if one.data else one.data
 
 
 def _by_section(broken: dict[str, list[str]], problems: Sequence[Problem]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -18,22 +19,27 @@ from safe_clear_plugin.services.apply import stop_plan
 from safe_clear_plugin.services.approving import ask_approval, decline_plan
 from safe_clear_plugin.services.confirming import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.rest import make_rest_plan
+from safe_clear_plugin.services.scheduler_turns import seconds_left
 from safe_clear_plugin.services.undo import undo_plan
-from safe_clear_plugin.web import bodies, guard, pages, payloads, plan_pages, receipt_pages
+from safe_clear_plugin.web import guard, pages, payloads, plan_pages, receipt_pages
+from safe_clear_plugin.web.api.bodies import ApplyRequest, ReasonRequest, UndoRequest
+from safe_clear_plugin.web.api.reading import read_body
+from safe_clear_plugin.web.api.types import Empty
 from safe_clear_plugin.web.confirm_pages import Attempt
 from safe_clear_plugin.web.identity import caller
 
 
 def apply(plan: PlanSummary) -> Any:
     """Clear the next batch; a page goes to the plan's page, a program gets how far it is."""
-    sent = bodies.confirmation()
+    sent, batches_before = read_body(ApplyRequest), plan.batches
+    given = sent.given()
     resume = sent.resume or (sent.take_over and plan.status == "applying")
     try:
-        plan = confirm_plan(plan, sent.fingerprint, sent.given, _actor(), _now(), resume=resume)
+        plan = confirm_plan(plan, sent.fingerprint, given, _actor(), _now(), resume=resume)
     except Unconfirmed as refused:
         if guard.wants_json() or refused.status != 422:
             raise
-        return plan_pages.changed_page(plan.id, Attempt(sent.given, refused.missing)), refused.status
+        return plan_pages.changed_page(plan.id, Attempt(given, refused.missing)), refused.status
     except Refused as refused:
         if guard.wants_json() or not refused.details.get("drift"):
             raise
@@ -42,7 +48,8 @@ def apply(plan: PlanSummary) -> Any:
         return _to(plan)
     body = payloads.apply_json(plan)
     if plan.status in ("applying", "applied"):
-        return jsonify(body)
+        was_put_off = plan.status == "applying" and plan.batches == batches_before
+        return _paced(body, seconds_left() if was_put_off else 0)
     problem = plan.problem or {}
     refusal = {
         "error": problem.get("reason", "The plan stopped."),
@@ -54,7 +61,7 @@ def apply(plan: PlanSummary) -> Any:
 
 def stop(plan: PlanSummary) -> Any:
     """Stop the clear after the batch in hand."""
-    bodies.nothing()
+    read_body(Empty)
     plan = stop_plan(plan, _actor(), _now())
     return jsonify(payloads.apply_json(plan)) if guard.wants_json() else _to(plan)
 
@@ -70,7 +77,7 @@ def decline(plan: PlanSummary) -> Any:
 
 
 def _with_reason(plan: PlanSummary, step: Callable[[PlanSummary, str, Actor, datetime], PlanSummary]) -> Any:
-    reason = bodies.reason_alone()
+    reason = read_body(ReasonRequest).reason or ""
     try:
         plan = step(plan, reason, _actor(), _now())
     except Unconfirmed as refused:
@@ -82,8 +89,8 @@ def _with_reason(plan: PlanSummary, step: Callable[[PlanSummary, str, Actor, dat
 
 def undo(plan: PlanSummary) -> Any:
     """Put the next batch back; a page goes to the plan's page, a program gets how far it is."""
-    sent = bodies.undo_request()
-    reason = sent.reason
+    sent = read_body(UndoRequest)
+    reason = sent.reason or ""
     if sent.go_on:
         with new_session() as session:
             reason = reason or receipt_pages.undo_step(plan, session).reason
@@ -93,12 +100,21 @@ def undo(plan: PlanSummary) -> Any:
     if not guard.wants_json():
         return _to(plan)
     with new_session() as session:
-        return jsonify(payloads.undo_json(plan, receipt_pages.undo_step(plan, session)))
+        body = payloads.undo_json(plan, receipt_pages.undo_step(plan, session))
+    return _paced(body, seconds_left() if plan.undoing else 0)
+
+
+def _paced(body: dict[str, Any], seconds: float) -> Any:
+    """Answer how far a step is, and after how many seconds to ask for the next one."""
+    answer = jsonify({**body, "retry_after": round(seconds, 3)})
+    if seconds:
+        answer.headers["Retry-After"] = str(math.ceil(seconds))
+    return answer
 
 
 def rest(plan: PlanSummary) -> Any:
     """Plan what this plan has not cleared, without what moved."""
-    bodies.nothing()
+    read_body(Empty)
     return planned(make_rest_plan(plan, _actor(), _now()))
 
 

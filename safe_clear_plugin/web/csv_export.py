@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import IO, Any
 from uuid import UUID
 
@@ -17,7 +17,8 @@ from safe_clear_plugin.core.selection import NO_STATE
 from safe_clear_plugin.storage import listing, reading
 from safe_clear_plugin.storage.reading import RowFilter
 from safe_clear_plugin.web import rendering
-from safe_clear_plugin.web.table_pages import row_filter, sort_of
+from safe_clear_plugin.web.api.queries import SortedRowsQuery
+from safe_clear_plugin.web.table_pages import row_filter
 
 MOST = 100_000
 IN_MEMORY = 1024 * 1024
@@ -44,12 +45,12 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet would take for the beginning of a formula."""
 
 
-def download(plan: PlanSummary, args: Mapping[str, str]) -> Response:
+def download(plan: PlanSummary, query: SortedRowsQuery) -> Response:
     """Answer with the rows that the filter lets through, read some at a time.
 
     They are read into a file first: a browser that takes its time holds no connection to the metadata DB.
     """
-    wanted, sort = row_filter(args), sort_of(args)
+    wanted, sort = row_filter(query), query.sort or ""
     with new_session() as session:
         total = reading.count_task_instances(UUID(plan.id), wanted, session)
         file = _written(plan, wanted, sort, total, session)

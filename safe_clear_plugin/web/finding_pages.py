@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from flask import request
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import auth, settings
+from safe_clear_plugin.airflow_api import settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.core import words
 from safe_clear_plugin.core.findings import CHECKS, Finding, Level, Link
@@ -22,8 +21,10 @@ from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.storage import consequences
 from safe_clear_plugin.storage.consequences import RowBehind
 from safe_clear_plugin.web import pages
-from safe_clear_plugin.web.identity import caller
-from safe_clear_plugin.web.paging import Page, number
+from safe_clear_plugin.web.access import may_clear
+from safe_clear_plugin.web.api.bodies import WidenField
+from safe_clear_plugin.web.api.queries import FindingQuery, PageQuery
+from safe_clear_plugin.web.paging import Page
 from safe_clear_plugin.web.reader import for_reader
 
 ROWS = 100
@@ -36,7 +37,7 @@ LEVELS: dict[Level, tuple[str, str]] = {
 }
 """The levels from the gravest to the mildest: how a count names them, and how a finding is marked."""
 
-OFFERS = {
+OFFERS: dict[WidenField, str] = {
     "include_downstream": "Preview with downstream",
     "include_upstream": "Preview with upstream",
     "run_on_latest_version": "Preview on the latest version",
@@ -72,7 +73,7 @@ class Point:
     @property
     def offers(self) -> list[tuple[str, str]]:
         """Return field and button of each change to the selection that it proposes."""
-        return [(field, OFFERS[field]) for field in self.finding.widen if field in OFFERS]
+        return [(field, text) for field, text in OFFERS.items() if field in self.finding.widen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +135,12 @@ def _page_link(plan: PlanSummary, link: Link) -> PageLink:
     return PageLink(link.text or link.id, f"{settings.base_url()}/{path}", outside=True)
 
 
-def finding_page(plan: PlanSummary, code: str, args: Mapping[str, str], session: Session) -> str:
+def finding_page(plan: PlanSummary, code: str, query: FindingQuery, session: Session) -> str:
     """Render a finding with a page of the task instances behind it, as they are now."""
     finding = _with_rows(for_reader(plan, session), code)
     plan_id = UUID(plan.id)
     total = consequences.count_behind(code, plan_id, plan.dag_id, session)
-    offset = number(args, "offset", 0, 0, 2**31)
-    page = Page(total, offset if offset < total else 0, ROWS)
+    page = Page(total, query.offset if query.offset < total else 0, ROWS)
     rows = consequences.rows_behind(code, plan_id, plan.dag_id, session, offset=page.offset, limit=page.limit)
     return pages.render(
         "finding_rows.html",
@@ -149,7 +149,7 @@ def finding_page(plan: PlanSummary, code: str, args: Mapping[str, str], session:
         page=page,
         runs=_grouped(rows),
         cause="Downstream of" if finding.code in ("stale_downstream", "downstream_stays") else "Because of",
-        may_widen=plan.status == "ready" and auth.may_clear(plan.dag_id, caller().user),
+        may_widen=plan.status == "ready" and may_clear(plan),
         here=pages.Here("", plan.dag_id),
     )
 
@@ -161,12 +161,13 @@ def _grouped(rows: Sequence[RowBehind]) -> list[tuple[RowBehind, list[RowBehind]
     return [(of_run[0], of_run) for of_run in by_run.values()]
 
 
-def rows_json(plan: PlanSummary, code: str, args: Mapping[str, str], session: Session) -> dict[str, Any]:
+def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) -> dict[str, Any]:
     """Return a finding with a page of the task instances behind it, for programs."""
     finding = _with_rows(plan, code)
     plan_id = UUID(plan.id)
-    offset, limit = number(args, "offset", 0, 0, 2**31), number(args, "limit", ROWS, 1, 1_000)
-    rows = consequences.rows_behind(code, plan_id, plan.dag_id, session, offset=offset, limit=limit)
+    rows = consequences.rows_behind(
+        code, plan_id, plan.dag_id, session, offset=query.offset, limit=query.limit
+    )
     return {
         "code": code,
         "level": finding.level,
@@ -200,13 +201,7 @@ def _with_rows(plan: PlanSummary, code: str) -> Finding:
     )
 
 
-def widened(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
-    """Plan the same with a field of the selection switched on, and keep the reason.
-
-    :raises Refused: 422 when it is no field that a finding may switch on
-    """
-    field = request.form.get("field", "")
-    if field not in OFFERS:
-        raise Refused(422, Problem("There is nothing to widen by that.", f"Choose {', '.join(OFFERS)}."))
+def widened(plan: PlanSummary, field: WidenField, actor: Actor, now: datetime) -> PlanSummary:
+    """Plan the same with a field of the selection switched on, and keep the reason."""
     changes: dict[str, Any] = {field: True}
     return make_plan(replace(plan.selection, **changes), actor, now, reason=plan.reason_of(actor.id))

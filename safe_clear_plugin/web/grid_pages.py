@@ -2,50 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime, timezone
-from typing import cast
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
-from werkzeug.datastructures import MultiDict
 
-from safe_clear_plugin.core.grid import KINDS, Level
+from safe_clear_plugin.core.grid import KINDS
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.services.grid import MOST_BINS, MOST_RUNS, Question, build
 from safe_clear_plugin.web import grid_labels, pages
 from safe_clear_plugin.web.addresses import Address
+from safe_clear_plugin.web.api.queries import GridQuery
+from safe_clear_plugin.web.api.types import read_moment
 from safe_clear_plugin.web.grid_view import View
-from safe_clear_plugin.web.paging import Page, number
+from safe_clear_plugin.web.paging import Page
 
 
-def read_question(args: Mapping[str, str], *, live: bool) -> Question:
-    """Read what part of the grid the query asks for; what makes no sense is as if it were not there."""
-    level = args.get("grid", "")
-    opened = args.getlist("open") if isinstance(args, MultiDict) else []
+def read_question(query: GridQuery, *, live: bool) -> Question:
+    """Return what part of the grid the query asks for."""
     return Question(
-        level=cast(Level, level) if level in grid_labels.HEAD_UNITS else None,
-        start=moment(args.get("from", "")),
-        end=moment(args.get("to", "")),
-        opened=frozenset(opened),
-        first_row=number(args, "first_row", 0, 0, 2**31),
-        first_column=number(args, "first_column", 0, 0, 2**31),
+        level=query.grid,
+        start=moment(query.start),
+        end=moment(query.end),
+        opened=frozenset(query.open or ()),
+        first_row=query.first_row,
+        first_column=query.first_column,
         live=live,
     )
 
 
-def moment(text: str) -> datetime | None:
+def moment(text: str | None) -> datetime | None:
     """Read a date or a time, in UTC unless it says otherwise."""
-    try:
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
-    except (ValueError, OverflowError):
-        return None
+    return read_moment(text, ZoneInfo("UTC"), end=False) if text else None
 
 
 def view(
     plan: PlanSummary,
-    args: Mapping[str, str],
+    query: GridQuery,
     session: Session,
     *,
     live: bool,
@@ -55,11 +50,11 @@ def view(
 
     ``None`` when there is nothing to draw.
     """
-    question = read_question(args, live=live)
+    question = read_question(query, live=live)
     grid = build(plan, question, session, tasks=tasks)
     if grid is None:
         return None
-    address = Address(plan.id, args if isinstance(args, MultiDict) else MultiDict(args))
+    address = Address(plan.id, query.args())
     unit = grid_labels.head_unit(grid)
     columns = [grid_labels.column_view(one, grid, unit, address) for one in grid.columns]
     if live:
@@ -90,7 +85,7 @@ def view(
     )
 
 
-def page(plan: PlanSummary, args: Mapping[str, str], session: Session) -> str:
+def page(plan: PlanSummary, query: GridQuery, session: Session) -> str:
     """Render the grid alone, for a page that puts it in place of the one it has."""
     live = plan.status not in ("ready", "stale")
-    return pages.render("_grid.html", view=view(plan, args, session, live=live), plan=plan)
+    return pages.render("_grid.html", view=view(plan, query, session, live=live), plan=plan)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, jsonify, redirect, request
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.wrappers import Response as BaseResponse
 
-from safe_clear_plugin.airflow_api import auth, settings
+from safe_clear_plugin.airflow_api import authentication, settings
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.problems import Invalid, Problem, Refused
+from safe_clear_plugin.services import failures
 from safe_clear_plugin.storage import reading
-from safe_clear_plugin.web import pages
-from safe_clear_plugin.web.identity import bearer_token, csrf_token_is_valid, identify, let_in
-
-log = logging.getLogger(__name__)
+from safe_clear_plugin.web import csrf, pages
+from safe_clear_plugin.web.csrf import SAFE_METHODS
+from safe_clear_plugin.web.identity import (
+    Caller,
+    csrf_token_is_valid,
+    has_own_bearer,
+    identify,
+    known_caller,
+    let_in,
+)
 
 MOUNTED_AT = "/pluginsv2"
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -31,6 +36,17 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+
+NO_TOKEN = Problem(
+    "The request does not carry a valid token of this page, so nothing was done.",
+    "Reload the page and send it from there: half a day is too old. A program sends a bearer token, or JSON "
+    "as `application/json` where Airflow asks nobody to log in.",
+)
+FROM_ELSEWHERE = Problem(
+    "The request was sent from a page of another site, so nothing was done.",
+    "Open Safe Clear and send it from there. Behind a proxy, set `[api] base_url` to the address that "
+    "people open.",
+)
 
 _tables_seen = threading.Event()
 
@@ -43,7 +59,7 @@ def protect(blueprint: Blueprint) -> None:
     for error, handler in (
         (Refused, _refused),
         (Invalid, _invalid),
-        (DBAPIError, _database_error),
+        (SQLAlchemyError, _failed),
         (HTTPException, _http_error),
         (InternalServerError, _server_error),
     ):
@@ -68,16 +84,34 @@ def _admit() -> BaseResponse | None:
     if found is None:
         return _to_login()
     let_in(found)
-    if found.by_cookie and request.method not in SAFE_METHODS and not csrf_token_is_valid(found):
-        raise Refused(
-            403,
-            Problem(
-                "The request does not carry a valid token of this page, so nothing was done.",
-                "Reload the page, or open it anew, and send it from there: half a day is too old.",
-            ),
-        )
+    _keep_out_other_sites(found)
     _require_tables()
     return None
+
+
+def _keep_out_other_sites(found: Caller) -> None:
+    """Refuse what a page of another site could have made the caller's browser send."""
+    needed = csrf.demand(
+        csrf.Sent(
+            method=request.method,
+            credential=found.credential,
+            mimetype=request.mimetype,
+            origin=request.headers.get("Origin"),
+            fetch_site=request.headers.get("Sec-Fetch-Site"),
+        ),
+        hosts=_own_hosts(),
+        origins=settings.allowed_origins(),
+    )
+    if needed == "refusal":
+        raise Refused(403, FROM_ELSEWHERE)
+    if needed == "token" and not csrf_token_is_valid(found):
+        raise Refused(403, NO_TOKEN)
+
+
+def _own_hosts() -> list[str]:
+    # A page of another site can set neither header.
+    forwarded = request.headers.get("X-Forwarded-Host", "").split(",")
+    return [request.host, *forwarded, csrf.host_of(settings.base_url())]
 
 
 def _to_login() -> BaseResponse:
@@ -90,11 +124,13 @@ def _login_url(path: str) -> str:
     """Return where to log in and come back to one of our pages."""
     base = settings.base_url()
     at = f"{base}{MOUNTED_AT}" if "://" in base else request.root_url.rstrip("/")
-    return auth.login_url(f"{at}{path}")
+    return authentication.login_url(f"{at}{path}")
 
 
 def _page_of_request() -> str:
-    """Return the page that a form was sent from: its plan's, or the one to begin with."""
+    """Return the page to come back to: this one, or the one that a form was sent from."""
+    if request.method in SAFE_METHODS:
+        return request.full_path.rstrip("?")
     plan_id = (request.view_args or {}).get("plan_id")
     return f"{pages.ROUTE_BASE}/plans/{plan_id}" if plan_id else f"{pages.ROUTE_BASE}/"
 
@@ -111,14 +147,16 @@ def _require_tables() -> None:
 
 
 def wants_json() -> bool:
-    """Whether the caller is a program: it says so, or sends JSON, or carries a bearer token.
+    """Whether the caller is to be answered in JSON: it says so, sends JSON, or a bearer token.
 
-    Credentials of another scheme are those of a proxy before Airflow, which browsers send along.
+    A proxy before Airflow may add a token to what browsers send: a page is what they accept.
     """
-    if request.path.endswith(".json") or request.is_json or bearer_token() is not None:
+    if request.path.endswith(".json") or request.is_json:
         return True
-    best = request.accept_mimetypes.best_match(["text/html", "application/json"], default="text/html")
-    return bool(best == "application/json")
+    accepted = request.accept_mimetypes
+    if accepted.best_match(["text/html", "application/json"], default="text/html") == "application/json":
+        return True
+    return has_own_bearer() and not any(kind == "text/html" for kind, _ in accepted)
 
 
 def _add_headers(response: Response) -> Response:
@@ -133,8 +171,15 @@ def _refused(refused: Refused) -> tuple[Any, int]:
     problem = refused.problem
     if wants_json():
         return jsonify(error=problem.reason, remedy=problem.remedy, **refused.details), refused.status
-    actions = [("Log in to Airflow", _login_url(_page_of_request()))] if refused.status == 401 else []
-    return pages.message(refused.status, problem, actions), refused.status
+    return pages.message(refused.status, problem, _way_in(refused.status)), refused.status
+
+
+def _way_in(status: int) -> list[tuple[str, str]]:
+    """Return the login where it could help, as a label and an address."""
+    known = known_caller()
+    if status == 401 or (status in (403, 404) and known and known.is_anonymous):
+        return [("Log in to Airflow", _login_url(_page_of_request()))]
+    return []
 
 
 def _invalid(invalid: Invalid) -> tuple[Any, int]:
@@ -149,27 +194,11 @@ def _http_error(error: HTTPException) -> Any:
     )
 
 
-def _server_error(_: InternalServerError) -> tuple[Any, int]:
-    return _refused(
-        Refused(
-            500,
-            Problem(
-                "Something went wrong inside Safe Clear, and the step in hand was rolled back.",
-                "The log of the api-server says what. A plan's page shows what was cleared, if anything was.",
-            ),
-        )
-    )
+def _server_error(error: InternalServerError) -> tuple[Any, int]:
+    return _failed(error.original_exception or error)
 
 
-def _database_error(error: DBAPIError) -> tuple[Any, int]:
-    # Not the statement: its parameters may be thousands of ids.
-    log.error("The metadata DB refused a statement: %s", error.orig)
-    return _refused(
-        Refused(
-            503,
-            Problem(
-                "The metadata DB did not carry out a statement, so the step in hand was rolled back.",
-                "Try again. If it stays so, see the log of the api-server; `airflow db migrate` may be due.",
-            ),
-        )
-    )
+def _failed(error: BaseException) -> tuple[Any, int]:
+    """Answer with a sentence and an id; the log has the error itself, under that id."""
+    outcome = "The step in hand was rolled back; a plan's page shows what was cleared, if anything was."
+    return _refused(failures.refused(error, f"answering {request.method} {request.endpoint}", outcome))

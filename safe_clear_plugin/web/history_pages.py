@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -11,23 +10,19 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import auth
 from safe_clear_plugin.core import words
-from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.selection import parse_moment
+from safe_clear_plugin.core.plan import PlanSummary, ShownStatus
 from safe_clear_plugin.storage import receipts
-from safe_clear_plugin.storage.receipts import SHOWN_STATUSES, PlanFilter
+from safe_clear_plugin.storage.receipts import PlanFilter
 from safe_clear_plugin.web import pages
-from safe_clear_plugin.web.fields import FALSE_WORDS
+from safe_clear_plugin.web.api.queries import PlansQuery
+from safe_clear_plugin.web.api.types import read_moment
 from safe_clear_plugin.web.identity import caller
-from safe_clear_plugin.web.paging import Page, number
+from safe_clear_plugin.web.paging import Page
 
-ROWS = 50
 USUAL = "Running ones are left out."
 """What nearly every selection says at its end, and a list need not repeat."""
 
-LONGEST = 250
-"""Characters of a filter; no id or name in Airflow is longer."""
-
-STATUS_LABELS = {
+STATUS_LABELS: dict[ShownStatus, str] = {
     "ready": "Ready",
     "waiting": "Waiting for approval",
     "expired": "Expired",
@@ -38,27 +33,6 @@ STATUS_LABELS = {
     "applied": "Applied",
     "undone": "Undone",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """The filters of the list as they were typed; what cannot be read is in ``problems`` and left out."""
-
-    dag_id: str = ""
-    user: str = ""
-    status: str = ""
-    date_from: str = ""
-    date_to: str = ""
-    mine: bool = False
-    since: datetime | None = None
-    until: datetime | None = None
-    problems: list[str] = field(default_factory=list)
-
-    def query(self) -> dict[str, str]:
-        """Return the filters that are set, as they stand in an address."""
-        names = ("dag_id", "user", "status", "date_from", "date_to")
-        set_ones = {name: value for name in names if (value := getattr(self, name))}
-        return {**set_ones, "mine": "true"} if self.mine else set_ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,70 +61,45 @@ class Listing:
     """Those DAGs with plans that the caller may see."""
     plans: list[PlanSummary]
     page: Page
+    complete: bool
+    """Whether there was time to ask for every DAG that has plans; those with the newest plans come first."""
 
 
-def read_filters(args: Mapping[str, str]) -> Filters:
-    """Read the filters from the query."""
-    problems: list[str] = []
-    text = {name: _plain(args.get(name, "")) for name in ("dag_id", "user", "date_from", "date_to")}
-    status = args.get("status", "")
-    if status and status not in SHOWN_STATUSES:
-        problems.append(f"There is no status {_plain(status)}.")
-        status = ""
-    since, until = (
-        _moment(text[name], end=name == "date_to", problems=problems) for name in ("date_from", "date_to")
-    )
-    mine = args.get("mine", "").strip().lower() not in FALSE_WORDS
-    return Filters(**text, status=status, mine=mine, since=since, until=until, problems=problems)
-
-
-def _plain(text: str) -> str:
-    return "".join(char for char in text.strip() if char.isprintable())[:LONGEST]
-
-
-def _moment(text: str, *, end: bool, problems: list[str]) -> datetime | None:
-    if not text:
-        return None
-    try:
-        return parse_moment(text, ZoneInfo("UTC"), end=end)
-    except (ValueError, OverflowError):
-        problems.append(f"{text} is not a date such as 2026-11-01.")
-        return None
-
-
-def listing(filters: Filters, args: Mapping[str, str], now: datetime, session: Session) -> Listing:
+def listing(query: PlansQuery, now: datetime, session: Session) -> Listing:
     """Return the plans that the filters let through, of the DAGs that the caller may read."""
-    dag_ids = auth.readable_dag_ids(receipts.plan_dag_ids(session), caller().user, session)
+    planned = receipts.planned_dags(session, query.dag_id or "")
+    readable = auth.readable_dags(planned, caller().user, session)
+    utc = ZoneInfo("UTC")
     wanted = PlanFilter(
-        dag_ids=dag_ids,
+        dags=readable.dags,
         now=now,
-        dag=filters.dag_id,
-        user=filters.user,
-        user_id=caller().id if filters.mine else "",
-        status=filters.status,
-        since=filters.since,
-        until=filters.until,
+        user=query.user or "",
+        user_id=caller().id if query.mine else "",
+        status=query.status or "",
+        since=read_moment(query.date_from, utc, end=False) if query.date_from else None,
+        until=read_moment(query.date_to, utc, end=True) if query.date_to else None,
     )
-    limit = number(args, "limit", ROWS, 1, 200)
-    offset = number(args, "offset", 0, 0, 2**31)
     total = receipts.count_plans(wanted, session)
-    page = Page(total, offset if offset < total else 0, limit)
-    return Listing(dag_ids, receipts.plans(wanted, session, offset=page.offset, limit=limit), page)
+    page = Page(total, query.offset if query.offset < total else 0, query.limit)
+    plans = receipts.plans(wanted, session, offset=page.offset, limit=query.limit)
+    dag_ids = sorted({dag.dag_id for dag in readable.dags})
+    return Listing(dag_ids, plans, page, readable.complete)
 
 
-def plans_page(args: Mapping[str, str], now: datetime, session: Session) -> str:
+def plans_page(query: PlansQuery, now: datetime, session: Session) -> str:
     """Render the list of plans."""
-    filters = read_filters(args)
-    found = listing(filters, args, now, session)
+    found = listing(query, now, session)
+    filters = query.model_dump(exclude={"offset", "limit"}, exclude_defaults=True)
     return pages.render(
         "plans.html",
-        filters=filters,
-        query=filters.query(),
+        filters=query,
+        query={**filters, "mine": "true"} if query.mine else filters,
         dag_ids=found.dag_ids,
+        complete=found.complete,
         statuses=STATUS_LABELS,
         plans=[_row(plan, now) for plan in found.plans],
         page=found.page,
-        here=pages.Here("plans", filters.dag_id),
+        here=pages.Here("plans", query.dag_id or ""),
         now=now,
     )
 

@@ -8,7 +8,7 @@ from typing import cast
 from flask import g, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from safe_clear_plugin.airflow_api import auth, settings
+from safe_clear_plugin.airflow_api import auth, authentication, settings
 
 CSRF_FIELD = "csrf_token"
 CSRF_HEADER = "X-CSRF-Token"
@@ -18,35 +18,34 @@ CSRF_MAX_AGE = 12 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user of a request, and whether a cookie, which browsers send by themselves, says so."""
+    """The user of a request, and what says that it is them."""
 
     user: auth.BaseUser
-    by_cookie: bool
+    credential: authentication.Credential
 
     @property
     def id(self) -> str:
         """The id that the CSRF token is bound to."""
-        return str(self.user.get_id())
+        return auth.actor(self.user).id
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it is anybody, whom Airflow gives a public role."""
+        return auth.is_anonymous(self.user)
 
 
 def identify() -> Caller | None:
-    """Find out whose token the request carries: a bearer header's, else the cookie's, as Airflow's API does.
+    """Find out who sends the request, as Airflow's API does.
 
     Airflow's session cookie is neither read nor written: the pages of ``/auth`` share its name.
     """
-    token = bearer_token()
-    if token is not None:
-        user = auth.user_from_token(token)
-        return Caller(user, by_cookie=False) if user else None
-    cookie = request.cookies.get(auth.TOKEN_COOKIE)
-    user = auth.user_from_token(cookie) if cookie else None
-    return Caller(user, by_cookie=True) if user else None
+    found = authentication.identify(request.headers.items())
+    return Caller(found.user, found.credential) if found else None
 
 
-def bearer_token() -> str | None:
-    """Return the token of an ``Authorization: Bearer`` header; any other scheme is a proxy's own matter."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+def has_own_bearer() -> bool:
+    """Whether the caller sent a bearer token; any other scheme is a proxy's own matter."""
+    return authentication.has_own_bearer(request.headers.items())
 
 
 def let_in(found: Caller) -> None:

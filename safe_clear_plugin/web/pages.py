@@ -12,6 +12,7 @@ from typing import Any
 from flask import request, url_for
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from safe_clear_plugin.core import input_limits
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.web.identity import csrf_token, known_caller
 from safe_clear_plugin.web.rendering import FILTERS
@@ -93,6 +94,7 @@ def render(template: str, **context: Any) -> str:
         "user_id": known.id if known else "",
         "user_name": str(known.user.get_name()) if known else "",
         "now": datetime.now(timezone.utc),
+        "limits": input_limits,
         "here": Here("", request.args.get("dag_id", "")),
     }
     return _environment().get_template(f"safe_clear/{template}").render({**shared, **context})

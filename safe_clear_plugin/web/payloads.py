@@ -15,9 +15,12 @@ from safe_clear_plugin.core.undo import UndoPreview
 from safe_clear_plugin.services.results import Progress
 from safe_clear_plugin.storage import reading, receipts
 from safe_clear_plugin.storage.receipts import Batch
+from safe_clear_plugin.web.api.queries import PageQuery
 from safe_clear_plugin.web.confirm_pages import required_json
 from safe_clear_plugin.web.reader import for_reader
 from safe_clear_plugin.web.receipt_pages import Step
+
+FIRST_PAGE = PageQuery()
 
 
 def _iso(moment: datetime | None) -> str | None:
@@ -54,8 +57,10 @@ def summary_json(plan: PlanSummary, now: datetime) -> dict[str, Any]:
     }
 
 
-def plan_json(plan: PlanSummary, now: datetime, session: Session) -> dict[str, Any]:
-    """Return a plan with its dag runs and batches, without its task instances."""
+def plan_json(
+    plan: PlanSummary, now: datetime, session: Session, page: PageQuery = FIRST_PAGE
+) -> dict[str, Any]:
+    """Return a plan with a page of its dag runs and its batches, without its task instances."""
     plan_id = UUID(plan.id)
     return {
         **summary_json(plan, now),
@@ -66,7 +71,9 @@ def plan_json(plan: PlanSummary, now: datetime, session: Session) -> dict[str, A
             "dag_runs": plan.dag_runs,
             "by_state": _by_state(plan_id, session),
         },
-        "dag_runs": [_run_json(run) for run in reading.runs(plan_id, session)],
+        "dag_runs": [
+            _run_json(run) for run in reading.runs(plan_id, session, offset=page.offset, limit=page.limit)
+        ],
         "batches": [_batch_json(batch) for batch in receipts.batches(plan_id, session)],
         "findings": [finding.to_json() for finding in for_reader(plan, session).findings],
         "estimate": plan.estimate.to_json() if plan.estimate else None,

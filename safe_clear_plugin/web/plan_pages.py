@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api import rights
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import words
 from safe_clear_plugin.core.diff import Moved
@@ -19,14 +19,18 @@ from safe_clear_plugin.services import results
 from safe_clear_plugin.services.taking import get_plan
 from safe_clear_plugin.storage import reading, touched
 from safe_clear_plugin.web import finding_pages, grid_pages, pages, receipt_pages, rendering, table_pages
+from safe_clear_plugin.web.api.queries import PlanQuery
 from safe_clear_plugin.web.confirm_pages import NO_ATTEMPT, Attempt, confirm_context, declined_page
+from safe_clear_plugin.web.identity import caller
 from safe_clear_plugin.web.likely import likely_done
 from safe_clear_plugin.web.reader import for_reader
+
+NOTHING_ASKED = PlanQuery.model_validate({})
 
 
 def plan_page(
     plan: PlanSummary,
-    args: Mapping[str, str],
+    query: PlanQuery,
     *,
     may_clear: bool,
     session: Session,
@@ -41,14 +45,15 @@ def plan_page(
         "change_url": pages.url("select", plan=plan.id),
         "plan_url": partial(pages.url, "plan"),
         "here": pages.Here("", plan.dag_id),
+        "needed": "" if may_clear else rights.to_clear(plan.dag_id, caller().user),
     }
     if plan.status == "ready":
-        return _ready(plan, args, now, session, {**context, "may_clear": may_clear, "attempt": attempt})
+        return _ready(plan, query, now, session, {**context, "may_clear": may_clear, "attempt": attempt})
     if plan.status == "declined":
         return declined_page(plan, {**context, "may_clear": may_clear})
     if plan.status == "stale":
         return _stale(plan, session, {**context, "may_clear": may_clear})
-    context["args"] = args
+    context["query"] = query
     return receipt_pages.confirmed_page(plan, context, now, may_clear=may_clear, session=session)
 
 
@@ -56,7 +61,7 @@ def changed_page(plan_id: str, attempt: Attempt = NO_ATTEMPT) -> str:
     """Render the page of a plan as it is after a request that was refused, for a caller who may clear."""
     plan = get_plan(UUID(plan_id))
     with new_session() as session:
-        return plan_page(plan, {}, may_clear=True, session=session, attempt=attempt)
+        return plan_page(plan, NOTHING_ASKED, may_clear=True, session=session, attempt=attempt)
 
 
 def _stale(plan: PlanSummary, session: Session, context: dict[str, Any]) -> str:
@@ -76,7 +81,7 @@ def _stale(plan: PlanSummary, session: Session, context: dict[str, Any]) -> str:
 
 
 def _ready(
-    plan: PlanSummary, args: Mapping[str, str], now: datetime, session: Session, context: dict[str, Any]
+    plan: PlanSummary, query: PlanQuery, now: datetime, session: Session, context: dict[str, Any]
 ) -> str:
     plan_id = UUID(plan.id)
     changes = reading.state_changes(plan_id, session)
@@ -102,9 +107,9 @@ def _ready(
         last_run=last,
         ruler=_ruler(plan_id, first, last, now, session),
         checklist=finding_pages.checklist(context["plan"]),
-        view=grid_pages.view(plan, args, session, live=False, tasks=[task.task_id for task in tasks]),
+        view=grid_pages.view(plan, query, session, live=False, tasks=[task.task_id for task in tasks]),
         table=table_pages.table(
-            plan, args, changes, tasks, session, tickable=context["may_clear"] and not plan.expired(now)
+            plan, query, changes, tasks, session, tickable=context["may_clear"] and not plan.expired(now)
         ),
         expired=plan.expired(now),
         minutes_left=max(0, int((plan.expires_at - now).total_seconds() // 60)),

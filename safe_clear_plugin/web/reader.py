@@ -7,6 +7,7 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import auth
+from safe_clear_plugin.airflow_api.teams import dags_by_id
 from safe_clear_plugin.core.findings import Finding
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.words import count
@@ -23,7 +24,8 @@ def for_reader(plan: PlanSummary, session: Session) -> PlanSummary:
     }
     if not others:
         return plan
-    readable = {plan.dag_id, *auth.readable_dag_ids(sorted(others), caller().user, session)}
+    found = auth.readable_dags(dags_by_id(sorted(others), session), caller().user, session)
+    readable = {plan.dag_id, *(dag.dag_id for dag in found.dags)}
     return replace(plan, findings=tuple(_readable(finding, readable) for finding in plan.findings))
 
 

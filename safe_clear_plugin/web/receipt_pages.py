@@ -145,7 +145,7 @@ def _receipt_page(plan: PlanSummary, context: dict[str, Any], now: datetime, ses
         run_links=[(run, _airflow_url(plan.dag_id, run.run_id)) for run in runs],
         run_links_total=plan.cleared_runs,
         dag_url=_airflow_url(plan.dag_id),
-        view=grid_pages.view(plan, context["args"], session, live=True),
+        view=grid_pages.view(plan, context["query"], session, live=True),
         **context,
     )
 

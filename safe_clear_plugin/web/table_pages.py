@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -12,7 +12,6 @@ from uuid import UUID
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
-from werkzeug.datastructures import MultiDict
 
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlanSummary, StateChange
 from safe_clear_plugin.core.selection import NO_STATE
@@ -21,9 +20,9 @@ from safe_clear_plugin.storage.reading import RowFilter
 from safe_clear_plugin.storage.touched import TouchedTask
 from safe_clear_plugin.web import pages, rendering
 from safe_clear_plugin.web.addresses import FILTERS, GRID, Address
-from safe_clear_plugin.web.bodies import storable
+from safe_clear_plugin.web.api.queries import PlanQuery, RowsFilter
 from safe_clear_plugin.web.grid_pages import moment
-from safe_clear_plugin.web.paging import Page, number
+from safe_clear_plugin.web.paging import Page
 
 ROWS = 50
 TASKS = 50
@@ -118,36 +117,25 @@ class Table:
         return found
 
 
-def row_filter(args: Mapping[str, str]) -> RowFilter:
-    """Read the filter of a plan's rows from the query; what makes no sense is as if it were not there."""
-
-    def text(name: str) -> str:
-        return storable(args.get(name, "").strip())
-
-    index = text("map_index")
+def row_filter(query: RowsFilter) -> RowFilter:
+    """Return the filter of a plan's rows that the query asks for."""
     return RowFilter(
-        task=text("task"),
-        run=text("run"),
-        state=text("state"),
-        effect=text("effect"),
-        why=text("why"),
-        task_id=text("task_id"),
-        run_id=text("run_id"),
-        map_index=int(index) if index == "-1" or (index.isdecimal() and len(index) < 10) else None,
-        run_from=moment(text("run_from")),
-        run_to=moment(text("run_to")),
+        task=query.task or "",
+        run=query.run or "",
+        state=query.state or "",
+        effect=query.effect or "",
+        why=query.why or "",
+        task_id=query.task_id or "",
+        run_id=query.run_id or "",
+        map_index=query.map_index,
+        run_from=moment(query.run_from),
+        run_to=moment(query.run_to),
     )
-
-
-def sort_of(args: Mapping[str, str]) -> str:
-    """Read the order from the query."""
-    sort = args.get("sort", "")
-    return sort if listing.is_sort(sort) else ""
 
 
 def table(
     plan: PlanSummary,
-    args: Mapping[str, str],
+    query: PlanQuery,
     changes: Sequence[StateChange],
     tasks: Sequence[TouchedTask],
     session: Session,
@@ -155,16 +143,15 @@ def table(
     tickable: bool,
 ) -> Table:
     """Return the page of rows that the query asks for."""
-    plan_id, wanted, sort = UUID(plan.id), row_filter(args), sort_of(args)
+    plan_id, wanted, sort = UUID(plan.id), row_filter(query), query.sort or ""
     everything = sum(change.count for change in changes)
     narrowed = wanted != listing.EVERYTHING
     total = reading.count_task_instances(plan_id, wanted, session) if narrowed else everything
-    offset = number(args, "offset", 0, 0, 2**31)
-    page = Page(total, offset if offset < total else 0, ROWS)
+    page = Page(total, query.offset if query.offset < total else 0, ROWS)
     rows = listing.rows(plan_id, wanted, sort, session, offset=page.offset, limit=ROWS)
     by_run = sort in RUN_SORTS
     return Table(
-        address=Address(plan.id, args if isinstance(args, MultiDict) else MultiDict(args)),
+        address=Address(plan.id, query.args()),
         filters=wanted,
         sort=sort,
         page=page,
@@ -179,11 +166,11 @@ def table(
     )
 
 
-def page(plan: PlanSummary, args: Mapping[str, str], session: Session, *, tickable: bool) -> str:
+def page(plan: PlanSummary, query: PlanQuery, session: Session, *, tickable: bool) -> str:
     """Render the table alone, for a page that puts it in place of the one it has."""
     plan_id = UUID(plan.id)
     changes, tasks = reading.state_changes(plan_id, session), touched.tasks(plan_id, session)
-    found = table(plan, args, changes, tasks, session, tickable=tickable)
+    found = table(plan, query, changes, tasks, session, tickable=tickable)
     return pages.render("_rows.html", table=found, plan=plan)
 
 

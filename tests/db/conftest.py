@@ -35,6 +35,13 @@ def empty_database(backend: Backend) -> Iterator[Callable[[], str]]:
         backend.drop_database(name)
 
 
+@pytest.fixture(params=["True", "False"], ids=["speedups on", "speedups off"])
+def speedups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test with ``[safe_clear] speedups`` on, then off."""
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__SPEEDUPS", request.param)
+    return request.param
+
+
 JSON_COLUMNS = {
     "task_instance": ("next_kwargs", "context_carrier"),
     "task_instance_history": ("next_kwargs", "context_carrier"),
@@ -57,6 +64,8 @@ def made_by(request: pytest.FixtureRequest, session: Session) -> Iterator[None]:
             changes = (f"ALTER COLUMN {one} TYPE {kind} USING {one}::text::{kind}" for one in columns)
             session.execute(text(f"ALTER TABLE {table} {', '.join(changes)}"))
         session.commit()
+        # psycopg 3 prepares statements, and PostgreSQL refuses one whose columns have changed type.
+        session.get_bind().dispose()
 
     alter("json")
     yield

@@ -34,6 +34,8 @@ from tests.support import options
 from tests.support.factories import expand, make_run, store_dag, task_instances
 from tests.support.snapshots import diff_snapshots, snapshot
 
+pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
+
 ME = Actor("1", "Me")
 DAG_ID = "contract"
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -417,6 +419,7 @@ def test_prediction_is_the_result(session, situation, part, run_state):
     assert {row["state"] for row in foreseen.cleared.values()} >= set(STATES) - {"running", "restarting"}
 
 
+@pytest.mark.usefixtures("speedups")
 @pytest.mark.parametrize("try_number", [0, 1, 2, 5])
 def test_max_tries_follow_the_tries_made_and_the_retries(session, try_number):
     states = {"none": None, "running": "running", "success": "success", "up_for_retry": "up_for_retry"}
@@ -444,6 +447,7 @@ def moved_rows(plan: Predicted) -> dict[tuple[str, int], str]:
     }
 
 
+@pytest.mark.usefixtures("speedups")
 def test_a_move_to_the_latest_version_creates_and_removes(session):
     set_up(Situation("newer dag, run on latest", newer_dag=True, on_latest=True), "success", session)
     selection = Selection(DAG_ID, run_id=("run",), task_regex="^source$", run_on_latest_version=True)
@@ -461,12 +465,14 @@ def test_a_move_to_the_latest_version_creates_and_removes(session):
     assert moved["stays_removed", -1] == "restore"
 
 
+@pytest.mark.usefixtures("speedups")
 def test_a_run_that_goes_on_creates_and_removes_nothing(session):
     set_up(Situation("newer dag, run on latest", newer_dag=True, on_latest=True), "running", session)
     selection = Selection(DAG_ID, run_id=("run",), task_regex="^source$", run_on_latest_version=True)
     assert moved_rows(check(selection, session)) == {}
 
 
+@pytest.mark.usefixtures("speedups")
 @pytest.mark.parametrize("running", ["terminate", "leave_out"])
 def test_several_runs_of_several_kinds(session, running):
     set_up(Situation("newer dag", newer_dag=True), "success", session)

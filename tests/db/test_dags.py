@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from airflow.models.dag_version import DagVersion
 from airflow.serialization.serialized_objects import DagSerialization
 from sqlalchemy import select
 
 from safe_clear_plugin.airflow_api import dags
 from tests.support.scenes import store_etl
+
+pytestmark = pytest.mark.airflow32
 
 
 def test_what_airflow_itself_reads_is_not_touched(session, monkeypatch):

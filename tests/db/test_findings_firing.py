@@ -22,6 +22,8 @@ from tests.db.acting import ME, days, plan_of
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START
 
+pytestmark = pytest.mark.backend
+
 
 def found(plan):
     return {finding.code: finding for finding in plan.findings}

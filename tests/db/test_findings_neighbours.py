@@ -24,6 +24,8 @@ from tests.db.acting import ME, OTHER, clear, now, plan_of, undo
 from tests.support.factories import expand, make_run, nobody, set_states, store_dag, task_instances
 from tests.support.scenes import START
 
+pytestmark = pytest.mark.backend
+
 RULES = [str(rule) for rule in TriggerRule]
 
 

@@ -26,6 +26,8 @@ from tests.db.acting import ME, clear, days, now, plan_of
 from tests.support.factories import make_run, serialized, set_states, store_dag, task_instances
 from tests.support.scenes import START, store_etl
 
+pytestmark = pytest.mark.backend
+
 
 def found(plan):
     return {finding.code: finding for finding in plan.findings}

@@ -23,6 +23,8 @@ from safe_clear_plugin.storage.models import plan_run, plan_task_instance
 from tests.db.acting import clear, plan_of, reread, undo
 from tests.support.factories import make_run, set_states, store_dag
 
+pytestmark = pytest.mark.backend
+
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.core.plan import TeamDag
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.apply import apply_plan, stop_plan
@@ -17,14 +18,17 @@ from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.services.results import cleared_by
 from safe_clear_plugin.services.undo import undo_plan
 from safe_clear_plugin.services.undo_preview import preview_undo
-from safe_clear_plugin.storage import purging, receipts
+from safe_clear_plugin.storage import receipts
 from safe_clear_plugin.storage.models import metadata, plan
 from safe_clear_plugin.storage.receipts import PlanFilter
 from tests.support.scenes import START, store_etl
 
+pytestmark = pytest.mark.backend
+
 ME = Actor("1", "Maria Okafor")
 OTHER = Actor("2", "Jo Lindqvist")
 NOW = datetime.now(timezone.utc)
+ETL, OTHER_DAG = TeamDag("etl"), TeamDag("other_dag")
 
 
 def days(first, last, dag_id="etl", **more):
@@ -119,25 +123,26 @@ def test_plans_are_found_by_dag_person_status_and_date(dag, session, one_run_a_b
     session.commit()
 
     def ids(**wanted):
-        wanted = {"dag_ids": ("etl", "other_dag"), "now": datetime.now(timezone.utc), **wanted}
+        wanted = {"dags": (ETL, OTHER_DAG), "now": datetime.now(timezone.utc), **wanted}
         found = receipts.plans(PlanFilter(**wanted), session)
         assert receipts.count_plans(PlanFilter(**wanted), session) == len(found)
         return [item.id for item in found]
 
-    assert receipts.plan_dag_ids(session) == ["etl", "other_dag"]
+    assert receipts.planned_dags(session) == [OTHER_DAG, ETL]
+    assert receipts.planned_dags(session, "etl") == [ETL]
     assert ids() == [elsewhere.id, left.id, applied.id, ready.id, expired.id]
-    assert ids(dag_ids=("other_dag",)) == ids(dag="other_dag") == [elsewhere.id]
-    assert ids(dag_ids=()) == []
+    assert ids(dags=(OTHER_DAG,)) == [elsewhere.id]
+    assert ids(dags=()) == ids(dags=(ETL._replace(team_name="team"),)) == []
     assert ids(user="lindQ") == ids(user_id="2") == [left.id]
     assert ids(user="%") == []
-    assert ids(status="ready", dag="etl") == [ready.id]
+    assert ids(status="ready", dags=(ETL,)) == [ready.id]
     assert ids(status="expired") == [expired.id]
     assert ids(status="applied") == [applied.id]
     assert ids(status="stopped") == [left.id]
     assert ids(status="applying") == ids(status="undone") == ids(status="stale") == []
     assert ids(until=NOW - timedelta(hours=1)) == [expired.id]
     assert len(ids(since=NOW - timedelta(hours=1))) == 4
-    wanted = PlanFilter(("etl", "other_dag"), datetime.now(timezone.utc))
+    wanted = PlanFilter((ETL, OTHER_DAG), datetime.now(timezone.utc))
     assert [item.id for item in receipts.plans(wanted, session, offset=1, limit=2)] == [left.id, applied.id]
 
 
@@ -202,25 +207,3 @@ def test_a_plan_whose_receipt_is_going_goes_on_no_more(dag, session, one_run_a_b
     assert (refused.value.status, "too long ago" in refused.value.problem.reason) == (409, True)
     assert preview_undo(found, after).problem == refused.value.problem
     assert preview_undo(found, after - timedelta(days=2)).put_back == 3
-
-
-def test_a_large_plan_goes_in_several_rounds(dag, session, monkeypatch):
-    monkeypatch.setattr(purging, "ROWS", 7)
-    found = step(planned(1, 4))
-    age(session, found.id, days=100)
-    long_ago = datetime.now(timezone.utc) - timedelta(days=90)
-    session.rollback()
-    gone = []
-    while number := purging.purge(long_ago, long_ago, session):
-        gone.append(number)
-        session.commit()
-    assert gone == [2, 2]
-    assert rows_left(session) == {}
-
-
-def test_making_a_plan_cleans_up(dag, session):
-    old = planned(1, 1)
-    age(session, old.id, days=2)
-    new = planned(1, 1)
-    session.rollback()
-    assert list(session.scalars(select(plan.c.id))) == [UUID(new.id)]

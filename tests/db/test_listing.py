@@ -13,6 +13,8 @@ from tests.db.acting import days, plan_of
 from tests.support.factories import make_run, set_states
 from tests.support.scenes import START, store_etl
 
+pytestmark = pytest.mark.backend
+
 TASKS = ("extract", "transform", "load")
 
 

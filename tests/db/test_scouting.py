@@ -30,6 +30,8 @@ from tests.support import options
 from tests.support.factories import make_run, serialized, store_dag
 from tests.support.scenes import START, store_etl
 
+pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
+
 NOW = datetime(2026, 2, 1, 12, tzinfo=timezone.utc)
 
 

@@ -43,9 +43,13 @@ from tests.support.factories import (
     store_dag,
     task_instances,
 )
+from tests.support.options import chosen
 from tests.support.scenes import START, etl_dag, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 
+pytestmark = [pytest.mark.backend, pytest.mark.driver]
+
+WITH_A_LOCK = pytest.mark.skipif(not chosen.postgresql, reason="SQLite: see test_undo_of_scheduled")
 AIRFLOW_33 = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
 
 
@@ -126,7 +130,7 @@ def test_a_preview_of_an_undo_writes_nothing(load, session):
 # --- What shows that a task instance has started ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", [None, "scheduled"])
+@pytest.mark.parametrize("state", [None, pytest.param("scheduled", marks=WITH_A_LOCK)])
 def test_what_waits_comes_back(load, session, state):
     set_live(session, "run_1", "load", state=state)
     load.undo_to_before()
@@ -217,6 +221,7 @@ def test_nested_clears_are_undone_last_first(dag, session):
     outer.undo_to_before()
 
 
+@WITH_A_LOCK
 def test_a_try_that_nobody_began_is_taken_back_with_its_clear(dag, session):
     """Scheduling gives it its next try number; with both clears undone it has the one from before."""
     outer = Clear(days(1, 1, task_regex="^load$"), session)
@@ -587,7 +592,7 @@ def test_a_trigger_that_is_gone_is_not_missed(dag, session):
     leave_trail(ti, "trigger", session=session)
     session.commit()
     cleared = Clear(days(1, 1, task_regex="^load$"), session)
-    set_live(session, "run_1", "load", state="scheduled")
+    set_live(session, "run_1", "load", state="scheduled" if chosen.postgresql else None)
     Trigger.clean_unused()
     assert session.scalar(select(func.count()).select_from(Trigger)) == 0
     assert cleared.undo().put_back == 1

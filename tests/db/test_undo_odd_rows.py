@@ -37,6 +37,8 @@ from tests.support.factories import (
 from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots
 
+pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.airflow32]
+
 AIRFLOW_33 = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
 
 

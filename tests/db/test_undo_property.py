@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 from uuid import UUID
 
+import pytest
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from hypothesis import HealthCheck, event, given, note, settings
@@ -43,6 +44,8 @@ from tests.support.factories import (
     task_instances,
 )
 from tests.support.snapshots import Snapshot, diff_snapshots
+
+pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.airflow32]
 
 ME = Actor("1", "Me")
 DAG_ID = "drawn"
@@ -226,7 +229,7 @@ def check(case: ClearAndUndo, session: Any) -> None:
 
 
 @settings(
-    max_examples=options.examples(60),
+    max_examples=options.examples(20),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

@@ -1,7 +1,7 @@
 """Clears, stops, resumes and undos at random, under a scheduler that runs what they clear.
 
-Takes SAFE_CLEAR_FIRE_SECONDS (60), and the time until every run has finished. SAFE_CLEAR_FIRE_SEED chooses
-another course of events.
+Takes SAFE_CLEAR_FIRE_SECONDS (20; 180 with ``--full``), and the time until every run has finished.
+SAFE_CLEAR_FIRE_SEED chooses another course of events; with ``--full`` it is chosen at random.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from tests.support.options import chosen
 
 pytestmark = pytest.mark.skipif(not chosen.postgresql, reason="needs --backend postgresql")
 
-SECONDS = float(os.environ.get("SAFE_CLEAR_FIRE_SECONDS") or 60)
-SEED = int(os.environ.get("SAFE_CLEAR_FIRE_SEED") or 1)
+SECONDS = float(os.environ.get("SAFE_CLEAR_FIRE_SECONDS") or (180 if chosen.full else 20))
+SEED = int(os.environ.get("SAFE_CLEAR_FIRE_SEED") or (random.randrange(1_000_000) if chosen.full else 1))
 OPERATORS = 3
 RUNS = tuple(f"run_{number}" for number in range(1, 13))
 PER_RUN = 5

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.large.history import store_history
-
 # The app is that of the view tests; what cleans the database before each of them stays away.
 from tests.views.conftest import app, auth_manager_name, migrated_metadata_db
 
@@ -18,6 +16,8 @@ __all__ = ["app", "auth_manager_name", "migrated_metadata_db"]
 def large(app: Any) -> None:
     """Fill the database once; the tests only add plans."""
     from airflow import settings
+
+    from tests.large.history import store_history
 
     with settings.NonScopedSession() as session:
         store_history(session)

@@ -20,12 +20,21 @@ SETTINGS = {
 
 
 class Notices:
-    """Takes the place of psycopg2's list of notices, which SQLAlchemy empties after each statement."""
+    """Collects the plans from a connection's notices, whichever driver made it."""
 
     def __init__(self, found: list[dict[str, Any]]) -> None:
         self._found = found
 
+    def listen(self, connection: Any) -> None:
+        """Take the connection's notices from now on."""
+        if hasattr(connection, "add_notice_handler"):
+            connection.add_notice_handler(lambda notice: self.append(notice.message_primary))
+        else:
+            # psycopg2 appends to a list, which SQLAlchemy empties after each statement.
+            connection.notices = self
+
     def append(self, notice: str) -> None:
+        """Keep the plan that a notice holds, if it holds one."""
         start = notice.find("{")
         if "plan:" in notice and start >= 0:
             self._found.append(json.loads(notice[start:]))
@@ -43,7 +52,7 @@ def explaining(engine: Engine) -> Iterator[list[dict[str, Any]]]:
                 cursor.execute(f"SET auto_explain.{name} = {value}")
             cursor.execute("SET client_min_messages = notice")
         connection.commit()
-        connection.notices = Notices(found)
+        Notices(found).listen(connection)
 
     engine.dispose()
     event.listen(engine, "connect", prepare)

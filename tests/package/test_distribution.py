@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,9 @@ def built(tmp_path_factory):
     return out
 
 
+PICTURES = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "screenshots").iterdir()}
+
+
 def names_of(path):
     if path.suffix == ".whl":
         return set(zipfile.ZipFile(path).namelist())
@@ -70,17 +75,49 @@ def test_the_wheel_carries_everything(built):
     [wheel] = built.glob("*.whl")
     names = names_of(wheel)
     assert tracked("safe_clear_plugin") <= names
-    for folder in ("templates", "static"):
-        assert {f"safe_clear_plugin/{name}" for name in tracked(folder)} <= names
+    for folder in ("templates", "static", "docs"):
+        assert {f"safe_clear_plugin/{name}" for name in tracked(folder) - PICTURES} <= names
+    assert "safe_clear_plugin/py.typed" in names
     assert not [name for name in names if name.startswith(("templates/", "static/", "tests/", "demo/"))]
 
 
 def test_the_sdist_carries_everything(built):
     [sdist] = built.glob("*.tar.gz")
     names = names_of(sdist)
-    for folder in ("safe_clear_plugin", "templates", "static"):
-        assert tracked(folder) <= names
-    assert {"README.md", "CHANGELOG.md", "pyproject.toml"} <= names
+    for folder in ("safe_clear_plugin", "templates", "static", "docs"):
+        assert tracked(folder) - PICTURES <= names
+    assert {
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "LICENSE",
+        "pyproject.toml",
+    } <= names
+
+
+def test_the_metadata_says_what_a_company_asks(built):
+    [wheel] = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = BytesParser().parsebytes(archive.read(name))
+        assert any(name.endswith(".dist-info/licenses/LICENSE") for name in archive.namelist())
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert "Requires-Dist" in metadata
+    [airflow] = [one for one in metadata.get_all("Requires-Dist") if one.startswith("apache-airflow>")]
+    assert airflow == "apache-airflow>=3.2"
+    classifiers = metadata.get_all("Classifier")
+    assert {f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)} <= set(classifiers)
+
+
+def test_the_description_has_no_link_that_the_package_index_cannot_follow(built):
+    [wheel] = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        description = BytesParser().parsebytes(archive.read(name)).get_payload()
+    links = re.findall(r"\]\(([^)]*)\)", description)
+    assert links
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
 
 
 def python_of(venv):

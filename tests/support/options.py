@@ -49,6 +49,33 @@ def read_options(config: pytest.Config) -> Options:
     return chosen
 
 
+SHARED_FOLDERS = ("db", "views")
+"""Of tests that run more than once: on each database, under each auth manager, on each version of Airflow."""
+
+
+def is_wanted(item: pytest.Item) -> bool:
+    """Whether this session's database, driver or Airflow can make a difference to a test."""
+    if chosen.full:
+        return True
+    if item.get_closest_marker("full"):
+        return False
+    if item.path.parent.name not in SHARED_FOLDERS:
+        return True
+    return all(item.get_closest_marker(name) for name in required_markers())
+
+
+def required_markers() -> list[str]:
+    """Return the markers that a test of a shared folder needs to run in this session."""
+    required = []
+    if chosen.postgresql:
+        required.append("driver" if chosen.backend.endswith("psycopg2") else "backend")
+    if AIRFLOW_32:
+        required.append("airflow32")
+    if chosen.auth != Options.auth:
+        required.append("auth_manager")
+    return required
+
+
 def examples(number: int) -> int:
     """Return how many Hypothesis examples to try where ``number`` are wanted of a change.
 

@@ -18,8 +18,9 @@ ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 
 
 def make(client: FlaskClient, user: str = "admin", **body: Any) -> dict[str, Any]:
-    """Plan to clear ``transform`` and what is downstream of it."""
+    """Plan to clear ``transform`` and what is downstream of it; a field of ``None`` is left out."""
     body = {"dag_id": "etl", "task_regex": "^transform$", "include_downstream": True, **body}
+    body = {name: value for name, value in body.items() if value is not None}
     if "date_from" not in body and "run_id" not in body:
         body.update(date_from="2026-01-01", date_to="2026-01-31")
     response = client.post("/safe_clear/plans", json=body, headers=bearer(user))

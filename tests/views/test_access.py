@@ -12,7 +12,9 @@ from tests.support.auth import TEAM_A, bearer, login
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 
-SELECTION = {"dag_id": "etl", "run_id": "run_1"}
+pytestmark = [pytest.mark.auth_manager, pytest.mark.airflow32]
+
+SELECTION = {"dag_id": "etl", "run_id": ["run_1"]}
 
 
 @pytest.fixture

@@ -29,7 +29,11 @@ def dag(session):
 
 
 def ask(client, user="admin", **body):
-    return client.post("/safe_clear/answers", json={**JANUARY, **body}, headers=bearer(user))
+    given = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in {**JANUARY, **body}.items()
+    }
+    return client.post("/safe_clear/answers", data=given, headers=bearer(user))
 
 
 def parts(page: str) -> dict[str, str]:

@@ -14,6 +14,8 @@ from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 from tests.views.actions import apply_all, forms, get, make, path, post, press, press_and_follow, title
 
+pytestmark = [pytest.mark.auth_manager, pytest.mark.airflow32]
+
 CHANGES = ("apply", "stop", "undo", "rest")
 
 

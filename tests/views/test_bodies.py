@@ -53,16 +53,21 @@ def test_a_misspelt_field_is_refused_by_name(client, session, stopped, what, fie
     assert diff_snapshots(before, snapshot(session)) == {}
 
 
-@pytest.mark.parametrize("run_id", [[], [""], [" ", "\x00"], None])
+@pytest.mark.parametrize(
+    "run_id", [[], [""], [" ", "\x00"], ["", "run_1"], [None], "run_1", 1, True, {}, None]
+)
 def test_an_empty_choice_of_runs_is_not_all_runs(client, session, stopped, run_id):
     before = snapshot(session)
     refused = post(client, stopped, "undo", run_id=run_id)
     assert refused.status_code == 422
-    assert "names no run" in refused.get_json()["error"]
-    blank = client.post(path(stopped, "/undo"), data={"run_id": ""}, headers=bearer("admin"))
-    assert blank.status_code == 422
+    assert list(refused.get_json()["errors"]) == ["run_id"]
+    assert "`run_id`" in refused.get_json()["error"]
+    for given in ("", ["", "run_1"]):
+        blank = client.post(path(stopped, "/undo"), data={"run_id": given}, headers=bearer("admin"))
+        assert blank.status_code == 422
+    assert get(client, stopped, "/undo.json?run_id=").status_code == 422
     assert diff_snapshots(before, snapshot(session)) == {}
-    assert post(client, stopped, "undo", run_id=["", "run_1"]).get_json()["put_back"] == 2
+    assert post(client, stopped, "undo", run_id=["run_1", "run_1"]).get_json()["put_back"] == 2
 
 
 @pytest.mark.parametrize("what", ["stop", "rest"])
@@ -71,7 +76,7 @@ def test_a_request_without_a_body_says_nothing_unknown(client, stopped, what):
         answer = client.post(path(stopped, f"/{what}"), headers={**bearer("admin"), **headers})
         assert answer.status_code in (200, 201)
     answer = client.post(path(stopped, f"/{what}"), json=["x"], headers=bearer("admin"))
-    assert answer.status_code == 400
+    assert answer.status_code == 422
 
 
 def test_an_undo_takes_back_only_what_was_seen(client, session, stopped):
@@ -97,7 +102,7 @@ def test_an_undo_takes_back_only_what_was_seen(client, session, stopped):
 @pytest.mark.parametrize("number", ["x", -1, 1.5, True, [1]])
 def test_a_number_of_runs_that_is_none(client, session, stopped, number):
     before = snapshot(session)
-    assert post(client, stopped, "undo", cleared_runs=number).status_code == 400
+    assert post(client, stopped, "undo", cleared_runs=number).status_code == 422
     assert diff_snapshots(before, snapshot(session)) == {}
 
 

@@ -26,7 +26,7 @@ RIGHT_TO_LEFT = "\u202eמשימה\u202c"
 LONG = "x" * 240
 NOWHERE = ("/static/",)
 MOST_PAGES = 60
-HARMLESS = {200, 201, 303, 400, 403, 404, 409, 410, 413, 422}
+HARMLESS = {200, 201, 303, 400, 403, 404, 409, 410, 413, 415, 422}
 
 
 class Page(HTMLParser):
@@ -228,7 +228,8 @@ def test_whatever_the_form_holds_is_a_page_without_harm(client, etl, body):
             assert Page(answer.text).troubles() == []
     answer = client.get("/safe_clear/", query_string=sendable, headers=headers)
     assert answer.status_code in HARMLESS, answer.text
-    assert Page(answer.text).troubles() == []
+    if "html" in answer.content_type:
+        assert Page(answer.text).troubles() == []
 
 
 @tries(40)

@@ -16,6 +16,8 @@ from tests.support.scenes import START, etl_dag, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 from tests.views.actions import to_tick
 
+pytestmark = [pytest.mark.auth_manager, pytest.mark.airflow32]
+
 OWN = {table.name for table in metadata.sorted_tables}
 
 
@@ -87,7 +89,6 @@ def test_its_task_instances_are_paged_and_filtered(client, session, dag):
     assert rows(client, plan, "?state=failed&run=run_2")["total"] == 1
     assert rows(client, plan, "?why=down")["total"] == 2
     assert rows(client, plan, "?task=%25")["total"] == 0
-    assert rows(client, plan, "?offset=-3&limit=x")["total"] == 4
 
 
 def test_the_page_shows_what_is_stored(client, dag):
@@ -181,11 +182,12 @@ def test_twice_clears_once(client, session, dag):
 def test_another_fingerprint_is_another_plan(client, session, dag):
     plan = make(client)
     before = snapshot(session)
-    for fingerprint in ("", "0" * 64, make(client, run_id=["run_3"])["fingerprint"]):
+    for fingerprint in ("0" * 64, make(client, run_id=["run_3"])["fingerprint"]):
         assert apply(client, {**plan, "fingerprint": fingerprint}).status_code == 409
-    for body in ({}, {"fingerprint": None}, {"fingerprint": ["x"]}):
+    for body in ({}, {"fingerprint": ""}, {"fingerprint": None}, {"fingerprint": ["x"]}):
         response = client.post(f"/safe_clear/plans/{plan['id']}/apply", json=body, headers=bearer("admin"))
-        assert response.status_code == 400
+        assert response.status_code == 422
+        assert list(response.get_json()["errors"]) == ["fingerprint"]
     assert set(diff_snapshots(before, snapshot(session))) <= OWN
 
 

@@ -231,15 +231,18 @@ def test_who_may_not_clear_gets_no_preview_of_an_undo(client, cleared):
 def test_requests_that_are_none(client, session, cleared):
     before = snapshot(session)
     for body in ({"run_id": "run_1"}, {"run_id": [1]}, {"run_id": {}, "reason": 1}, {"reason": ["x"]}):
-        assert post(client, cleared, "undo", **body).status_code == 400, body
+        assert post(client, cleared, "undo", **body).status_code == 422, body
     assert post(client, cleared, "undo", reason="x" * 2_001).status_code == 422
     assert post(client, cleared, "undo", run_id=[str(n) for n in range(10_001)]).status_code == 422
-    assert post(client, cleared, "undo", run_id=["\x00", "\ud800", "no_such_run"]).status_code == 409
+    for run_id in ("\x00", "\ud800", "x" * 251):
+        assert post(client, cleared, "undo", run_id=[run_id]).status_code == 422
+    assert post(client, cleared, "undo", run_id=["no_such_run"]).status_code == 409
     assert diff_snapshots(before, snapshot(session)) == {}
     login(client, "admin")
     assert client.get(path(cleared, "/undo.json?run_id=")).status_code == 422
-    for query in ("?run_id=%00", "?run_id=%ff", "?run_id=" + "x" * 3_000):
-        assert client.get(path(cleared, f"/undo{query}")).status_code == 200
+    assert client.get(path(cleared, "/undo?run_id=%ff")).status_code == 200
+    for query in ("?run_id=%00", "?run_id=" + "x" * 3_000, "?run_ids=run_1"):
+        assert client.get(path(cleared, f"/undo{query}")).status_code == 422
 
 
 def test_a_refused_undo_leads_back_to_the_plan(client, cleared):

@@ -27,8 +27,8 @@ class LimitFacts:
     task_instances: int = 0
     max_task_instances: int = 0
     protections: tuple[Protection, ...] = ()
-    unreadable: tuple[tuple[str, str], ...] = ()
-    """Patterns that cannot be read, each with the reason."""
+    unreadable: tuple[int, ...] = ()
+    """Which patterns cannot be read, counted from 1: their text may name DAGs that not everyone may see."""
 
 
 def too_many(facts: LimitFacts) -> Finding | None:
@@ -71,14 +71,14 @@ def protected_unreadable(facts: LimitFacts) -> Finding | None:
     """A pattern that cannot be read protects everything: what it was meant for is not known."""
     if not facts.unreadable:
         return None
-    reasons = [f"`{pattern}` ({why})" for pattern, why in facts.unreadable]
     number = len(facts.unreadable)
+    which = listed([str(at) for at in facts.unreadable], "pattern")
     return Finding(
         "protected_unreadable",
         "refuse",
         f"Nothing may be cleared: {count(number, 'protected pattern')} cannot be read",
         f"What {'it protects' if number == 1 else 'they protect'} is not known: "
-        f"{listed(reasons, 'pattern')}. Set by `[safe_clear] protected`.",
+        f"{'number' if number == 1 else 'numbers'} {which} of `[safe_clear] protected`.",
         facts.task_instances,
         "Whoever runs this Airflow mends it: patterns are `dag_id:task_regex`, with whitespace between them.",
     )
@@ -93,7 +93,7 @@ def listed(names: Sequence[str], noun: str) -> str:
 
 
 CHECKS: tuple[Check[LimitFacts], ...] = (
-    Check("too_many", "more task instances than one clear may take", too_many),
-    Check("protected", "protected tasks", protected),
-    Check("protected_unreadable", "protected patterns that cannot be read", protected_unreadable),
+    Check("too_many", "more task instances than one clear may take", too_many, is_grave=True),
+    Check("protected", "protected tasks", protected, is_grave=True),
+    Check("protected_unreadable", "protected patterns that cannot be read", protected_unreadable, is_grave=True),
 )

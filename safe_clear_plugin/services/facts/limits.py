@@ -29,5 +29,5 @@ def against(limits: Limits, plan_id: UUID, dag_id: str, task_instances: int, ses
         task_instances=task_instances,
         max_task_instances=limits.max_task_instances,
         protections=tuple(protection.find(patterns, dag_id, tasks)),
-        unreadable=tuple((one.text, one.why) for one in read if isinstance(one, Unreadable)),
+        unreadable=tuple(at for at, one in enumerate(read, start=1) if isinstance(one, Unreadable)),
     )

@@ -58,5 +58,5 @@ with DAG(
         tell("ran")
 
     begun = first()
-    wait = SecondLook(task_id="wait", mode="reschedule", poke_interval=3, timeout=3600, retries=5)
+    wait = SecondLook(task_id="wait", mode="reschedule", poke_interval=1, timeout=3600, retries=5)
     begun >> [part.expand(number=[0, 1]), wait] >> last()

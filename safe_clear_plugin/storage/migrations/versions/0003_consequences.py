@@ -1,4 +1,4 @@
-"""Consequences: how the cleared tasks are related to others, what becomes of them, who approved.
+"""Consequences: how the cleared tasks are related to others, what becomes of them, who approved, whose.
 
 Revision ID: 5afec1ea0003
 Revises: 5afec1ea0002
@@ -28,6 +28,7 @@ def _new_columns() -> list[sa.Column[object]]:
         sa.Column("declined_by_name", sa.String(512)),
         sa.Column("declined_at", UtcDateTime),
         sa.Column("decline_reason", sa.Text(), nullable=False, server_default=""),
+        sa.Column("team_name", sa.String(50)),
     ]
 
 

@@ -1,10 +1,10 @@
-"""Writes the tries of one batch to the history together.
+"""Copies the tries of a batch to the history with one ``INSERT … SELECT`` before the clear.
 
 ``clear_task_instances`` has each task instance prepare itself for its next try: it looks for its try in the
 history, for a question to a person and for reschedules, makes an object of all its columns, and takes a new
-id. Where the task instance is finished and none of these is there, only the row and the id are left to be
-done. The rows of those are copied by the database before the clear, which then leaves them their new ids to
-take. All others, and all of them in an Airflow whose functions are not the ones known here, do it themselves.
+id. For a finished task instance that has none of these, only the history row and the new id are needed, so
+the database copies the row and the clear just gives the new id. All other task instances take Airflow's own
+path, and all of them do in an Airflow whose functions are not known here.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from sqlalchemy import (
 from sqlalchemy import inspect as mapped
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.readahead import LookUps
 from safe_clear_plugin.airflow_api.session import count_written
+from safe_clear_plugin.airflow_api.speedups.cached_lookups import Lookups
 
 log = logging.getLogger(__name__)
 
-KNOWN = frozenset({"e42cc978fe512728", "7526ce509c9e6496"})
-"""Digests of those functions in the versions of Airflow of which this is known to hold: 3.2 and 3.3."""
+SUPPORTED_SOURCE_DIGESTS = frozenset({"e42cc978fe512728", "7526ce509c9e6496"})
+"""Digests of the functions below in the versions of Airflow that this was tested with: 3.2 and 3.3."""
 
 HISTORY = TaskInstanceHistory.__table__
-OF_THE_ROW = tuple(column for column in HISTORY.columns if column.name != "task_instance_id")
+ROW_COLUMNS = tuple(column for column in HISTORY.columns if column.name != "task_instance_id")
 _defaulted = attrgetter(
     *(
         column.name
@@ -82,12 +82,12 @@ def _wrappers(function: Any) -> int:
     return count
 
 
-def is_known() -> bool:
+def is_supported() -> bool:
     """Whether this Airflow prepares a task instance for its next try as is done here; told once if not.
 
     Somebody who listens to what is written to the history hears of objects only, so they are made for them.
     """
-    return not _is_listened_to() and _are_known(_functions())
+    return not _is_listened_to() and _has_supported_source(_functions())
 
 
 def _is_listened_to() -> bool:
@@ -96,8 +96,8 @@ def _is_listened_to() -> bool:
 
 
 @cache
-def _are_known(functions: tuple[Any, ...]) -> bool:
-    if (digest := _digest(functions)) in KNOWN:
+def _has_supported_source(functions: tuple[Any, ...]) -> bool:
+    if (digest := _digest(functions)) in SUPPORTED_SOURCE_DIGESTS:
         return True
     log.warning(
         "This Airflow prepares task instances for their next try otherwise than the known versions do (%s): "
@@ -108,15 +108,15 @@ def _are_known(functions: tuple[Any, ...]) -> bool:
 
 
 @contextmanager
-def archiving_together(
-    task_instances: Sequence[TaskInstance], wanted: FromClause, look_ups: LookUps, session: Session
+def copy_history(
+    task_instances: Sequence[TaskInstance], wanted: FromClause, lookups: Lookups, session: Session
 ) -> Iterator[None]:
     """Write the history of those of a batch that can be prepared here, and let them take their ids within.
 
     ``wanted`` selects the ids of the task instances, which are locked and have not been changed.
     """
-    chosen = [ti for ti in task_instances if _is_plain(ti, look_ups)] if is_known() else []
-    look_ups.expected = len(chosen) < len(task_instances)
+    chosen = [ti for ti in task_instances if _is_plain(ti, lookups)] if is_supported() else []
+    lookups.expected = len(chosen) < len(task_instances)
     if chosen:
         _copy(chosen, task_instances, wanted, session)
     prepared: list[TaskInstance] = []
@@ -132,10 +132,10 @@ def archiving_together(
         raise RuntimeError(f"{len(prepared)} of {len(chosen)} archived task instances were cleared.")
 
 
-def _is_plain(task_instance: TaskInstance, look_ups: LookUps) -> bool:
+def _is_plain(task_instance: TaskInstance, lookups: Lookups) -> bool:
     return (
         task_instance.state in State.finished
-        and look_ups.has_nothing_of(task_instance)
+        and lookups.known_empty(task_instance)
         and None not in _defaulted(task_instance)
     )
 
@@ -156,7 +156,7 @@ def _copy(
     if len(chosen) < len(among):
         ids = {ti.id for ti in chosen}
         tries = tries.where(TaskInstance.id.not_in([ti.id for ti in among if ti.id not in ids]))
-    names = ["task_instance_id", *(column.name for column in OF_THE_ROW)]
+    names = ["task_instance_id", *(column.name for column in ROW_COLUMNS)]
     written = count_written(insert(HISTORY).from_select(names, tries), session)
     if written != len(chosen):
         raise RuntimeError(
@@ -166,7 +166,7 @@ def _copy(
 
 @cache
 def _tries() -> Select[Any]:
-    return select(TaskInstance.id, *map(_as_archived, OF_THE_ROW))
+    return select(TaskInstance.id, *map(_as_archived, ROW_COLUMNS))
 
 
 def _as_archived(column: Column[Any]) -> ColumnElement[Any]:

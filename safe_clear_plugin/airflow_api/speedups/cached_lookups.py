@@ -1,7 +1,7 @@
 """Answers the look-ups that ``clear_task_instances`` makes row by row from a few queries for a whole batch.
 
-Airflow's function stays as it is: a listener on Safe Clear's own session answers a statement that is, in
-tables, columns and operators, one of those written down here; every other goes to the database. It answers
+Airflow's function stays as it is: a listener on Safe Clear's own session answers a statement that has one of
+the known patterns in tables, columns and operators; every other statement goes to the database. It answers
 only what the database would have answered, and skips only what would have changed nothing.
 """
 
@@ -12,144 +12,31 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from airflow.models import taskinstance as airflow_taskinstance
-from airflow.models.dag_version import DagVersion
 from airflow.models.dagrun import DagRun
 from airflow.models.deadline import Deadline
 from airflow.models.hitl import HITLDetail
-from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.taskreschedule import TaskReschedule
-from airflow.utils.state import State
-from sqlalchemy import FromClause, and_, delete, event, false, func, or_, select, true, update
+from sqlalchemy import FromClause, and_, event, false, or_, select, true
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from safe_clear_plugin.airflow_api.beside import Beside
+from safe_clear_plugin.airflow_api.speedups.statement_patterns import (
+    ONCE_PER_CLEAR,
+    ONCE_PER_TASK_INSTANCE,
+    recognize,
+)
 
 log = logging.getLogger(__name__)
 
-ONE_EACH = ("history", "task_reschedule")
-"""Look-ups that Airflow makes for every task instance: where none is seen, its function has changed."""
-ASKED_ONCE = ("latest_version", "dag_hash")
-"""Look-ups whose first answer holds for the transaction: the plan stands for these very versions."""
-
-_told: set[str] = set()
-_telling = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A statement of Airflow's; ``asks`` are the values in it whose places hold what it asks for."""
-
-    name: str
-    statement: Any
-    asks: tuple[Any, ...]
-
-
-def _some_id(number: int) -> UUID:
-    return UUID(int=number)
-
-
-def _shapes() -> Iterator[Shape]:
-    """Yield the statements, each built as the Airflow function that is named above it builds it."""
-    history, deadline = TaskInstanceHistory, Deadline
-    # TaskInstanceHistory.record_ti
-    yield Shape(
-        "history",
-        select(func.count(history.task_id)).where(
-            history.dag_id == "dag",
-            history.task_id == "task",
-            history.run_id == "run",
-            history.map_index == -7,
-            history.try_number == -8,
-        ),
-        ("dag", "task", "run", -7, -8),
-    )
-    # TaskInstanceHistory.record_ti
-    yield Shape("hitl_detail", select(HITLDetail).where(HITLDetail.ti_id == _some_id(1)), (_some_id(1),))
-    # TaskInstance.prepare_db_for_next_try
-    yield Shape("task_reschedule", delete(TaskReschedule).filter_by(ti_id=_some_id(1)), (_some_id(1),))
-    # DagVersion.get_latest_version
-    if latest := getattr(DagVersion, "_latest_version_select", None):
-        yield Shape("latest_version", latest("dag"), ("dag",))
-    # DBDagBag._current_dag_hash
-    serialized = SerializedDagModel
-    yield Shape(
-        "dag_hash",
-        select(serialized.dag_hash).where(serialized.dag_version_id == _some_id(1)),
-        (_some_id(1),),
-    )
-    # clear_task_instances
-    yield Shape(
-        "dag_runs",
-        select(DagRun).where(or_(and_(DagRun.dag_id == "dag", DagRun.run_id.in_(["run"])))),
-        ("dag", ["run"]),
-    )
-    # _recalculate_dagrun_queued_at_deadlines
-    alert = airflow_taskinstance.DeadlineAlertModel
-    models = airflow_taskinstance.ReferenceModels
-    yield Shape(
-        "deadline",
-        select(deadline, alert)
-        .join(alert, deadline.deadline_alert_id == alert.id)
-        .where(
-            deadline.dagrun_id == -7,
-            deadline.missed == false(),
-            alert.reference[models.REFERENCE_TYPE_FIELD].as_string()
-            == models.DagRunQueuedAtDeadline.__name__,
-        ),
-        (-7,),
-    )
-    # _pin_versionless_tis_to_run_version
-    ti = TaskInstance
-    yield Shape(
-        "pin_version",
-        update(ti)
-        .where(
-            ti.dag_id == "dag",
-            ti.run_id == "run",
-            ti.dag_version_id.is_(None),
-            or_(ti.state.is_(None), ti.state.in_(State.unfinished)),
-        )
-        .values(dag_version_id=_some_id(1)),
-        ("dag", "run"),
-    )
-
-
-def _cache_key(statement: Any) -> Any:
-    """Return SQLAlchemy's key of a statement: equal for statements that differ in parameters only."""
-    return statement._generate_cache_key()
-
-
-@cache
-def _known_shapes() -> dict[Any, tuple[str, tuple[int, ...]]]:
-    """Return name and places of what is asked for, by what statements of one shape have in common."""
-    known = {}
-    for shape in _shapes():
-        key = _cache_key(shape.statement)
-        values = [bind.effective_value for bind in key.bindparams]
-        known[key.key] = (shape.name, tuple(values.index(asked) for asked in shape.asks))
-    return known
-
-
-def _recognized(statement: Any) -> tuple[str, tuple[Any, ...]]:
-    """Return the name of a statement's shape, and what it asks for; no name if the shape is not known."""
-    key = _cache_key(statement)
-    name, places = _known_shapes().get(key.key, ("", ())) if key else ("", ())
-    return name, tuple(_hashable(key.bindparams[place].effective_value) for place in places)
-
-
-def _hashable(value: Any) -> Any:
-    return frozenset(value) if isinstance(value, (list, set, tuple)) else value
-
+_warned: set[str] = set()
+_warning = threading.Lock()
 
 Result = IteratorResult[Any]
 
@@ -158,10 +45,10 @@ def _result(*rows: Any) -> Result:
     return IteratorResult(SimpleResultMetaData(["value"]), iter([(row,) for row in rows]))
 
 
-class LookUps:
+class Lookups:
     """What there is of the things that Airflow looks for, in the task instances and dag runs of one batch.
 
-    Whoever asks for another than these, as a hook of a deployment's may, asks the database.
+    A look-up of anything else, as a deployment's own hook may make, goes to the database.
     """
 
     def __init__(
@@ -200,7 +87,7 @@ class LookUps:
         }
         self._covers["dag_runs"] = {(dag_id, frozenset(self._runs))}
 
-    def has_nothing_of(self, task_instance: TaskInstance) -> bool:
+    def known_empty(self, task_instance: TaskInstance) -> bool:
         """Whether neither this try nor a question nor a reschedule of the task instance is there."""
         there = self._there
         return (
@@ -253,12 +140,12 @@ class LookUps:
         }
 
     def answer(self, state: ORMExecuteState) -> Result | None:
-        """Answer a statement of a known shape, or leave it to the database."""
-        name, asked = _recognized(state.statement)
+        """Answer a statement that has a known pattern, or leave it to the database."""
+        name, asked = recognize(state.statement)
         if not name:
             return None
         self.seen[name] += 1
-        if name in ASKED_ONCE:
+        if name in ONCE_PER_CLEAR:
             return self._remembered(name, asked, state)
         if asked not in self._covers[name]:
             return None
@@ -275,7 +162,7 @@ class LookUps:
 
     def scalar(self, statement: Any, *arguments: Any, **options: Any) -> Any:
         """Return what ``Session.scalar`` does, at once if it is known."""
-        if not (arguments or options) and (asked := _recognized(statement)) in self._known:
+        if not (arguments or options) and (asked := recognize(statement)) in self._known:
             self.seen[asked[0]] += 1
             return self._known[asked]
         return type(self._session).scalar(self._session, statement, *arguments, **options)
@@ -292,36 +179,36 @@ def _try(ti: TaskInstance) -> tuple[Any, ...]:
 
 
 @contextmanager
-def reading_ahead(
+def cache_lookups(
     dag_id: str,
     task_instances: Sequence[TaskInstance],
     wanted: FromClause,
     beside: Beside,
     session: Session,
-) -> Iterator[LookUps]:
+) -> Iterator[Lookups]:
     """Answer the look-ups that are made within for these task instances, whose ids ``wanted`` selects.
 
     ``beside`` says what there is to be read of them at all.
     """
-    look_ups = LookUps(dag_id, task_instances, wanted, beside, session)
-    event.listen(session, "do_orm_execute", look_ups.answer)
+    lookups = Lookups(dag_id, task_instances, wanted, beside, session)
+    event.listen(session, "do_orm_execute", lookups.answer)
     # On this object alone. What Airflow asks for every task instance has an answer before it is executed.
-    session.__dict__["scalar"] = look_ups.scalar
+    session.__dict__["scalar"] = lookups.scalar
     try:
-        yield look_ups
+        yield lookups
     finally:
         del session.__dict__["scalar"]
-        event.remove(session, "do_orm_execute", look_ups.answer)
-    for name in ONE_EACH if look_ups.expected else ():
-        if not look_ups.seen[name]:
-            _tell_once(name)
+        event.remove(session, "do_orm_execute", lookups.answer)
+    for name in ONCE_PER_TASK_INSTANCE if lookups.expected else ():
+        if not lookups.seen[name]:
+            _warn_once(name)
 
 
-def _tell_once(name: str) -> None:
-    with _telling:
-        if name in _told:
+def _warn_once(name: str) -> None:
+    with _warning:
+        if name in _warned:
             return
-        _told.add(name)
+        _warned.add(name)
     log.warning(
         "This Airflow's clear_task_instances does not look for %s as the known versions do: "
         "clears are as right as ever, but slower.",

@@ -1,7 +1,7 @@
 """Shapes: DAG versions of which the same tasks are taken share their rows; checks that took too long.
 
-Revision ID: 5afec1ea0004
-Revises: 5afec1ea0003
+Revision ID: 5afec1ea0005
+Revises: 5afec1ea0004
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from alembic import op
 
 from safe_clear_plugin.airflow_api.base import StringID
 
-revision = "5afec1ea0004"
-down_revision = "5afec1ea0003"
+revision = "5afec1ea0005"
+down_revision = "5afec1ea0004"
 branch_labels = None
 depends_on = None
 

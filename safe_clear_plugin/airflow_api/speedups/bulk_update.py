@@ -1,9 +1,9 @@
-"""Lets the UPDATEs of one flush go out together.
+"""Sends the UPDATEs of one flush together.
 
-SQLAlchemy sends rows in one go only as long as the same columns change in them, and a clear changes other
-columns of a failed task instance than of a successful one. A column that changes in one row of the flush is
-written in all of them, to the value that it has there anyway. PostgreSQL, which takes longer to read as many
-statements as there are rows than to carry them out, gets them as one with arrays.
+SQLAlchemy batches rows only as long as the same columns change in them, and a clear changes other columns of
+a failed task instance than of a successful one. A column that changes in one row of the flush is therefore
+written in all of them, with the value that it has there anyway. PostgreSQL takes longer to parse one
+statement per row than to carry them out, so it gets a single UPDATE with arrays.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ AGGREGATES = "sqlalchemy_utils.aggregates"
 
 
 @contextmanager
-def writing_together(session: Session, *, read_on: bool) -> Iterator[None]:
+def update_in_bulk(session: Session, *, read_on: bool) -> Iterator[None]:
     """Send together what is flushed within; ``read_on`` when Airflow reads the objects again after one."""
     write = _even_out if read_on or session.get_bind().dialect.name != "postgresql" else _write_at_once
     event.listen(session, "before_flush", write)

@@ -1,0 +1,35 @@
+"""Which team a DAG belongs to, where Airflow runs for several (``[core] multi_team``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow.configuration import conf
+from airflow.models.dag import DagModel
+from airflow.models.team import dag_bundle_team_association_table as bundle_team
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.core.plan import TeamDag
+
+
+def live_teams(dag_ids: Sequence[str], session: Session) -> dict[str, str | None]:
+    """Return the team of each of the DAGs that there is now; ``None`` for one that belongs to no team.
+
+    ``DagModel.get_team_name`` gives the same for a DAG that is gone and for one without a team.
+    """
+    if not dag_ids:
+        return {}
+    query = (
+        select(DagModel.dag_id, bundle_team.c.team_name)
+        .outerjoin(bundle_team, bundle_team.c.dag_bundle_name == DagModel.bundle_name)
+        .where(DagModel.dag_id.in_(dag_ids))
+    )
+    return {row.dag_id: row.team_name for row in session.execute(query)}
+
+
+def dags_by_id(dag_ids: Sequence[str], session: Session) -> list[TeamDag]:
+    """Return the DAGs of which only the id is known, but for those whose team nobody can tell any more."""
+    teams = live_teams(dag_ids, session)
+    several = conf.getboolean("core", "multi_team", fallback=False)
+    return [TeamDag(dag_id, teams.get(dag_id)) for dag_id in dag_ids if dag_id in teams or not several]

@@ -1,0 +1,102 @@
+"""What people are told of an error, and what goes to the log: the only way for an exception's text.
+
+The text of an error of the database names hosts, users, files and statements. It goes to the log of the
+api-server, under an id that the page, the JSON and the stored reason have too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from safe_clear_plugin.airflow_api import database_errors
+from safe_clear_plugin.core.problems import Problem, Refused
+
+log = logging.getLogger(__name__)
+
+INTERNAL_ERROR = "internal_error"
+WORDS: Mapping[str, tuple[str, str]] = {
+    "database_unreachable": (
+        "The metadata DB cannot be reached.",
+        "Try again once it is back.",
+    ),
+    "database_busy": (
+        "The metadata DB is too busy: it kept a lock or a connection from this step.",
+        "Try again.",
+    ),
+    "statement_timeout": (
+        "The metadata DB stopped a statement that took too long.",
+        "Try again. If it stays so, ask who runs this Airflow to analyze the tables of the metadata DB.",
+    ),
+    "tables_outdated": (
+        "A table or a column is missing in the metadata DB.",
+        "Run `airflow db migrate`.",
+    ),
+    "database_read_only": (
+        "The metadata DB takes no changes now.",
+        "Ask who runs this Airflow to make it writable.",
+    ),
+    "database_full": (
+        "The metadata DB has no room or memory left.",
+        "Ask who runs this Airflow to make room.",
+    ),
+    "database_error": (
+        "The metadata DB did not carry out a statement.",
+        "Try again. If it stays so, ask who runs this Airflow; `airflow db migrate` may be due.",
+    ),
+    INTERNAL_ERROR: (
+        "Something went wrong inside Safe Clear.",
+        "Try again. If it stays so, ask who runs this Airflow.",
+    ),
+}
+"""By code: what happened, and what to do about it."""
+
+_KNOWN_AS = "_safe_clear_failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as people are told of it; its traceback is in the log under ``error_id``."""
+
+    code: str
+    error_id: str
+    reason: str
+    remedy: str
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What the JSON and the stored reason have beside the texts."""
+        return {"code": self.code, "error_id": self.error_id}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a plan keeps it."""
+        return {**self.details, "reason": self.reason, "remedy": self.remedy}
+
+
+def explain(error: BaseException, doing: str, outcome: str = "") -> Failure:
+    """Log an error with its traceback and return what people are told of it.
+
+    ``doing`` is what was under way, for the log; ``outcome`` is a sentence on what became of it. The same
+    error is logged once, however many layers it passes, and keeps its id.
+    """
+    error_id = getattr(error, _KNOWN_AS, None)
+    if error_id is None:
+        error_id = uuid4().hex[:12]
+        setattr(error, _KNOWN_AS, error_id)
+        log.error("Error %s, while %s", error_id, doing, exc_info=error)
+    code = database_errors.kind_of(error) if isinstance(error, SQLAlchemyError) else INTERNAL_ERROR
+    reason, remedy = WORDS[code]
+    where = f"The log of the api-server has the details under {error_id}."
+    return Failure(code, error_id, reason, " ".join(filter(None, (outcome, remedy, where))))
+
+
+def refused(error: BaseException, doing: str, outcome: str = "") -> Refused:
+    """Return the refusal that answers a request which an error ended: 503 of the database, else 500."""
+    failure = explain(error, doing, outcome)
+    status = 500 if failure.code == INTERNAL_ERROR else 503
+    return Refused(status, Problem(failure.reason, failure.remedy), failure.details)

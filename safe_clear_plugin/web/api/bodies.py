@@ -1,0 +1,184 @@
+"""The bodies of requests, as JSON and as form data: the same names, the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar, get_args
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from safe_clear_plugin.core import input_limits
+from safe_clear_plugin.core.policy import Given
+from safe_clear_plugin.core.selection import (
+    DateField,
+    Running,
+    RunState,
+    RunType,
+    Selection,
+    TaskInstanceState,
+)
+from safe_clear_plugin.web.api.types import (
+    Count,
+    Date,
+    Id,
+    Ids,
+    Keys,
+    MapIndex,
+    Maybe,
+    Reason,
+    Request,
+    StoredIds,
+    TaskRegex,
+    Timezone,
+    Word,
+    read_moment,
+)
+
+T = TypeVar("T")
+
+WidenField = Literal["include_downstream", "include_upstream", "run_on_latest_version"]
+WIDEN_FIELDS: tuple[WidenField, ...] = get_args(WidenField)
+"""The fields of a selection that a finding may propose to switch on."""
+
+
+class SelectionRequest(Request):
+    """What to clear. A field that is left out does not narrow; none can be given empty."""
+
+    dag_id: Id = Field(description="The DAG.")
+    task_regex: Maybe[TaskRegex] = Field(
+        None, description="RE2, searched in the task id. Left out: whole runs."
+    )
+    run_id: Maybe[Ids] = Field(None, description="Dag runs by id. Left out: every run in the range.")
+    date_field: DateField = Field("logical_date", description="The date that the range is about.")
+    timezone: Timezone = Field("UTC", description="The time zone of dates that name none.")
+    date_from: Maybe[Date] = Field(None, description="Begin of the range, inclusive.")
+    date_to: Maybe[Date] = Field(None, description="End of the range, inclusive.")
+    run_type: Maybe[Annotated[list[RunType], Field(min_length=1, max_length=20)]] = None
+    run_state: Maybe[Annotated[list[RunState], Field(min_length=1, max_length=20)]] = None
+    state: Maybe[Annotated[list[TaskInstanceState], Field(min_length=1, max_length=50)]] = Field(
+        None, description="States of task instances; `none` is that of one without a state."
+    )
+    map_index: Maybe[MapIndex] = Field(None, description="One index of a mapped task; -1: not expanded.")
+    index_run_id: Maybe[Id] = Field(
+        None, description="The dag run whose mapping the relatives of the map index follow; `*`: none."
+    )
+    include_upstream: bool = False
+    include_downstream: bool = False
+    include_past: bool = False
+    include_future: bool = False
+    exclude_task_id: Maybe[Ids] = None
+    exclude_run_id: Maybe[Ids] = None
+    exclude_task_instance: Maybe[Keys] = Field(None, description="Each `[task_id, map_index, run_id]`.")
+    running: Running = Field("leave_out", description="What becomes of running task instances.")
+    run_on_latest_version: bool | None = Field(None, description="null: as configured.")
+    reset_dag_runs: bool = Field(True, description="Queue finished dag runs again.")
+
+    @field_validator("date_from", "date_to")
+    @classmethod
+    def _is_date(cls, text: str, info: ValidationInfo) -> str:
+        # A time zone that is refused is not there.
+        zone = ZoneInfo(info.data.get("timezone", "UTC"))
+        read_moment(text, zone, end=info.field_name == "date_to")
+        return text
+
+    def selection(self) -> Selection:
+        """Return what was asked for; each name of a list counts once."""
+        zone = ZoneInfo(self.timezone)
+        return Selection(
+            dag_id=self.dag_id,
+            task_regex=self.task_regex or "",
+            run_id=_once(self.run_id),
+            date_field=self.date_field,
+            date_from=read_moment(self.date_from, zone, end=False) if self.date_from else None,
+            date_to=read_moment(self.date_to, zone, end=True) if self.date_to else None,
+            timezone=self.timezone,
+            run_type=_once(self.run_type),
+            run_state=_once(self.run_state),
+            state=_once(self.state),
+            map_index=self.map_index,
+            index_run_id=self.index_run_id or "",
+            include_upstream=self.include_upstream,
+            include_downstream=self.include_downstream,
+            include_past=self.include_past,
+            include_future=self.include_future,
+            exclude_task_id=_once(self.exclude_task_id),
+            exclude_run_id=_once(self.exclude_run_id),
+            exclude_task_instance=_once(self.exclude_task_instance),
+            running=self.running,
+            run_on_latest_version=self.run_on_latest_version,
+            reset_dag_runs=self.reset_dag_runs,
+        )
+
+
+class DraftRequest(SelectionRequest):
+    """A selection that is being made."""
+
+    dag_id: Id = Field("", description="The DAG, once it is chosen.")
+
+
+class AnswersRequest(DraftRequest):
+    """A selection that is being made, for what the page says about it so far."""
+
+    browser_timezone: Maybe[Word] = Field(None, description="A time zone to show the range in, too.")
+
+
+class ApplyRequest(Request):
+    """Clear the next batch of a plan."""
+
+    fingerprint: Word = Field(description="The plan's, as it was shown.")
+    reason: Maybe[Reason] = None
+    confirm_dag_id: Maybe[Id] = Field(None, description="The DAG id, typed, where the plan asks for it.")
+    acknowledge: Annotated[list[Word], Field(max_length=input_limits.CODES)] = Field(
+        default_factory=list, description="Codes of the findings that were read."
+    )
+    resume: bool = Field(False, description="Go on with a plan that was stopped.")
+    take_over: bool = Field(False, description="Go on with a plan that somebody else applies.")
+
+    def given(self) -> Given:
+        """Return what the confirmation gives of what the plan asks for."""
+        return Given(self.reason or "", self.confirm_dag_id or "", tuple(dict.fromkeys(self.acknowledge)))
+
+
+class UndoRequest(Request):
+    """Put back the next batch of a clear."""
+
+    run_id: Maybe[StoredIds] = Field(None, description="The dag runs. Left out: all that were cleared.")
+    reason: Maybe[Reason] = None
+    cleared_runs: Maybe[Count] = Field(None, description="How many there were when that was decided.")
+    go_on: bool = Field(False, description="Go on with what was asked for, and ask for no more.")
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The dag runs, each once; none stand for all."""
+        return _once(self.run_id)
+
+
+class ReasonRequest(Request):
+    """Ask for a second person, or decline."""
+
+    reason: Maybe[Reason] = None
+
+
+class WidenRequest(Request):
+    """Plan the same with one field of the selection switched on."""
+
+    field: WidenField
+
+
+class ExcludeRequest(Request):
+    """Plan the same without some of it: each task, dag run or row whose position is not kept."""
+
+    task: Maybe[StoredIds] = None
+    run: Maybe[StoredIds] = None
+    row: Maybe[Keys] = None
+    keep_task: list[Count] = Field(
+        default_factory=list, max_length=input_limits.LIST_ITEMS, description="Positions in `task`, from 0."
+    )
+    keep_run: list[Count] = Field(default_factory=list, max_length=input_limits.LIST_ITEMS)
+    keep_row: list[Count] = Field(default_factory=list, max_length=input_limits.LIST_ITEMS)
+    reason: Maybe[Reason] = None
+
+
+def _once(values: Sequence[T] | None) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(values or ()))

@@ -1,0 +1,123 @@
+"""What is wrong with a request, field by field, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from safe_clear_plugin.core.input_limits import NAMES_SHOWN, shortened
+from safe_clear_plugin.core.problems import Problem, Refused
+
+ECHOED = 50
+"""Characters of a value that a refusal repeats."""
+KEYS = ("exclude_task_instance", "row")
+
+MISSING = {
+    "dag_id": "Choose a DAG.",
+    "fingerprint": "Send the fingerprint of the plan that was shown.",
+}
+BY_FIELD = {
+    "map_index": "A map index is a whole number from 0 on, or -1 for one that is not expanded.",
+}
+"""What a field takes, where that says more than the kind of its value."""
+OF_OTHER_TYPE = {
+    "string_type": "Send a string.",
+    "bool_type": "Send true or false.",
+    "int_type": "Send a whole number.",
+    "list_type": "Send a list.",
+    "string_unicode": "Remove the control characters.",
+    "string_pattern_mismatch": "Remove the control characters.",
+}
+EMPTY = "It is empty. Leave the field out, or fill it in."
+
+
+@dataclass
+class Mistakes:
+    """What is wrong, by field; ``unknown`` are the names that the request does not have."""
+
+    by_field: dict[str, list[str]] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    too_long: bool = False
+    """Whether a text or a list is longer than it may be."""
+
+    def __bool__(self) -> bool:
+        return bool(self.by_field or self.unknown)
+
+    def add(self, name: str, text: str) -> None:
+        """Note what is wrong with a field."""
+        texts = self.by_field.setdefault(name, [])
+        if text not in texts:
+            texts.append(text)
+
+    def add_unknown(self, name: str) -> None:
+        """Note a name that the request does not have; the first of many are enough."""
+        if len(self.unknown) < NAMES_SHOWN:
+            self.unknown.append(shown_name(name))
+
+    def add_invalid(self, error: ValidationError) -> None:
+        """Note what a model refuses: of each field the first value that is wrong."""
+        seen = set(self.by_field)
+        for one in error.errors(include_url=False):
+            name = str(one["loc"][0]) if one["loc"] else ""
+            if one["type"] == "extra_forbidden":
+                self.add_unknown(name)
+            elif name not in seen:
+                seen.add(name)
+                self.too_long = self.too_long or one["type"] in ("string_too_long", "too_long")
+                self.add(name, _text(name, one))
+
+    def errors(self) -> dict[str, list[str]]:
+        """Return the texts by field, those of unknown names too."""
+        return {**{name: ["There is no such field."] for name in self.unknown}, **self.by_field}
+
+    def refusal(self, fields: Iterable[str]) -> Refused:
+        """Return the refusal of a request that takes these fields."""
+        details: dict[str, Any] = {"errors": self.errors()}
+        if self.unknown:
+            details["unknown"] = self.unknown
+            listed = ", ".join(f"`{name}`" for name in self.unknown)
+            known = ", ".join(f"`{name}`" for name in fields)
+            remedy = f"Those that there are: {known}." if known else "Send none."
+            return Refused(422, Problem(f"There is no field {listed} here.", remedy), details)
+        name, texts = next(iter(self.by_field.items()))
+        at = f"`{name}`: " if name else ""
+        return Refused(422, Problem(f"{at}{texts[0]}", "Nothing was done."), details)
+
+
+def shown_name(name: str) -> str:
+    """Return a name as an answer can repeat it: short, and without lone surrogates."""
+    return shortened(name.replace("\x00", "").encode("utf-8", "replace").decode())
+
+
+def _text(name: str, error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "missing" and len(error["loc"]) == 1:
+        return MISSING.get(name, "It is missing.")
+    if kind in ("string_too_short", "too_short", "blank") and len(error["loc"]) < 3:
+        return EMPTY
+    if kind == "string_too_long":
+        return f"Give at most {context['max_length']:,} characters."
+    if kind == "too_long":
+        return f"Give at most {context['max_length']:,} values; use dates and filters for more."
+    if name in KEYS and len(error["loc"]) > 1:
+        return 'Write each task instance as ["task_id", -1, "run_id"].'
+    return _of_value(name, error)
+
+
+def _of_value(name: str, error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in ("int_type", "greater_than_equal", "less_than_equal") and name in BY_FIELD:
+        return BY_FIELD[name]
+    if kind == "literal_error":
+        value = error["input"]
+        said = f"{shortened(value, ECHOED)} is not a choice. " if isinstance(value, str) and value else ""
+        return f"{said}Choose {context['expected']}."
+    if kind == "greater_than_equal":
+        return f"Send a whole number from {context['ge']:,} on."
+    if kind == "less_than_equal":
+        return f"Send a whole number up to {context['le']:,}."
+    return OF_OTHER_TYPE.get(kind, error["msg"])

@@ -1,0 +1,116 @@
+"""Requests made from the OpenAPI document: none makes the server fail, each answer is as described."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from safe_clear_plugin.web.api.reading import FORM
+from tests.support import options
+from tests.support.auth import bearer
+from tests.support.scenes import store_etl
+from tests.views.actions import apply_all, make, post
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+READING = (
+    "dags_json",
+    "plans_json",
+    "plan_json",
+    "task_instances",
+    "finding_json",
+    "progress",
+    "undo_preview_json",
+)
+WRITING = ("create_plan", "answers", "without", "widen", "rest", "apply", "stop", "ask", "decline", "undo")
+PAGES = (
+    "select",
+    "plans",
+    "plan",
+    "task_instances_csv",
+    "grid",
+    "rows",
+    "finding",
+    "undo_preview",
+    "step_apply",
+)
+
+
+@pytest.fixture
+def document(client, session, monkeypatch) -> dict[str, Any]:
+    """The document, with plans and DAGs in it that are there."""
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "2")
+    store_etl(session)
+    ready, applied, stopped, undone = (make(client) for _ in range(4))
+    apply_all(client, undone)
+    while post(client, undone, "undo").get_json()["under_way"]:
+        pass
+    plans = [ready, make(client), undone, stopped, applied]
+    found: dict[str, Any] = client.get("/safe_clear/openapi.json", headers=bearer("admin")).get_json()
+    for path in found["paths"].values():
+        for operation in path.values():
+            for parameter in operation["parameters"]:
+                if parameter["name"] == "plan_id":
+                    parameter["schema"] = {"enum": [*(plan["id"] for plan in plans), "nope"]}
+                elif parameter["name"] == "code":
+                    parameter["schema"] = {"enum": ["stale_downstream", "nope"]}
+    return found
+
+
+def operations(document: dict[str, Any], app: Any) -> dict[str, Any]:
+    """Return the operations by their id."""
+    schema = schemathesis.openapi.from_dict(document)
+    schema.app = app
+    found = (one.ok() for one in schema.get_all_operations())
+    return {one.definition.raw["operationId"]: one for one in found}
+
+
+def send_examples(cases: Any, checks: list[Any]) -> None:
+    """Send requests as they are drawn; each answer must pass the checks."""
+
+    @settings(max_examples=options.examples(6), suppress_health_check=list(HealthCheck))
+    @given(case=cases)
+    def run(case: Any) -> None:
+        case.call_and_validate(headers=bearer("admin"), checks=checks)
+
+    run()
+
+
+def test_what_is_described_is_answered_as_described(app, document, subtests):
+    """Bodies name a DAG and dates that are there, so that some of them are carried out."""
+    for body in ("SelectionRequest", "AnswersRequest"):
+        properties = document["components"]["schemas"][body]["properties"]
+        properties["dag_id"] = {"enum": ["etl"]}
+        properties["date_from"] = {"enum": ["2026-01-01", "2026-01-02T00:00Z"]}
+    found = operations(document, app)
+    for name in (*READING, *WRITING, *PAGES):
+        with subtests.test(name):
+            send_examples(found[name].as_strategy(), CHECKS)
+
+
+def test_what_is_not_described_is_refused(app, document, subtests):
+    """JSON and queries alone: of a form, empty texts are fields that were left empty."""
+    for path in document["paths"].values():
+        for one in path.values():
+            one.get("requestBody", {"content": {}})["content"].pop(FORM, None)
+    found = operations(document, app)
+    for name in (*READING, *WRITING):
+        with subtests.test(name):
+            cases = found[name].as_strategy(GenerationMode.NEGATIVE)
+            # The page of a selection that is being made says what cannot be read of it.
+            send_examples(cases, CHECKS if name == "answers" else [*CHECKS, negative_data_rejection])
