@@ -107,7 +107,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "preview_timeout": {
                         "description": (
-                            "Seconds that a preview may take; one that takes longer is refused. 0 sets no limit."
+                            "Seconds that a preview may take; a longer one is refused. 0 sets no limit."
                         ),
                         "version_added": "0.1.0",
                         "type": "float",
@@ -116,8 +116,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "findings_timeout": {
                         "description": (
-                            "Seconds of a preview that its findings may take together. The checks that do not "
-                            "finish by then are named on the plan's page. 0 sets no limit."
+                            "Seconds of a preview that its findings may take together. The checks that do "
+                            "not finish by then are named on the plan's page. 0 sets no limit."
                         ),
                         "version_added": "0.1.0",
                         "type": "float",

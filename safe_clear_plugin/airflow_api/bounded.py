@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Select, event
@@ -126,7 +126,7 @@ class _Watch:
 
     def _tell(self, statement: str) -> None:
         # Not through SQLAlchemy, which would ask for the time again.
-        with self._connection.connection.cursor() as cursor:
+        with closing(self._connection.connection.cursor()) as cursor:
             cursor.execute(statement)
 
     @property

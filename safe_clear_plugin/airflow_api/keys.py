@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import CTE, JSON, Uuid, cast, column, literal, select
+from sqlalchemy import CTE, JSON, Boolean, ColumnElement, Select, Uuid, cast, column, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 from safe_clear_plugin.core.selection import TaskInstanceKey
+
+ALTERNATIVES = 200
+"""SQLite reads an ``OR`` of a thousand conditions as too deep an expression."""
+
+T = TypeVar("T")
+V = TypeVar("V", bound=Hashable)
 
 
 class _items_of(GenericFunction[Any]):  # noqa: N801 (the name of an SQL function)
@@ -26,6 +32,46 @@ class _items_of(GenericFunction[Any]):  # noqa: N801 (the name of an SQL functio
 def _items_on_postgresql(function: Any, compiler: Any, **options: Any) -> str:
     (text,) = function.clauses
     return f"json_array_elements(CAST({compiler.process(text, **options)} AS JSON))"
+
+
+class one_of(GenericFunction[bool]):  # noqa: N801
+    """Whether a column has one of the values that a query selects, which is carried out once, by itself.
+
+    PostgreSQL makes a join of ``IN``, in whatever order it thinks right; while it has not heard of rows just
+    written, it may then go through the other tables once for each value.
+    """
+
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any], values: Select[Any]) -> None:
+        super().__init__(column, values.scalar_subquery())
+
+
+@compiles(one_of)
+def _one_of(function: Any, compiler: Any, **options: Any) -> str:
+    tested, values = (compiler.process(part, **options) for part in function.clauses)
+    return f"{tested} IN {values}"
+
+
+@compiles(one_of, "postgresql")
+def _one_of_on_postgresql(function: Any, compiler: Any, **options: Any) -> str:
+    tested, values = (compiler.process(part, **options) for part in function.clauses)
+    return f"{tested} = ANY (ARRAY{values})"
+
+
+def by_value(values: Mapping[UUID, V]) -> list[tuple[V, list[UUID]]]:
+    """Return each value with the keys that have it: most of many have the same."""
+    found: dict[V, list[UUID]] = {}
+    for key, value in values.items():
+        found.setdefault(value, []).append(key)
+    return list(found.items())
+
+
+def in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield as many of the items at a time as a statement has room for alternatives."""
+    for start in range(0, len(items), ALTERNATIVES):
+        yield items[start : start + ALTERNATIVES]
 
 
 def rows_of_keys(keys: Sequence[TaskInstanceKey]) -> CTE:

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import dags, settings, version_move
 from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.bounded import Budget, OutOfTime, limited
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.airflow_api.teams import live_teams
-from safe_clear_plugin.airflow_api.bounded import Budget, OutOfTime, limited
 from safe_clear_plugin.core import policy, words
 from safe_clear_plugin.core.findings import Facts, find
 from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
@@ -107,13 +107,15 @@ def _write_rows(plan_id: UUID, resolved: Resolution, session: Session) -> bool:
     """Write the plan's dag runs and task instances; return whether PostgreSQL knows how many they are."""
     numbers = resolved.shapes.numbers
     runs_written = writing.insert_runs(
-        plan_id, resolved.scope, resolved.on_latest, resolved.target, numbers, session
+        plan_id, resolved.scope, resolved.on_latest, resolved.target, session, shapes=numbers
     )
     _add_strays(plan_id, resolved, session)
     tasks = writing.insert_tasks(plan_id, shapes.rows(resolved.shapes), session)
     joined = runs_written * max(1, tasks)
     known = statistics.refresh_within(joined, statistics.OF_SELECTION, session)
-    written = writing.insert_task_instances(plan_id, resolved.selection, resolved.latest.id, session)
+    written = writing.insert_task_instances(
+        plan_id, resolved.selection, resolved.latest.id, session, known=known
+    )
     known = statistics.refresh_within(written, (plan_task_instance,), session) and known
     writing.count_task_instances_per_run(plan_id, runs_written, session)
     # Once more: what is cleared in each run is known only now.

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, and_, func, null, sele
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
+from safe_clear_plugin.airflow_api.keys import one_of
 from safe_clear_plugin.airflow_api.runs import is_unfinished
 from safe_clear_plugin.core.findings.affected import Affected
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
@@ -63,7 +64,7 @@ def _downstream(plan_id: UUID, dag_id: str, states: Sequence[str]) -> Select[Any
             plan_run.c.plan_id == plan_id,
             plan_run.c.task_instances > 0,
             ti.c.state.in_(states),
-            ti.c.task_id.in_(downstream_tasks(plan_id)),
+            one_of(ti.c.task_id, downstream_tasks(plan_id)),
             is_untouched(ti, plan_id),
             rests_on_cleared(ti, plan_id),
         )

@@ -19,7 +19,7 @@ from safe_clear_plugin.airflow_api.base import task_instance
 from safe_clear_plugin.airflow_api.relations import Upstream
 from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.storage.models import ALL_MAP_INDEXES, plan_run, plan_task_instance
-from safe_clear_plugin.storage.relations import among, foreseen_state
+from safe_clear_plugin.storage.relations import PENDING_EFFECTS, among, foreseen_state
 from safe_clear_plugin.storage.trigger_rules import (
     COUNTED,
     SUCCESS_MATTERS,
@@ -30,8 +30,6 @@ from safe_clear_plugin.storage.trigger_rules import (
 )
 
 rows_ = plan_task_instance
-PENDING_EFFECTS = ("clear", "terminate", "create", "restore")
-"""Effects after which the scheduler looks at a task instance."""
 
 MAPPED = ("mapped",)
 SETUP = ("setup",)
@@ -61,7 +59,7 @@ class Reach:
 
 
 Shapes = frozenset[int]
-Rules = Mapping[Upstream, Shapes]
+Rules = dict[Upstream, Shapes]
 """What decides whether a task starts, and the shapes in which it is so."""
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
+from safe_clear_plugin.airflow_api.keys import one_of
 from safe_clear_plugin.core.grid import Segment
 from safe_clear_plugin.storage.models import plan_run, plan_task_instance
 from safe_clear_plugin.storage.reading import RUN_DATE
@@ -288,7 +289,7 @@ def stale_cells(
     source = columns.join(
         plan_run, and_(plan_run.c.plan_id == window.plan_id, plan_run.c.run_id == columns.c.run_id)
     ).join(ti, and_(ti.c.dag_id == window.dag_id, ti.c.run_id == plan_run.c.run_id))
-    downstream = ti.c.task_id.in_(downstream_tasks(window.plan_id))
+    downstream = one_of(ti.c.task_id, downstream_tasks(window.plan_id))
     query = (
         select(columns.c.key, ti.c.task_id, ti.c.state, func.count().label("n"))
         .select_from(source)

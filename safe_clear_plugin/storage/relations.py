@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, func, insert, literal, or_, select, true
+from sqlalchemy import ColumnElement, FromClause, Select, and_, case, func, insert, literal, or_, select, true
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
@@ -16,6 +17,8 @@ from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.storage.models import plan_relation, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
+PENDING_EFFECTS = ("clear", "terminate", "create", "restore")
+"""Effects after which the scheduler looks at a task instance."""
 NAMED = 2_000
 """Task ids that a statement names; beyond that it is cheaper to look at all."""
 FINISHED_STATES = ("success", "failed", "upstream_failed", "skipped")
@@ -33,15 +36,46 @@ def write_relations(plan_id: UUID, by_shape: Mapping[int, Iterable[Relation]], s
     return len(values)
 
 
-def planned_tasks(plan_id: UUID, effects: Sequence[str], session: Session) -> dict[int, set[str]]:
-    """Return, by shape, the tasks that have task instances with one of the effects."""
-    result = session.execute(
-        select(plan_run.c.shape, rows_.c.task_id)
+@dataclass(slots=True)
+class PlannedTasks:
+    """Tasks of one shape of which the plan has task instances."""
+
+    cleared: set[str] = field(default_factory=set)
+    everywhere: set[str] = field(default_factory=set)
+    """Those of them that are cleared, not mapped, in each run in which anything is."""
+    pending: set[str] = field(default_factory=set)
+    """Tasks of which the scheduler looks at a task instance after the clear."""
+
+
+def planned_tasks(plan_id: UUID, session: Session) -> dict[int, PlannedTasks]:
+    """Return the tasks of the plan by shape."""
+    runs = _runs_by_shape(plan_id, session)
+    query = (
+        select(plan_run.c.shape, rows_.c.task_id, rows_.c.effect)
+        .add_columns(func.count(case((rows_.c.map_index < 0, 1))).label("unmapped"))
         .join(rows_, and_(rows_.c.plan_id == plan_run.c.plan_id, rows_.c.run_id == plan_run.c.run_id))
-        .where(plan_run.c.plan_id == plan_id, rows_.c.effect.in_(effects))
-        .distinct()
+        .where(plan_run.c.plan_id == plan_id, rows_.c.effect.in_(PENDING_EFFECTS))
+        .group_by(plan_run.c.shape, rows_.c.task_id, rows_.c.effect)
     )
-    return _by_shape(result)
+    found: dict[int, PlannedTasks] = {}
+    unmapped: Counter[tuple[int, str]] = Counter()
+    for row in session.execute(query):
+        tasks = found.setdefault(row.shape, PlannedTasks())
+        tasks.pending.add(row.task_id)
+        if row.effect in CLEARED_EFFECTS:
+            tasks.cleared.add(row.task_id)
+            unmapped[row.shape, row.task_id] += row.unmapped
+    for (shape, task_id), number in unmapped.items():
+        if number == runs.get(shape):
+            found[shape].everywhere.add(task_id)
+    return found
+
+
+def _runs_by_shape(plan_id: UUID, session: Session) -> dict[int, int]:
+    query = select(plan_run.c.shape, func.count().label("n")).where(
+        plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0
+    )
+    return {row.shape: row.n for row in session.execute(query.group_by(plan_run.c.shape))}
 
 
 def takes_whole_runs(plan_id: UUID, dag_id: str, planned: int, session: Session) -> bool:

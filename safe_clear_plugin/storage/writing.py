@@ -36,8 +36,9 @@ def insert_runs(
     scope: airflow_runs.Scope,
     on_latest: bool,
     latest: airflow_runs.LatestVersion,
-    shapes: Mapping[UUID, int],
     session: Session,
+    *,
+    shapes: Mapping[UUID, int],
 ) -> int:
     """Write a row per covered dag run; returns how many."""
     chosen = airflow_runs.runs_select(plan_id, scope, on_latest, latest, shapes)
@@ -74,10 +75,21 @@ def insert_tasks(plan_id: UUID, rows: Iterable[Mapping[str, Any]], session: Sess
     return len(values)
 
 
-def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, session: Session) -> int:
-    """Write a row per task instance, from the runs and tasks written before; returns how many."""
+def insert_task_instances(
+    plan_id: UUID, selection: Selection, latest: UUID, session: Session, *, known: bool
+) -> int:
+    """Write a row per task instance, from the runs and tasks written before; returns how many.
+
+    ``known`` says whether PostgreSQL has statistics of these.
+    """
     chosen = airflow_runs.task_instances_select(
-        plan_id, selection, latest, runs=plan_run, tasks=plan_task, all_map_indexes=ALL_MAP_INDEXES
+        plan_id,
+        selection,
+        latest,
+        runs=plan_run,
+        tasks=plan_task,
+        all_map_indexes=ALL_MAP_INDEXES,
+        known=known,
     )
     columns = list(airflow_runs.TASK_INSTANCE_COLUMNS)
     return count_written(insert(plan_task_instance).from_select(columns, chosen), session)

@@ -97,7 +97,11 @@ def _store_version(
     session.execute(
         insert(DagRun.__table__).values(
             **run
-            | {"run_id": f"run_{number}", "created_dag_version_id": version_id, "bundle_version": f"v{number}"}
+            | {
+                "run_id": f"run_{number}",
+                "created_dag_version_id": version_id,
+                "bundle_version": f"v{number}",
+            }
             | {name: run[name] + later for name in ("logical_date", "run_after", "start_date", "end_date")}
         )
     )

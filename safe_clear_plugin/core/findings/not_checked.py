@@ -32,7 +32,8 @@ def not_checked(facts: NotCheckedFacts) -> Finding | None:
         "not_checked",
         "acknowledge" if checks[0].is_grave else "warn",
         title,
-        f"Whether there is any of this is not known: {_named(checks)}. Set by `[safe_clear] findings_timeout`.",
+        f"Whether there is any of this is not known: {_named(checks)}. "
+        "How long they may take is set by `[safe_clear] findings_timeout`.",
         number,
         remedy="Preview fewer dag runs, or preview again when the database is less busy.",
     )

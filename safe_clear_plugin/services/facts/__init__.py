@@ -46,8 +46,8 @@ def gather(plan: PlanContext) -> Facts:
             others=patience.ask(others.facts, plan),
             versions=patience.ask(versions.facts, plan),
             deadlines=patience.ask(deadlines.facts, plan),
-            starting=work and patience.ask(starting.facts, plan, work),
-            capacity=work and patience.ask(capacity.facts, plan, work),
-            firing=work and patience.ask(firing.facts, plan, work),
-            cost=work and cost.facts(plan, work),
+            starting=patience.ask(starting.facts, plan, work) if work else None,
+            capacity=patience.ask(capacity.facts, plan, work) if work else None,
+            firing=patience.ask(firing.facts, plan, work) if work else None,
+            cost=cost.facts(plan, work) if work else None,
         )

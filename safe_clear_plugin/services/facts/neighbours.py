@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 from safe_clear_plugin.airflow_api import relations
-from safe_clear_plugin.airflow_api.dags import Version
+from safe_clear_plugin.airflow_api.relations import Relation, Upstream
 from safe_clear_plugin.core.findings.affected import NOTHING
 from safe_clear_plugin.core.findings.neighbours import NeighbourFacts
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
 from safe_clear_plugin.services.facts.context import PlanContext
+from safe_clear_plugin.services.shapes import Shape
 from safe_clear_plugin.storage import consequences, foresight, statistics
 from safe_clear_plugin.storage import relations as stored
 from safe_clear_plugin.storage.models import plan_relation
+from safe_clear_plugin.storage.relations import PlannedTasks
 
 
 def facts(plan: PlanContext) -> NeighbourFacts:
     """Write how the cleared tasks are related to others and what is foreseen of them, and count it."""
     if _nothing_stays(plan):
         return NeighbourFacts()
-    written = _relate_downstream(plan) + _foresee(plan)
+    tasks = stored.planned_tasks(plan.plan_id, plan.session)
+    written = _relate_downstream(plan, tasks) + _foresee(plan, tasks)
     statistics.refresh_within(written, (plan_relation,), plan.session)
     found = {
         code: consequences.affected(code, plan.plan_id, plan.selection.dag_id, plan.session)
@@ -49,13 +52,13 @@ def _nothing_stays(plan: PlanContext) -> bool:
     return stored.takes_whole_runs(plan.plan_id, plan.selection.dag_id, cleared, plan.session)
 
 
-def _relate_downstream(plan: PlanContext) -> int:
+def _relate_downstream(plan: PlanContext, tasks: Mapping[int, PlannedTasks]) -> int:
     """Write what lies downstream of the cleared tasks, as far as something of it is not cleared too."""
-    cleared = stored.planned_tasks(plan.plan_id, CLEARED_EFFECTS, plan.session)
-    found = {
-        shape: list(relations.downstream_of(version.dag, task_ids))
-        for shape, version, task_ids in _of_shapes(plan, cleared)
-    }
+    found: dict[int, list[Relation]] = {}
+    for shape in plan.shapes:
+        if (planned := tasks.get(shape.number)) and shape.version.dag is not None:
+            cleared, everywhere = (_in_dag(shape, ids) for ids in (planned.cleared, planned.everywhere))
+            found[shape.number] = list(relations.downstream_of(shape.version.dag, cleared, everywhere))
     ahead = {relation.task_id for related in found.values() for relation in related}
     if not ahead:
         return 0
@@ -67,22 +70,17 @@ def _relate_downstream(plan: PlanContext) -> int:
     return stored.write_relations(plan.plan_id, wanted, plan.session)
 
 
-def _foresee(plan: PlanContext) -> int:
+def _foresee(plan: PlanContext, tasks: Mapping[int, PlannedTasks]) -> int:
     """Write what lies upstream of the tasks that the scheduler looks at, and what it makes of them."""
-    pending = stored.planned_tasks(plan.plan_id, foresight.PENDING_EFFECTS, plan.session)
-    tasks = {
-        shape: [task for id_ in task_ids if (task := relations.upstream_of(version.dag, id_)) is not None]
-        for shape, version, task_ids in _of_shapes(plan, pending)
-    }
-    foresight.foresee(plan.plan_id, plan.selection.dag_id, tasks, plan.session)
-    written = {shape: [r for task in found for r in task.relations] for shape, found in tasks.items()}
+    found: dict[int, list[Upstream]] = {}
+    for shape in plan.shapes:
+        if (planned := tasks.get(shape.number)) and (dag := shape.version.dag) is not None:
+            upstream = (relations.upstream_of(dag, task_id) for task_id in _in_dag(shape, planned.pending))
+            found[shape.number] = [task for task in upstream if task is not None]
+    foresight.foresee(plan.plan_id, plan.selection.dag_id, found, plan.session)
+    written = {shape: [r for task in tasks for r in task.relations] for shape, tasks in found.items()}
     return stored.write_relations(plan.plan_id, written, plan.session)
 
 
-def _of_shapes(
-    plan: PlanContext, task_ids: Mapping[int, set[str]]
-) -> Iterator[tuple[int, Version, list[str]]]:
-    """Yield each shape with a version that stands for it, and those of the tasks that it has."""
-    for shape in plan.shapes:
-        if shape.version.dag is not None and (wanted := task_ids.get(shape.number)):
-            yield shape.number, shape.version, [id_ for id_ in shape.version.task_ids if id_ in wanted]
+def _in_dag(shape: Shape, task_ids: Collection[str]) -> list[str]:
+    return [task_id for task_id in shape.version.task_ids if task_id in task_ids]

@@ -22,10 +22,10 @@ def upgrade() -> None:
     schema = _schema()
     op.add_column("safe_clear_plan", sa.Column("findings_not_checked", sa.JSON()), schema=schema)
     op.add_column("safe_clear_plan_run", sa.Column("shape", sa.Integer()), schema=schema)
-    _make_anew("safe_clear_plan_task", *_task_columns(sa.Column("shape", *_NUMBER, **_KEY)))
+    _make_anew("safe_clear_plan_task", *_task_columns(_number_in_key("shape")))
     _make_anew(
         "safe_clear_plan_relation",
-        sa.Column("shape", *_NUMBER, **_KEY),
+        _number_in_key("shape"),
         sa.Column("task_id", StringID(), primary_key=True),
         sa.Column("kind", sa.String(20), primary_key=True),
         sa.Column("related_task_id", StringID(), primary_key=True),
@@ -36,10 +36,12 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Make them as they were."""
     schema = _schema()
-    _make_anew("safe_clear_plan_task", *_task_columns(sa.Column("dag_version_id", sa.Uuid(), **_KEY)))
+    _make_anew(
+        "safe_clear_plan_task", *_task_columns(sa.Column("dag_version_id", sa.Uuid(), primary_key=True))
+    )
     _make_anew(
         "safe_clear_plan_relation",
-        sa.Column("dag_version_id", sa.Uuid(), **_KEY),
+        sa.Column("dag_version_id", sa.Uuid(), primary_key=True),
         sa.Column("kind", sa.String(20), primary_key=True),
         sa.Column("related_task_id", StringID(), primary_key=True),
         sa.Column("task_id", StringID(), primary_key=True),
@@ -56,15 +58,15 @@ def downgrade() -> None:
             batch.drop_column(column)
 
 
-_NUMBER = (sa.Integer(),)
-_KEY = {"primary_key": True, "autoincrement": False}
+def _number_in_key(name: str) -> sa.Column[object]:
+    return sa.Column(name, sa.Integer(), primary_key=True, autoincrement=False)
 
 
 def _task_columns(first: sa.Column[object]) -> list[sa.Column[object]]:
     return [
         first,
         sa.Column("task_id", StringID(), primary_key=True),
-        sa.Column("map_index", *_NUMBER, **_KEY),
+        _number_in_key("map_index"),
         sa.Column("retries", sa.Integer(), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
     ]
