@@ -30,11 +30,11 @@ def read(text: str) -> Pattern | Unreadable:
     """Read a pattern; the first colon parts the DAG from the task."""
     dag, colon, task = text.partition(":")
     if not dag or not colon:
-        return Unreadable(text)
+        return Unreadable(shortened(text))
     try:
         return Pattern(text, Regex(dag), Regex(task))
     except RegexError:
-        return Unreadable(text)
+        return Unreadable(shortened(text))
 
 
 def find(patterns: Iterable[Pattern], dag_id: str, touched: Sequence[TouchedTask]) -> list[Protection]:
