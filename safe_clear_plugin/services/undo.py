@@ -55,19 +55,22 @@ def undo_plan(
     if problem := problem_with(plan, now):
         raise Refused(409, problem)
     plan_id = UUID(plan.id)
-    tries: list[bool] = []
+    failed: list[OperationalError] = []
 
     def next_batch() -> bool:
-        tries.append(True)
-        return _undo_next_batch(plan, None if go_on else list(run_ids), reason, actor, seen_runs)
+        try:
+            return _undo_next_batch(plan, None if go_on else list(run_ids), reason, actor, seen_runs)
+        except OperationalError as error:
+            failed.append(error)
+            raise
 
     try:
         if plan.status == "applying":
             retrying(_settle, plan_id, now)
         if not plan.undoing:
             retrying(_refresh_statistics, plan)
-        # Nothing to do at a second try: the first one had committed, and only its answer was lost.
-        found = retrying_in_turn(next_batch) or len(tries) > 1 or go_on
+        # Nothing to do after a failure: the first try had committed, and only its answer was lost.
+        found = retrying_in_turn(next_batch) or bool(failed) or go_on
     except NotYet:
         found = go_on or retrying(_ask, plan_id, run_ids, seen_runs, now)
     except OperationalError as error:
