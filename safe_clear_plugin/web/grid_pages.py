@@ -10,6 +10,7 @@ from typing import cast
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
+from safe_clear_plugin.airflow_api import compatibility
 from safe_clear_plugin.core.grid import KINDS, Level
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.services.grid import MOST_BINS, MOST_RUNS, Question, build
@@ -17,6 +18,7 @@ from safe_clear_plugin.web import grid_labels, pages
 from safe_clear_plugin.web.addresses import Address
 from safe_clear_plugin.web.grid_view import View
 from safe_clear_plugin.web.paging import Page, number
+from safe_clear_plugin.web.unsupported import unsupported
 
 
 def read_question(args: Mapping[str, str], *, live: bool) -> Question:
@@ -53,8 +55,11 @@ def view(
 ) -> View | None:
     """Return the grid that the query asks for, of ``tasks`` as ``build`` takes them.
 
-    ``None`` when there is nothing to draw.
+    ``None`` when there is nothing to draw, or Airflow's tables are not known.
     """
+    found = unsupported()
+    if found and not found.has_known_tables:
+        return None
     question = read_question(args, live=live)
     grid = build(plan, question, session, tasks=tasks)
     if grid is None:
@@ -92,5 +97,6 @@ def view(
 
 def page(plan: PlanSummary, args: Mapping[str, str], session: Session) -> str:
     """Render the grid alone, for a page that puts it in place of the one it has."""
+    compatibility.require_known_tables()
     live = plan.status not in ("ready", "stale")
     return pages.render("_grid.html", view=view(plan, args, session, live=live), plan=plan)

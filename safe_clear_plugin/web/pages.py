@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.web.identity import csrf_token, known_caller
 from safe_clear_plugin.web.rendering import FILTERS
+from safe_clear_plugin.web.unsupported import unsupported
 
 ENDPOINT = "SafeClear"
 ROUTE_BASE = "/safe_clear"
@@ -94,6 +95,7 @@ def render(template: str, **context: Any) -> str:
         "user_name": str(known.user.get_name()) if known else "",
         "now": datetime.now(timezone.utc),
         "here": Here("", request.args.get("dag_id", "")),
+        "unsupported": unsupported(),
     }
     return _environment().get_template(f"safe_clear/{template}").render({**shared, **context})
 
@@ -104,4 +106,13 @@ def message(status: int, problem: Problem, actions: Sequence[tuple[str, str]] = 
     if status in (403, 409, 410, 422) and (plan_id := (request.view_args or {}).get("plan_id")):
         actions.insert(0, ("See the plan", url("plan", plan_id=plan_id)))
     title = TITLES.get(status, "This did not work")
-    return render("message.html", title=title, problem=problem, actions=actions, status=status)
+    found = unsupported()
+    return render(
+        "message.html",
+        title=title,
+        problem=problem,
+        actions=actions,
+        status=status,
+        # A page that says nothing else says it once.
+        unsupported=found if found and found.problem != problem else None,
+    )

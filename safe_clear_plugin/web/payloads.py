@@ -18,6 +18,7 @@ from safe_clear_plugin.storage.receipts import Batch
 from safe_clear_plugin.web.confirm_pages import required_json
 from safe_clear_plugin.web.reader import for_reader
 from safe_clear_plugin.web.receipt_pages import Step
+from safe_clear_plugin.web.unsupported import unsupported_json
 
 
 def _iso(moment: datetime | None) -> str | None:
@@ -71,6 +72,7 @@ def plan_json(plan: PlanSummary, now: datetime, session: Session) -> dict[str, A
         "findings": [finding.to_json() for finding in for_reader(plan, session).findings],
         "estimate": plan.estimate.to_json() if plan.estimate else None,
         "required": required_json(plan, session),
+        "unsupported": unsupported_json(),
     }
 
 

@@ -22,6 +22,7 @@ from safe_clear_plugin.web import finding_pages, grid_pages, pages, receipt_page
 from safe_clear_plugin.web.confirm_pages import NO_ATTEMPT, Attempt, confirm_context, declined_page
 from safe_clear_plugin.web.likely import likely_done
 from safe_clear_plugin.web.reader import for_reader
+from safe_clear_plugin.web.unsupported import unsupported
 
 
 def plan_page(
@@ -34,6 +35,7 @@ def plan_page(
 ) -> str:
     """Render the page that fits the plan's status."""
     plan = for_reader(plan, session)
+    may_clear = may_clear and unsupported() is None
     now = datetime.now(timezone.utc)
     context = {
         "plan": plan,

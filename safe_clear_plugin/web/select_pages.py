@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from safe_clear_plugin.airflow_api import auth
+from safe_clear_plugin.airflow_api import auth, compatibility
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.web import answers, pages
@@ -20,6 +20,7 @@ MOST_DAGS = 50
 
 def select_page(form: SelectionForm, problems: list[Problem] | None = None) -> str:
     """Render the form with the answers to what is filled in."""
+    compatibility.require_known_tables()
     now = datetime.now(timezone.utc)
     problems = problems or []
     # Whoever comes with a DAG has been asked for it.
@@ -37,6 +38,7 @@ def select_page(form: SelectionForm, problems: list[Problem] | None = None) -> s
 
 def answers_part(form: SelectionForm, browser_timezone: str) -> str:
     """Render the answers alone, as the page's script asks for them."""
+    compatibility.require_known_tables()
     found = answers.answer(form, datetime.now(timezone.utc), browser_timezone)
     return pages.render("_answers_all.html", answers=found, form=form)
 

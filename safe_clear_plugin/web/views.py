@@ -39,6 +39,7 @@ from safe_clear_plugin.web.bodies import NO_RUN, json_body, storable
 from safe_clear_plugin.web.forms import SelectionForm, filled, from_json, task_regex_of
 from safe_clear_plugin.web.identity import CSRF_FIELD, caller
 from safe_clear_plugin.web.paging import number
+from safe_clear_plugin.web.unsupported import unsupported_json
 from safe_clear_plugin.web.unticking import plan_without
 
 MAX_FORM_BYTES = 4 * 1024 * 1024
@@ -137,7 +138,7 @@ class SafeClearView(BaseView):
         with new_session() as session:
             found = history_pages.listing(filters, request.args, _now(), session)
         items = [payloads.summary_json(plan, _now()) for plan in found.plans]
-        return jsonify(total=found.page.total, items=items)
+        return jsonify(total=found.page.total, items=items, unsupported=unsupported_json())
 
     @expose("/plans/<plan_id>")
     def plan(self, plan_id: str) -> str:
