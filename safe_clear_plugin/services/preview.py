@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import dags, runs, settings, version_move
+from safe_clear_plugin.airflow_api import compatibility, dags, runs, settings, version_move
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.airflow_api.teams import live_teams
@@ -38,7 +38,10 @@ def make_plan(
     ``reason`` is what the form to confirm it starts with.
 
     :raises Invalid: with problems at their fields, and nothing written
+    :raises Refused: 409 when this Airflow's tables are not known; where only its version is not, the plan is
+        made, and cannot be confirmed
     """
+    compatibility.require_known_tables()
     if problems := list(policy.check(selection)):
         raise Invalid(*problems)
     pattern = matching.compile_regex(selection.task_regex)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from safe_clear_plugin.core.findings.limits import Protection
+from safe_clear_plugin.core.input_limits import shortened
 from safe_clear_plugin.core.regex import Regex, RegexError
 from safe_clear_plugin.storage.touched import TouchedTask
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import audit, locking, settings
+from safe_clear_plugin.airflow_api import audit, compatibility, locking, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.pacing import Pace
@@ -49,9 +49,10 @@ def undo_plan(
     that starts before its batch is locked stays, and the receipt lists it. No run is
     undone twice.
 
-    :raises Refused: 409 when there is nothing to undo, or more than was seen, with the reason; 503 when the
-        database is too busy
+    :raises Refused: 409 when there is nothing to undo, or more than was seen, or when this Airflow is not
+        supported, with the reason; 503 when the database is too busy
     """
+    compatibility.require_supported()
     if problem := problem_with(plan, now):
         raise Refused(409, problem)
     plan_id = UUID(plan.id)
@@ -112,6 +113,8 @@ def _undo_next_batch(
         number = undoing.begin_batch(plan_id, now, session)
         if number is None:
             return False
+        if found := compatibility.check(session.connection()):
+            raise found.refusal()
         if run_ids is not None:
             _require_seen(plan_id, seen_runs, session)
             undoing.ask(plan_id, run_ids, now, session)

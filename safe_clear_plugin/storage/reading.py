@@ -23,7 +23,7 @@ from safe_clear_plugin.core.plan import (
     StateChange,
 )
 from safe_clear_plugin.core.selection import NO_STATE, Selection
-from safe_clear_plugin.storage.images import missing_columns
+from safe_clear_plugin.storage.mirrors import missing_columns
 from safe_clear_plugin.storage.models import metadata, plan, plan_run, plan_task_instance
 
 rows_ = plan_task_instance

@@ -55,6 +55,7 @@ def apply(plan: PlanSummary) -> Any:
         "error": problem.get("reason", "The plan stopped."),
         "remedy": problem.get("remedy", ""),
         "drift": problem.get("moved", []),
+        "code": problem.get("kind"),
     }
     return jsonify({**body, **refusal}), 409
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import settings
+from safe_clear_plugin.airflow_api import compatibility, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.core import words
 from safe_clear_plugin.core.findings import CHECKS, Finding, Level, Link
@@ -192,6 +192,7 @@ def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) 
 
 
 def _with_rows(plan: PlanSummary, code: str) -> Finding:
+    compatibility.require_known_tables()
     for finding in plan.findings:
         if finding.code == code and finding.rows and code in consequences.BEHIND:
             return finding

@@ -19,6 +19,7 @@ from safe_clear_plugin.web.api.queries import PageQuery
 from safe_clear_plugin.web.confirm_pages import required_json
 from safe_clear_plugin.web.reader import for_reader
 from safe_clear_plugin.web.receipt_pages import Step
+from safe_clear_plugin.web.unsupported import unsupported_json
 
 FIRST_PAGE = PageQuery()
 
@@ -78,6 +79,7 @@ def plan_json(
         "findings": [finding.to_json() for finding in for_reader(plan, session).findings],
         "estimate": plan.estimate.to_json() if plan.estimate else None,
         "required": required_json(plan, session),
+        "unsupported": unsupported_json(),
     }
 
 
