@@ -50,7 +50,7 @@ from safe_clear_plugin.web.api.queries import (
     SortedRowsQuery,
     UndoQuery,
 )
-from safe_clear_plugin.web.api.reading import body_values, read_body, read_query, validate
+from safe_clear_plugin.web.api.request_reader import body_values, read_body, read_query, validate
 from safe_clear_plugin.web.api.types import Empty
 from safe_clear_plugin.web.csrf import SAFE_METHODS
 from safe_clear_plugin.web.drafts import draft_of
