@@ -16,6 +16,7 @@ from safe_clear_plugin.services.rest import make_rest_plan
 from safe_clear_plugin.services.undo_preview import preview_undo
 from safe_clear_plugin.storage.mirrors import missing_columns
 from tests.db.acting import ME, clear, days, now, plan_of, reread, step, undo
+from tests.support.later_airflow import later_patch
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 from tests.support.statements import statements
@@ -220,13 +221,13 @@ def test_an_upgrade_of_airflow_stops_a_clear_at_its_next_batch(dag, session, mon
     plan = step(plan_of(days(1, 3)))
     assert (plan.status, plan.cleared_runs) == ("applying", 1)
     begun = settings.AIRFLOW_VERSION
-    minor = "{}.{}.99".format(*compatibility.minor_of(begun))
-    monkeypatch.setattr(settings, "AIRFLOW_VERSION", minor)
+    later = later_patch(begun)
+    monkeypatch.setattr(settings, "AIRFLOW_VERSION", later)
     stopped = step(plan)
     assert (stopped.status, stopped.cleared_runs) == ("stopped", 1)
     assert stopped.problem == {
         "kind": "upgraded",
-        "reason": f"It was begun under Airflow {begun}, and this is {minor}.",
+        "reason": f"It was begun under Airflow {begun}, and this is {later}.",
         "remedy": "Preview the rest as a new plan.",
     }
 

@@ -20,7 +20,7 @@ from tests.support.backends import METADATA
 from tests.support.environment import airflow_environment
 from tests.support.statements import statements
 
-pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
+pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.airflow32]
 
 VERSIONS = "alembic_version_safe_clear"
 SET_UP = """

@@ -35,6 +35,11 @@ main()
 """
 
 
+def later_patch(version: str) -> str:
+    """Return a later patch release of the same minor version."""
+    return f"{'.'.join(version.split('.')[:2])}.99"
+
+
 def run_airflow(
     url: str, home: Path, changes: str, *command: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from safe_clear_plugin.airflow_api import compatibility, settings
 from tests.support.auth import TEAM_A, bearer, login
+from tests.support.later_airflow import later_patch
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 from tests.views.actions import apply_all, forms, get, make, path, post
@@ -153,7 +154,7 @@ def test_a_clear_that_an_upgrade_comes_into_is_stopped_with_the_reason(client, m
     plan = make(client)
     assert post(client, plan, "apply").get_json()["status"] == "applying"
     begun = settings.AIRFLOW_VERSION
-    patch = "{}.{}.99".format(*compatibility.minor_of(begun))
+    patch = later_patch(begun)
     monkeypatch.setattr(settings, "AIRFLOW_VERSION", patch)
     answer = post(client, plan, "apply")
     assert (answer.status_code, answer.get_json()["code"]) == (409, "upgraded")
