@@ -73,6 +73,7 @@ test-views: $(VENV) ## The pages in Airflow's Flask app, under FAB and under Sim
 
 test-auth: $(VENV) $(VENV32) ## Each auth mode, through Airflow's whole ASGI app
 	@$(SUITE) $(PYTEST) tests/auth $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST32) tests/auth $(PYTEST_ARGS)
 
 test-browser: $(VENV) system ## Chromium against a running Airflow
 	@$(SUITE) $(PYTEST) tests/browser $(PYTEST_ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import airflow
 from airflow.plugins_manager import AirflowPlugin
 
 from safe_clear_plugin.airflow_api.asgi import ScopeMiddleware
@@ -26,8 +27,13 @@ class _Views:
     """
 
     def __get__(self, instance: object, owner: type | None = None) -> list[dict[str, Any]]:
-        from safe_clear_plugin.web.views import SafeClearView  # noqa: PLC0415
+        try:
+            from safe_clear_plugin.web.views import SafeClearView  # noqa: PLC0415
+        except (ImportError, AttributeError, KeyError) as error:
+            # A later Airflow may have moved a name; its web server starts all the same.
+            from safe_clear_plugin.web.unavailable import UnavailableView  # noqa: PLC0415
 
+            return [{"view": UnavailableView(error, airflow.__version__)}]
         return [{"view": SafeClearView()}]
 
 

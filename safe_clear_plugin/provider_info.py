@@ -95,6 +95,17 @@ def get_provider_info() -> dict[str, Any]:
                         "example": None,
                         "default": "480",
                     },
+                    "create_tables": {
+                        "description": (
+                            "Whether the api-server makes and upgrades Safe Clear's tables when they are "
+                            "first needed. For managed services, such as Amazon MWAA, that run `airflow db "
+                            "migrate` before they install packages."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "False",
+                    },
                     "speedups": {
                         "description": (
                             "Whether a clear combines the statements of Airflow's function. Turned off, it "

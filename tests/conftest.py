@@ -15,6 +15,7 @@ import pytest
 
 from tests.support import environment, options
 from tests.support.backends import METADATA, Backend, open_backend
+from tests.support.threads import wait_for_clean_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +109,7 @@ def metadata_db(migrated_metadata_db: MetadataDatabase) -> Iterator[MetadataData
     settings.Session.remove()
     migrated_metadata_db.wipe()
     yield migrated_metadata_db
+    wait_for_clean_up()
     settings.Session.remove()
 
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from airflow.models.dagrun import DagRun
 from airflow.models.pool import Pool
-from airflow.utils.db import DBLocks
+from airflow.utils.db import DBLocks, create_global_lock
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import engine, task_instance
+
+MIGRATION_LOCK_MS = 60_000
+"""How long to wait for others' migrations; Airflow's default is 1.8 seconds on PostgreSQL."""
+
+
+@contextmanager
+def lock_migrations(session: Session) -> Iterator[None]:
+    """Hold the lock under which Airflow and its DB managers migrate. SQLite has no such lock."""
+    with create_global_lock(session, DBLocks.MIGRATIONS, MIGRATION_LOCK_MS):
+        yield
 
 
 def lock_dag_runs(run_pks: Sequence[int], session: Session) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from airflow.utils.session import create_session
-from sqlalchemy import Delete, Insert, Update, func, select
+from sqlalchemy import Delete, Insert, Update, text
 from sqlalchemy.orm import Session
 
 
@@ -25,13 +24,13 @@ def new_session() -> Iterator[Session]:
 def count_written(statement: Insert | Update | Delete, session: Session) -> int:
     """Execute ``statement`` and return the number of rows that it wrote.
 
-    psycopg 3 gives that number for an ``INSERT … SELECT`` only if SQLAlchemy is told to keep it, and
-    Python's SQLite driver gives none for a statement that begins with ``WITH``.
+    psycopg 3 gives that number for an ``INSERT … SELECT`` only if SQLAlchemy is told to keep it, and Python's
+    driver of SQLite never for one that begins with ``WITH``.
     """
     kept = statement.execution_options(preserve_rowcount=True)
-    count: Any = session.execute(kept).rowcount  # type: ignore[attr-defined]
+    count: int = session.execute(kept).rowcount  # type: ignore[attr-defined]
     if count < 0 and session.get_bind().dialect.name == "sqlite":
-        count = session.scalar(select(func.changes()))
+        count = session.scalar(text("SELECT changes()"))
     if count < 0:
         raise RuntimeError("The database driver does not say how many rows it wrote.")
-    return int(count)
+    return count

@@ -98,6 +98,11 @@ def history_retention_days() -> int:
     return _whole_number("history_retention_days")
 
 
+def create_tables() -> bool:
+    """Whether the api-server makes Safe Clear's tables where no migration has."""
+    return _yes_or_no("create_tables")
+
+
 def speedups() -> bool:
     """Whether a clear answers and combines statements of Airflow's function, for speed."""
     return _yes_or_no("speedups")

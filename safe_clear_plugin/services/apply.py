@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import audit, beside, clearing, locking, settings
+from safe_clear_plugin.airflow_api import audit, beside, clearing, compatibility, locking, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.diff import Mismatch, Moved
@@ -24,7 +24,7 @@ from safe_clear_plugin.core.words import count
 from safe_clear_plugin.services import failures
 from safe_clear_plugin.services.retrying import retrying
 from safe_clear_plugin.services.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
-from safe_clear_plugin.services.taking import get_plan, take
+from safe_clear_plugin.services.taking import get_plan, take, upgrade_problem
 from safe_clear_plugin.storage import applying, drift, images, reading, verifying
 from safe_clear_plugin.storage.applying import Batch
 
@@ -59,6 +59,15 @@ class NotAsPlanned(Exception):
         self.found = found
 
 
+class AirflowChanged(Exception):
+    """Airflow, or its database, is no longer the one that the clear began under."""
+
+    def __init__(self, problem: Problem, code: str) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+        self.code = code
+
+
 def apply_plan(
     plan: PlanSummary,
     fingerprint: str,
@@ -79,8 +88,10 @@ def apply_plan(
     ``resume``. Whether the actor may confirm it, what they ``acknowledged`` and whether they ``approved`` in
     place of its author, has been decided before; the first call puts it on record.
 
-    :raises Refused: 409 when the plan was not what was shown, was applied, or drifted; 410 when it expired
+    :raises Refused: 409 when the plan was not what was shown, was applied, or drifted, and on an Airflow that
+        is not supported; 410 when it expired
     """
+    compatibility.require_supported()
     if fingerprint != plan.fingerprint:
         raise Refused(
             409, Problem("This is not the plan that was shown.", "Open the plan and look at it again.")
@@ -118,6 +129,9 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
     except NotAsPlanned as result:
         log.error("Plan %s was rolled back: %s", plan_id.hex, "; ".join(map(str, result.found)))
         _stop(plan_id, _mismatch_problem(result), now)
+    except AirflowChanged as changed:
+        log.error("Plan %s stopped: %s", plan_id.hex, changed)
+        _stop(plan_id, _changed_problem(changed), now)
     except OperationalError as error:
         _stop(plan_id, {"kind": "busy", **_explained(error, plan_id)}, now)
     except Exception as error:
@@ -134,6 +148,7 @@ def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSumma
         number = applying.begin_batch(plan_id, now, session)
         if number is None:
             return None
+        _require_same_airflow(plan, session)
         batch = applying.next_batch(plan_id, number, pace.size(settings.batch_size()), session)
         held = _lock(plan, batch, own_turn, session) if batch.runs else None
         # Whoever waits for a lock learns nothing of the database's pace.
@@ -144,6 +159,14 @@ def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSumma
         own_turn.leave(session)
     pace.learn(batch.task_instances, time.monotonic() - begun)
     return after
+
+
+def _require_same_airflow(plan: PlanSummary, session: Session) -> None:
+    """Compare Airflow with the one that the clear began under, as a rolling upgrade may come in between."""
+    if problem := upgrade_problem(plan):
+        raise AirflowChanged(problem, "upgraded")
+    if found := compatibility.check(session.connection()):
+        raise AirflowChanged(found.problem, compatibility.CODE)
 
 
 def _lock(plan: PlanSummary, batch: Batch, own_turn: Turn, session: Session) -> Held:
@@ -256,6 +279,10 @@ def _drift_problem(drifted: Drifted) -> dict[str, Any]:
         "moved": [row.to_json() for row in drifted.moved],
         "total": drifted.total,
     }
+
+
+def _changed_problem(changed: AirflowChanged) -> dict[str, Any]:
+    return {"kind": changed.code, "reason": changed.problem.reason, "remedy": changed.problem.remedy}
 
 
 def _mismatch_problem(result: NotAsPlanned) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import audit, settings
+from safe_clear_plugin.airflow_api import audit, compatibility, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import policy
@@ -27,6 +27,7 @@ def ask_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime) ->
     :raises Refused: 403 for anybody but its author; 409 when it needs nobody else; 410 when it expired; 422
         when it is refused anyway, or has no reason
     """
+    compatibility.require_supported()
     if plan.status != "ready" or plan.expired(now):
         raise not_ready(plan)
     if plan.created_by != actor.id:

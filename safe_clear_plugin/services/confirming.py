@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import settings
+from safe_clear_plugin.airflow_api import compatibility, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core import policy
@@ -56,6 +56,7 @@ def confirm_plan(
     :raises Unconfirmed: 422, or 403 when it takes somebody else, with everything that is missing
     :raises Refused: as :func:`~safe_clear_plugin.services.apply.apply_plan`
     """
+    compatibility.require_supported()
     reason, approved = given.reason, False
     acknowledged: tuple[str, ...] = ()
     # A plan that is not what was shown is refused for that below; the claim takes only what was checked here.

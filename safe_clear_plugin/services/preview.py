@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import dags, settings, version_move
+from safe_clear_plugin.airflow_api import compatibility, dags, settings, version_move
 from safe_clear_plugin.airflow_api.audit import Actor
-from safe_clear_plugin.airflow_api.bounded import Budget, OutOfTime, limited
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.airflow_api.teams import live_teams
 from safe_clear_plugin.core import policy, words
 from safe_clear_plugin.core.findings import Facts, find
 from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
-from safe_clear_plugin.core.problems import Invalid, Problem, Refused
+from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import housekeeping, matching, shapes
 from safe_clear_plugin.services.facts import PlanContext, gather
 from safe_clear_plugin.services.resolution import Resolution, resolve
+from safe_clear_plugin.services.time_limit import preview_time
 from safe_clear_plugin.storage import reading, statistics, writing
 from safe_clear_plugin.storage.models import plan_run, plan_task_instance
 
@@ -40,12 +38,14 @@ def make_plan(
     ``reason`` is what the form to confirm it starts with.
 
     :raises Invalid: with problems at their fields, and nothing written
-    :raises Refused: 503 when it takes longer than it may, and nothing written
+    :raises Refused: 409 when this Airflow's tables are not known; where only its version is not, the plan is
+        made, and cannot be confirmed. 503 when it takes longer than it may, and nothing written
     """
+    compatibility.require_known_tables()
     if problems := list(policy.check(selection)):
         raise Invalid(*problems)
     pattern = matching.compile_regex(selection.task_regex)
-    with new_session() as session, _in_time(session):
+    with new_session() as session, preview_time(session):
         # All that can be, before the first row is written: from then on SQLite lets nobody else write.
         resolved = resolve(selection, pattern, session)
         plan_id = uuid4()
@@ -63,21 +63,6 @@ def make_plan(
             statistics.refresh(plan, session)
     housekeeping.clean_up_beside(now)
     return plan
-
-
-@contextmanager
-def _in_time(session: Session) -> Iterator[None]:
-    seconds = settings.preview_timeout()
-    try:
-        with limited(Budget(seconds or math.inf), session):
-            yield
-    except OutOfTime:
-        problem = Problem(
-            f"The preview took longer than {seconds:g} seconds and was ended; nothing was written.",
-            "Choose fewer runs, a shorter range of dates or fewer tasks, or try again when the database is "
-            f"less busy. The limit is `[{settings.SECTION}] preview_timeout`.",
-        )
-        raise Refused(503, problem) from None
 
 
 def _head(

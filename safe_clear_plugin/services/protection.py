@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from safe_clear_plugin.core.findings.limits import Protection
+from safe_clear_plugin.core.input_limits import shortened
 from safe_clear_plugin.core.regex import Regex, RegexError
 from safe_clear_plugin.storage.touched import TouchedTask
 
@@ -30,11 +31,11 @@ def read(text: str) -> Pattern | Unreadable:
     """Read a pattern; the first colon parts the DAG from the task."""
     dag, colon, task = text.partition(":")
     if not dag or not colon:
-        return Unreadable(text)
+        return Unreadable(shortened(text))
     try:
         return Pattern(text, Regex(dag), Regex(task))
     except RegexError:
-        return Unreadable(text)
+        return Unreadable(shortened(text))
 
 
 def find(patterns: Iterable[Pattern], dag_id: str, touched: Sequence[TouchedTask]) -> list[Protection]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from safe_clear_plugin.airflow_api import dags
+from safe_clear_plugin.airflow_api import compatibility, dags
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
@@ -23,6 +23,7 @@ def make_rest_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummar
 
     :raises Invalid: when there is no such run, or nothing to clear in them
     """
+    compatibility.require_known_tables()
     plan_id = UUID(plan.id)
     with new_session() as session:
         latest = dags.latest_version_id(plan.dag_id, session)

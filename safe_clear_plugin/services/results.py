@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api import compatibility
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.storage import applying, reading, receipts
@@ -26,8 +27,11 @@ class Progress:
     checked_at: datetime
 
 
-def progress(plan: PlanSummary, now: datetime, session: Session) -> Progress:
-    """Count the task instances that the plan cleared by their state now."""
+def progress(plan: PlanSummary, now: datetime, session: Session) -> Progress | None:
+    """Count the task instances that the plan cleared by their state now, where Airflow's tables are known."""
+    found = compatibility.find_unsupported()
+    if found and not found.has_known_tables:
+        return None
     by_state = reading.states_now(UUID(plan.id), plan.dag_id, session)
     return Progress(
         by_state=by_state,

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from safe_clear_plugin.airflow_api import audit, settings
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api import audit, compatibility, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
@@ -48,6 +50,7 @@ def take(
 def _go_on(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
     with new_session() as session:
         resumed = applying.go_on(UUID(plan.id), plan.status, actor, now, session)
+        _require_supported_database(session)
         # Whoever applies it may say so again with each batch.
         if not resumed or (plan.status == "applying" and plan.applied_by == actor.id):
             return
@@ -69,6 +72,12 @@ def _go_on(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
         )
 
 
+def _require_supported_database(session: Session) -> None:
+    """Refuse, and leave the plan as it is, if Airflow's tables have been migrated to another shape."""
+    if found := compatibility.check(session.connection()):
+        raise found.refusal()
+
+
 def _require_resumable(plan: PlanSummary, now: datetime) -> None:
     """Refuse to go on with a plan that is being removed, or across an upgrade.
 
@@ -76,14 +85,18 @@ def _require_resumable(plan: PlanSummary, now: datetime) -> None:
     """
     if housekeeping.is_over(plan, now):
         raise Refused(409, Problem("The plan is too old to go on with.", "Preview the rest as a new plan."))
-    if plan.airflow_version != settings.AIRFLOW_VERSION:
-        raise Refused(
-            409,
-            Problem(
-                f"It was begun under Airflow {plan.airflow_version}, and this is {settings.AIRFLOW_VERSION}.",
-                "Preview the rest as a new plan.",
-            ),
-        )
+    if problem := upgrade_problem(plan):
+        raise Refused(409, problem)
+
+
+def upgrade_problem(plan: PlanSummary) -> Problem | None:
+    """Return why a plan that was begun cannot go on, if Airflow has been upgraded since."""
+    if plan.airflow_version == settings.AIRFLOW_VERSION:
+        return None
+    return Problem(
+        f"It was begun under Airflow {plan.airflow_version}, and this is {settings.AIRFLOW_VERSION}.",
+        "Preview the rest as a new plan.",
+    )
 
 
 def _claim(
@@ -121,6 +134,7 @@ def _claim(
             if found is None or found.status == "ready" or found.applied_by != actor.id:
                 raise not_ready(found)
             return
+        _require_supported_database(session)
         moved, total = drift.find(plan, session)
         if moved:
             problem = {"kind": "drift", "moved": [row.to_json() for row in moved], "total": total}

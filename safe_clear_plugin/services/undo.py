@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import audit, locking, settings
+from safe_clear_plugin.airflow_api import audit, compatibility, locking, settings
 from safe_clear_plugin.airflow_api.audit import Actor
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.pacing import Pace
@@ -49,25 +49,29 @@ def undo_plan(
     that starts before its batch is locked stays, and the receipt lists it. No run is
     undone twice.
 
-    :raises Refused: 409 when there is nothing to undo, or more than was seen, with the reason; 503 when the
-        database is too busy
+    :raises Refused: 409 when there is nothing to undo, or more than was seen, or when this Airflow is not
+        supported, with the reason; 503 when the database is too busy
     """
+    compatibility.require_supported()
     if problem := problem_with(plan, now):
         raise Refused(409, problem)
     plan_id = UUID(plan.id)
-    tries: list[bool] = []
+    failed: list[OperationalError] = []
 
     def next_batch() -> bool:
-        tries.append(True)
-        return _undo_next_batch(plan, None if go_on else list(run_ids), reason, actor, seen_runs)
+        try:
+            return _undo_next_batch(plan, None if go_on else list(run_ids), reason, actor, seen_runs)
+        except OperationalError as error:
+            failed.append(error)
+            raise
 
     try:
         if plan.status == "applying":
             retrying(_settle, plan_id, now)
         if not plan.undoing:
             retrying(_refresh_statistics, plan)
-        # Nothing to do at a second try: the first one had committed, and only its answer was lost.
-        found = retrying_in_turn(next_batch) or len(tries) > 1 or go_on
+        # Nothing to do after a failure: the first try had committed, and only its answer was lost.
+        found = retrying_in_turn(next_batch) or bool(failed) or go_on
     except NotYet:
         found = go_on or retrying(_ask, plan_id, run_ids, seen_runs, now)
     except OperationalError as error:
@@ -109,6 +113,8 @@ def _undo_next_batch(
         number = undoing.begin_batch(plan_id, now, session)
         if number is None:
             return False
+        if found := compatibility.check(session.connection()):
+            raise found.refusal()
         if run_ids is not None:
             _require_seen(plan_id, seen_runs, session)
             undoing.ask(plan_id, run_ids, now, session)

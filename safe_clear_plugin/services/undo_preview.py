@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import settings
+from safe_clear_plugin.airflow_api import compatibility, settings
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlanSummary
 from safe_clear_plugin.core.problems import Problem
@@ -28,7 +28,8 @@ def preview_undo(plan: PlanSummary, now: datetime, run_ids: Sequence[str] = ()) 
 
     With no runs named, of all that are cleared and not undone.
     """
-    if problem := problem_with(plan, now):
+    found = compatibility.find_unsupported()
+    if problem := found.problem if found else problem_with(plan, now):
         return UndoPreview(0, 0, 0, 0, problem=problem)
     with new_session() as session:
         statistics.refresh(plan, session)

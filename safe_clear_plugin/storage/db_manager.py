@@ -11,7 +11,7 @@ from alembic.operations import Operations
 from sqlalchemy import Column
 
 from safe_clear_plugin.airflow_api.base import BaseDBManager, engine
-from safe_clear_plugin.storage.images import missing_columns
+from safe_clear_plugin.storage.mirrors import missing_columns
 from safe_clear_plugin.storage.models import metadata
 
 _HERE = Path(__file__).parent

@@ -7,9 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
-    Connection,
     FromClause,
     Select,
     Table,
@@ -18,7 +16,6 @@ from sqlalchemy import (
     cast,
     exists,
     insert,
-    inspect,
     literal,
     or_,
     select,
@@ -38,7 +35,6 @@ from safe_clear_plugin.airflow_api.runs import is_unfinished
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS
 from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
 from safe_clear_plugin.storage.models import (
-    MIRRORS,
     before_dag_run,
     before_deadline,
     before_task_instance,
@@ -115,13 +111,3 @@ def _copy(mirror: Table, plan_id: UUID, rows: Select[Any], session: Session) -> 
     names = [column.name for column in mirror.info["mirrors"].c]
     plan = cast(literal(plan_id, Uuid()), Uuid())
     session.execute(insert(mirror).from_select([*names, "plan_id"], rows.add_columns(plan)))
-
-
-def missing_columns(connection: Connection) -> list[tuple[Table, Column[Any]]]:
-    """Return the columns that Airflow's tables have and the mirrors in the database lack."""
-    inspector = inspect(connection)
-    missing = []
-    for mirror in (table for table in MIRRORS if inspector.has_table(table.name, schema=table.schema)):
-        there = {column["name"] for column in inspector.get_columns(mirror.name, schema=mirror.schema)}
-        missing += [(mirror, column) for column in mirror.c if column.name not in there]
-    return missing

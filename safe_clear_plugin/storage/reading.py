@@ -23,7 +23,7 @@ from safe_clear_plugin.core.plan import (
     StateChange,
 )
 from safe_clear_plugin.core.selection import NO_STATE, Selection
-from safe_clear_plugin.storage.images import missing_columns
+from safe_clear_plugin.storage.mirrors import missing_columns
 from safe_clear_plugin.storage.models import metadata, plan, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -115,6 +115,7 @@ def summary(row: Row[Any]) -> PlanSummary:
         task_instances=row.task_instances,
         dag_runs=row.dag_runs,
         findings=tuple(Finding.from_json(item) for item in row.findings),
+        findings_not_checked=tuple(row.findings_not_checked or ()),
         reason=row.reason,
         applied_by=row.applied_by,
         applied_by_name=row.applied_by_name,

@@ -23,7 +23,7 @@ from safe_clear_plugin.services.scheduler_turns import seconds_left
 from safe_clear_plugin.services.undo import undo_plan
 from safe_clear_plugin.web import guard, pages, payloads, plan_pages, receipt_pages
 from safe_clear_plugin.web.api.bodies import ApplyRequest, ReasonRequest, UndoRequest
-from safe_clear_plugin.web.api.reading import read_body
+from safe_clear_plugin.web.api.request_reader import read_body
 from safe_clear_plugin.web.api.types import Empty
 from safe_clear_plugin.web.confirm_pages import Attempt
 from safe_clear_plugin.web.identity import caller
@@ -55,6 +55,7 @@ def apply(plan: PlanSummary) -> Any:
         "error": problem.get("reason", "The plan stopped."),
         "remedy": problem.get("remedy", ""),
         "drift": problem.get("moved", []),
+        "code": problem.get("kind"),
     }
     return jsonify({**body, **refusal}), 409
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.web.api import form_data, reading
+from safe_clear_plugin.web.api import form_data, request_reader
 from safe_clear_plugin.web.api.bodies import AnswersRequest
 from safe_clear_plugin.web.api.mistakes import Mistakes
 from safe_clear_plugin.web.forms import SelectionForm
@@ -24,7 +24,7 @@ class Draft:
 
 def draft_of(values: Mapping[str, Any], mistakes: Mistakes) -> Draft:
     """Return what can be read of a selection."""
-    found = reading.validate(AnswersRequest, dict(values), mistakes)
+    found = request_reader.validate(AnswersRequest, dict(values), mistakes)
     broken = mistakes.by_field
     if found is None:
         readable = {name: value for name, value in values.items() if name not in broken}

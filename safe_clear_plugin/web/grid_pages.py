@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api import compatibility
 from safe_clear_plugin.core.grid import KINDS
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.services.grid import MOST_BINS, MOST_RUNS, Question, build
@@ -18,6 +19,7 @@ from safe_clear_plugin.web.api.queries import GridQuery
 from safe_clear_plugin.web.api.types import read_moment
 from safe_clear_plugin.web.grid_view import View
 from safe_clear_plugin.web.paging import Page
+from safe_clear_plugin.web.unsupported import unsupported
 
 
 def read_question(query: GridQuery, *, live: bool) -> Question:
@@ -48,8 +50,11 @@ def view(
 ) -> View | None:
     """Return the grid that the query asks for, of ``tasks`` as ``build`` takes them.
 
-    ``None`` when there is nothing to draw.
+    ``None`` when there is nothing to draw, or Airflow's tables are not known.
     """
+    found = unsupported()
+    if found and not found.has_known_tables:
+        return None
     question = read_question(query, live=live)
     grid = build(plan, question, session, tasks=tasks)
     if grid is None:
@@ -87,5 +92,6 @@ def view(
 
 def page(plan: PlanSummary, query: GridQuery, session: Session) -> str:
     """Render the grid alone, for a page that puts it in place of the one it has."""
+    compatibility.require_known_tables()
     live = plan.status not in ("ready", "stale")
     return pages.render("_grid.html", view=view(plan, query, session, live=live), plan=plan)

@@ -15,7 +15,8 @@ from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.problems import Invalid, Problem, Refused
 from safe_clear_plugin.services import failures
 from safe_clear_plugin.storage import reading
-from safe_clear_plugin.web import csrf, pages
+from safe_clear_plugin.storage.table_setup import set_up_tables
+from safe_clear_plugin.web import csrf, pages, unsupported
 from safe_clear_plugin.web.csrf import SAFE_METHODS
 from safe_clear_plugin.web.identity import (
     Caller,
@@ -86,6 +87,7 @@ def _admit() -> BaseResponse | None:
     let_in(found)
     _keep_out_other_sites(found)
     _require_tables()
+    unsupported.look()
     return None
 
 
@@ -138,10 +140,17 @@ def _page_of_request() -> str:
 def _require_tables() -> None:
     if _tables_seen.is_set():
         return
+    if settings.create_tables():
+        set_up_tables()
     with new_session() as session:
         if not reading.tables_exist(session):
             raise Refused(
-                503, Problem("Safe Clear's tables are not in the metadata DB.", "Run `airflow db migrate`.")
+                503,
+                Problem(
+                    "Safe Clear's tables are not in the metadata DB.",
+                    "Run `airflow db migrate`. Where that cannot be run with Safe Clear installed, set "
+                    "`[safe_clear] create_tables`.",
+                ),
             )
     _tables_seen.set()
 

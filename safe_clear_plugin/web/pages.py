@@ -16,6 +16,7 @@ from safe_clear_plugin.core import input_limits
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.web.identity import csrf_token, known_caller
 from safe_clear_plugin.web.rendering import FILTERS
+from safe_clear_plugin.web.unsupported import unsupported
 
 ENDPOINT = "SafeClear"
 ROUTE_BASE = "/safe_clear"
@@ -96,6 +97,7 @@ def render(template: str, **context: Any) -> str:
         "now": datetime.now(timezone.utc),
         "limits": input_limits,
         "here": Here("", request.args.get("dag_id", "")),
+        "unsupported": unsupported(),
     }
     return _environment().get_template(f"safe_clear/{template}").render({**shared, **context})
 
@@ -106,4 +108,13 @@ def message(status: int, problem: Problem, actions: Sequence[tuple[str, str]] = 
     if status in (403, 409, 410, 422) and (plan_id := (request.view_args or {}).get("plan_id")):
         actions.insert(0, ("See the plan", url("plan", plan_id=plan_id)))
     title = TITLES.get(status, "This did not work")
-    return render("message.html", title=title, problem=problem, actions=actions, status=status)
+    found = unsupported()
+    return render(
+        "message.html",
+        title=title,
+        problem=problem,
+        actions=actions,
+        status=status,
+        # A page that says nothing else says it once.
+        unsupported=found if found and found.problem != problem else None,
+    )

@@ -19,6 +19,7 @@ from safe_clear_plugin.web.api.queries import PageQuery
 from safe_clear_plugin.web.confirm_pages import required_json
 from safe_clear_plugin.web.reader import for_reader
 from safe_clear_plugin.web.receipt_pages import Step
+from safe_clear_plugin.web.unsupported import unsupported_json
 
 FIRST_PAGE = PageQuery()
 
@@ -76,8 +77,10 @@ def plan_json(
         ],
         "batches": [_batch_json(batch) for batch in receipts.batches(plan_id, session)],
         "findings": [finding.to_json() for finding in for_reader(plan, session).findings],
+        "findings_not_checked": list(plan.findings_not_checked),
         "estimate": plan.estimate.to_json() if plan.estimate else None,
         "required": required_json(plan, session),
+        "unsupported": unsupported_json(),
     }
 
 

@@ -24,6 +24,7 @@ from safe_clear_plugin.web.confirm_pages import NO_ATTEMPT, Attempt, confirm_con
 from safe_clear_plugin.web.identity import caller
 from safe_clear_plugin.web.likely import likely_done
 from safe_clear_plugin.web.reader import for_reader
+from safe_clear_plugin.web.unsupported import unsupported
 
 NOTHING_ASKED = PlanQuery.model_validate({})
 
@@ -38,6 +39,7 @@ def plan_page(
 ) -> str:
     """Render the page that fits the plan's status."""
     plan = for_reader(plan, session)
+    may_clear = may_clear and unsupported() is None
     now = datetime.now(timezone.utc)
     context = {
         "plan": plan,

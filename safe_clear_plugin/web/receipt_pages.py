@@ -24,7 +24,7 @@ from safe_clear_plugin.web.undo_pages import LISTED, StayGroup, stay_groups
 
 RUN_LINKS = 50
 BATCHES = 50
-HOPELESS = ("drift", "mismatch")
+HOPELESS = ("drift", "mismatch", "upgraded")
 """Why a plan stopped that would only stop there again."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from safe_clear_plugin.airflow_api import auth, rights
+from safe_clear_plugin.airflow_api import auth, compatibility, rights
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.web import answers, pages
@@ -21,6 +21,7 @@ MOST_DAGS = 50
 
 def select_page(form: SelectionForm, problems: Sequence[Problem] = ()) -> str:
     """Render the form with the answers to what is filled in."""
+    compatibility.require_known_tables()
     now = datetime.now(timezone.utc)
     # Whoever comes with a DAG has been asked for it.
     may_clear_any = bool(form.dag_id.data) or _may_clear_any()
@@ -38,6 +39,7 @@ def select_page(form: SelectionForm, problems: Sequence[Problem] = ()) -> str:
 
 def answers_part(draft: Draft) -> str:
     """Render the answers alone, as the page's script asks for them."""
+    compatibility.require_known_tables()
     return pages.render("_answers_all.html", answers=answers.answer(draft, datetime.now(timezone.utc)))
 
 

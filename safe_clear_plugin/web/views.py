@@ -50,12 +50,13 @@ from safe_clear_plugin.web.api.queries import (
     SortedRowsQuery,
     UndoQuery,
 )
-from safe_clear_plugin.web.api.reading import body_values, read_body, read_query, validate
+from safe_clear_plugin.web.api.request_reader import body_values, read_body, read_query, validate
 from safe_clear_plugin.web.api.types import Empty
 from safe_clear_plugin.web.csrf import SAFE_METHODS
 from safe_clear_plugin.web.drafts import draft_of
 from safe_clear_plugin.web.forms import SelectionForm, filled, task_regex_of, without_placeholders
 from safe_clear_plugin.web.identity import caller
+from safe_clear_plugin.web.unsupported import unsupported_json
 from safe_clear_plugin.web.unticking import plan_without
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -153,7 +154,7 @@ class SafeClearView(BaseView):
         with new_session() as session:
             found = history_pages.listing(query, _now(), session)
         items = [payloads.summary_json(plan, _now()) for plan in found.plans]
-        return jsonify(total=found.page.total, items=items)
+        return jsonify(total=found.page.total, items=items, unsupported=unsupported_json())
 
     @expose("/plans/<plan_id>")
     def plan(self, plan_id: str) -> str:

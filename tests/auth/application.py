@@ -23,7 +23,7 @@ ELSEWHERE = "https://evil.example"
 PAGES = "/pluginsv2/safe_clear"
 # What browsers send when a person opens a page, follows a link or presses a button.
 NAVIGATION = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-SELECTION = {"dag_id": "etl", "run_id": "run_1", "task_regex": "^transform$"}
+SELECTION = {"dag_id": "etl", "run_id": ["run_1"], "task_regex": "^transform$"}
 
 
 @contextmanager

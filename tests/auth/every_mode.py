@@ -40,7 +40,7 @@ class EveryMode:
         for answer in (
             program.get("/plans/nonsense.json"),
             program.post("/plans", json={"dag_id": "etl"}),
-            program.post("/plans", json={"dag_id": "nowhere", "run_id": "x"}),
+            program.post("/plans", json={"dag_id": "nowhere", "run_id": ["x"]}),
         ):
             assert answer.status_code in (404, 422)
             assert answer.headers["content-type"] == "application/json"

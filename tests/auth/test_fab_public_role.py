@@ -80,7 +80,11 @@ def test_everybody_without_a_right_sees_nothing(dags, airflow_app, session, memb
     missing = stranger.get(f"/plans/{plan['id']}")
     assert missing.status_code == 404
     assert "Log in to Airflow" in missing.text
-    assert Program(airflow_app, None).get("/plans.json").json() == {"total": 0, "items": []}
+    assert Program(airflow_app, None).get("/plans.json").json() == {
+        "total": 0,
+        "items": [],
+        "unsupported": None,
+    }
 
 
 def test_everybody_has_one_name_on_record(dags, airflow_app, session):

@@ -58,5 +58,5 @@ def test_a_user_without_a_role_sees_nothing(dags, airflow_app, program):
     nobody = Program(airflow_app, of_role(None))
     assert nobody.get(f"/plans/{plan['id']}.json").status_code == 404
     assert nobody.post("/plans", json=SELECTION).status_code == 404
-    assert nobody.get("/plans.json").json() == {"total": 0, "items": []}
+    assert nobody.get("/plans.json").json() == {"total": 0, "items": [], "unsupported": None}
     assert nobody.get("/dags.json").json()["items"] == []

@@ -34,6 +34,7 @@ from safe_clear_plugin.storage import applying, drift, reading, verifying
 from safe_clear_plugin.storage.models import metadata, plan_run
 from tests.db.acting import undo
 from tests.support.factories import make_run, set_states, store_dag, task_instances
+from tests.support.later_airflow import later_patch
 from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 from tests.support.statements import statements
@@ -526,10 +527,11 @@ def test_whoever_resumes_a_plan_applies_it_from_then_on(dag, session, one_run_a_
 
 def test_a_plan_is_not_resumed_across_an_upgrade_of_airflow(dag, session, one_run_a_batch, monkeypatch):
     plan = step(plan_of(days(1, 2)))
-    monkeypatch.setattr(settings, "AIRFLOW_VERSION", "3.9.0")
+    later = later_patch(settings.AIRFLOW_VERSION)
+    monkeypatch.setattr(settings, "AIRFLOW_VERSION", later)
     with pytest.raises(Refused) as refused:
         step(plan, resume=True)
-    assert (refused.value.status, "3.9.0" in refused.value.problem.reason) == (409, True)
+    assert (refused.value.status, later in refused.value.problem.reason) == (409, True)
 
 
 def test_no_scheduler_queues_what_is_scheduled_while_it_is_cleared(dag, session, backend, monkeypatch):

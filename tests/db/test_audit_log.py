@@ -18,7 +18,7 @@ from safe_clear_plugin.services.preview import make_plan
 from tests.db.acting import ME, OTHER, days, now, plan_of, reread, step, undo
 from tests.support.scenes import store_etl
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from tests.db.acting import clear, days, now, plan_of, reread, step, undo
 from tests.support.factories import leave_trail, set_states, task_instances
 from tests.support.scenes import store_etl
 from tests.support.statements import statements
+from tests.support.threads import wait_for_clean_up
 
 pytestmark = pytest.mark.backend
 
@@ -57,13 +58,6 @@ def rows(session):
 def plans(session):
     session.rollback()
     return {found.hex for found in session.scalars(select(plan.c.id))}
-
-
-def wait_for_clean_up():
-    for thread in threading.enumerate():
-        if thread.name == "safe-clear-clean-up":
-            thread.join(60)
-            assert not thread.is_alive()
 
 
 def test_after_many_large_plans_the_tables_hold_no_more_than_after_two(session, few_rows_at_once):

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import settings
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
-from safe_clear_plugin.storage.images import missing_columns
+from safe_clear_plugin.storage.mirrors import missing_columns
 from safe_clear_plugin.storage.models import metadata
 from tests.support.environment import airflow_environment
 

@@ -49,7 +49,7 @@ def read_options(config: pytest.Config) -> Options:
     return chosen
 
 
-SHARED_FOLDERS = ("db", "views")
+SHARED_FOLDERS = ("auth", "db", "views")
 """Of tests that run more than once: on each database, under each auth manager, on each version of Airflow."""
 
 

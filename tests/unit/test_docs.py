@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safe_clear_plugin.core import input_limits
 from safe_clear_plugin.core.findings import CHECKS
 
 PAGES = Path(__file__).parents[2] / "docs" / "findings"
@@ -28,3 +29,18 @@ def test_no_page_is_left_of_a_check_that_is_gone_and_the_list_has_all():
 def test_the_codes_are_each_others_only_once():
     codes = [check.code for checks in CHECKS.values() for check in checks]
     assert len(codes) == len(CODES)
+
+
+def test_the_longest_lengths_are_said_as_they_are():
+    text = (PAGES.parent / "api.md").read_text()
+    for length in (
+        f"{input_limits.ID} characters for an id or a filter",
+        f"{input_limits.TASK_REGEX} for a regular expression",
+        f"{input_limits.REASON:,} for a reason",
+        f"{input_limits.LIST_ITEMS:,} values",
+        f"{input_limits.BODY_BYTES // 1024**2} MiB",
+        f"(100, at most {input_limits.PAGE_ROWS:,};",
+    ):
+        assert length in text, length
+    assert input_limits.FILTER == input_limits.ID
+    assert f"at most {input_limits.TASK_REGEX} characters" in (PAGES.parent / "limits.md").read_text()

@@ -14,6 +14,7 @@ from tests.support.auth import bearer, login
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START, etl_dag, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
+from tests.support.threads import wait_for_clean_up
 from tests.views.actions import to_tick
 
 pytestmark = [pytest.mark.auth_manager, pytest.mark.airflow32]
@@ -328,6 +329,7 @@ def test_expired_plans_go_away_and_applied_ones_stay(client, session, dag):
     assert apply(client, used).status_code == 200
     with time_machine.travel(datetime.now(timezone.utc) + timedelta(days=2), tick=False):
         new = make(client, run_id=["run_1"])
+        wait_for_clean_up()
         assert get(client, old).status_code == 404
         assert get(client, used).status_code == 200
         assert get(client, new).status_code == 200

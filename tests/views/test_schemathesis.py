@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from safe_clear_plugin.web.api.reading import FORM
+from safe_clear_plugin.web.api.request_reader import FORM
 from tests.support import options
 from tests.support.auth import bearer
 from tests.support.scenes import store_etl

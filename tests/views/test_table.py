@@ -255,7 +255,7 @@ def test_the_file(client, plan):
         "why": "downstream of transform",
     }
     assert len(lines) == 7
-    _, filtered = file(client, plan, "?task_id=load&sort=-run&offset=2")
+    _, filtered = file(client, plan, "?task_id=load&sort=-run")
     assert [line[1] for line in filtered[1:]] == ["run_3", "run_2", "run_1"]
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import FromClause
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import settings
 from safe_clear_plugin.airflow_api.beside import Beside
-from safe_clear_plugin.airflow_api.speedups.bulk_update import update_in_bulk
-from safe_clear_plugin.airflow_api.speedups.cached_lookups import cache_lookups
-from safe_clear_plugin.airflow_api.speedups.history_copy import copy_history
+
+if TYPE_CHECKING:
+    from airflow.models.taskinstance import TaskInstance
 
 
 @contextmanager
@@ -34,6 +34,11 @@ def speed_up_clear(
     if not settings.speedups():
         yield
         return
+    # Imported for a clear alone: pages are shown even where Airflow has not all that these need.
+    from safe_clear_plugin.airflow_api.speedups.bulk_update import update_in_bulk  # noqa: PLC0415
+    from safe_clear_plugin.airflow_api.speedups.cached_lookups import cache_lookups  # noqa: PLC0415
+    from safe_clear_plugin.airflow_api.speedups.history_copy import copy_history  # noqa: PLC0415
+
     with (
         cache_lookups(dag_id, task_instances, wanted, beside, session) as lookups,
         copy_history(task_instances, wanted, lookups, session),

@@ -43,6 +43,8 @@ class Refusal(BaseModel):
     unknown: list[str] = Field(default_factory=list, description="Names that the request does not have.")
     missing: list[Unmet] = Field(default_factory=list, description="What the confirmation lacks.")
     drift: list[dict[str, Any]] = Field(default_factory=list, description="What moved since the preview.")
+    code: str = Field(default="", description="The kind of an error of the database or of Safe Clear.")
+    error_id: str = Field(default="", description="The name of the error in the log of the api-server.")
 
 
 class Dag(Answer):
@@ -88,11 +90,20 @@ class PlanItem(Answer):
     decline_reason: str
 
 
+class Unsupported(Answer):
+    """Why nothing is cleared on this Airflow."""
+
+    code: str
+    error: str
+    remedy: str
+
+
 class Plans(Answer):
     """A page of the plans."""
 
     total: int
     items: list[PlanItem]
+    unsupported: Unsupported | None
 
 
 class Counts(Answer):
@@ -173,7 +184,11 @@ class Plan(PlanItem):
     dag_runs: list[DagRun]  # type: ignore[assignment]
     batches: list[Batch]
     findings: list[Finding]
+    findings_not_checked: list[str] = Field(
+        description="Codes of the checks that did not finish in time: what they would have found is unknown."
+    )
     estimate: Estimate | None
+    unsupported: Unsupported | None
     required: list[Unmet] = Field(
         description="What a confirmation by the caller would lack that says nothing."
     )
@@ -248,6 +263,7 @@ class Clear(Answer):
     dag_runs_done: int
     dag_runs_total: int
     cleared_at: str | None
+    retry_after: float = Field(default=0, description="Seconds after which to ask for the next batch.")
 
 
 class Undo(Answer):
@@ -262,6 +278,7 @@ class Undo(Answer):
     dag_runs_total: int
     put_back: int
     stayed: int
+    retry_after: float = Field(default=0, description="Seconds after which to ask for the next batch.")
 
 
 class Progress(Clear):
