@@ -19,7 +19,7 @@ INSTRUCTIONS = 20_000
 SLACK = 2
 """A statement may have this many times what is left, so that not each of them is told a time of its own."""
 
-_LIMITS = "safe_clear_limits"
+_WATCH = "safe_clear_watch"
 _SAVEPOINTS = ("SAVEPOINT", "ROLLBACK TO", "RELEASE")
 # Not more than the database's own limit for this role; ``least`` passes over NULL.
 _SET = (
@@ -53,17 +53,6 @@ class Budget:
             raise OutOfTime
 
 
-class _Limit:
-    """A budget, and the time that PostgreSQL has been told for it."""
-
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
-        self.told = math.inf
-
-    def is_to_be_told(self) -> bool:
-        return self.told > SLACK * self.budget.left
-
-
 @contextmanager
 def limited(budget: Budget, session: Session) -> Iterator[None]:
     """Hold all that the session sends meanwhile to a budget; one within another holds for both.
@@ -74,78 +63,78 @@ def limited(budget: Budget, session: Session) -> Iterator[None]:
     :raises OutOfTime: when it does not suffice
     """
     connection = session.connection()
-    limits: list[_Limit] = connection.info.setdefault(_LIMITS, [])
-    limits.append(_Limit(budget))
-    watch = _Watch(connection, limits)
-    watch.start()
+    watch: _Watch = connection.info.get(_WATCH) or _Watch(connection)
+    watch.add(budget)
     try:
         yield
-    except DBAPIError as error:
-        if _is_timeout(error.orig):
+    except BaseException as error:
+        # What was told since the savepoint goes with it.
+        watch.told = math.inf
+        if isinstance(error, DBAPIError) and _is_timeout(error.orig):
             raise OutOfTime from error
         raise
     else:
-        watch.forget()
+        watch.release()
     finally:
-        limits.pop()
-        watch.stop()
+        watch.remove(budget)
 
 
 class _Watch:
     """Looks at the clock before each statement of a connection, and while it is executed."""
 
-    def __init__(self, connection: Connection, limits: list[_Limit]) -> None:
-        self._connection, self._limits = connection, limits
-        self._outermost = len(limits) == 1
+    def __init__(self, connection: Connection) -> None:
+        self.told = math.inf
+        """The seconds that PostgreSQL now gives a statement because of us."""
+        self._connection = connection
+        self._budgets: list[Budget] = []
         self._dialect = connection.dialect.name
 
-    def start(self) -> None:
-        if not self._outermost:
-            return
-        event.listen(self._connection, "before_cursor_execute", self._before)
-        if self._dialect == "sqlite":
-            self._driver.set_progress_handler(lambda: not self._left(), INSTRUCTIONS)
+    def add(self, budget: Budget) -> None:
+        if not self._budgets:
+            self._connection.info[_WATCH] = self
+            event.listen(self._connection, "before_cursor_execute", self._before)
+            if self._dialect == "sqlite":
+                self._driver.set_progress_handler(lambda: not self._left, INSTRUCTIONS)
+        self._budgets.append(budget)
 
-    def stop(self) -> None:
-        if not self._outermost:
-            return
-        event.remove(self._connection, "before_cursor_execute", self._before)
-        if self._dialect == "sqlite":
-            self._driver.set_progress_handler(None, 0)
+    def remove(self, budget: Budget) -> None:
+        self._budgets.remove(budget)
+        if not self._budgets:
+            del self._connection.info[_WATCH]
+            event.remove(self._connection, "before_cursor_execute", self._before)
+            if self._dialect == "sqlite":
+                self._driver.set_progress_handler(None, 0)
 
-    def forget(self) -> None:
-        """Let what comes next in the transaction have its own time, or its outer limit's."""
-        *outer, innermost = self._limits
-        if self._dialect != "postgresql" or math.isinf(innermost.told):
-            return
-        for limit in outer:
-            # It is told again before the next statement.
-            limit.told = math.inf
-        if all(math.isinf(limit.budget.left) for limit in outer):
-            self._tell("SET LOCAL statement_timeout = DEFAULT")
-
-    def _tell(self, statement: str) -> None:
-        # Not through SQLAlchemy, which would ask for the time again.
-        with closing(self._connection.connection.cursor()) as cursor:
-            cursor.execute(statement)
+    def release(self) -> None:
+        """Let what comes next in the transaction have its own time again; within others, they tell it."""
+        if len(self._budgets) == 1 and not math.isinf(self.told):
+            self._tell(math.inf)
 
     @property
     def _driver(self) -> Any:
         return self._connection.connection.driver_connection
 
+    @property
     def _left(self) -> float:
-        return min((limit.budget.left for limit in self._limits), default=math.inf)
+        return min((budget.left for budget in self._budgets), default=math.inf)
 
     def _before(self, _: Connection, __: Any, statement: str, *___: Any) -> None:
         if statement.startswith(_SAVEPOINTS):
             return
-        left = self._left()
+        left = self._left
         if not left:
             raise OutOfTime
-        innermost = self._limits[-1]
-        if self._dialect == "postgresql" and innermost.is_to_be_told():
-            self._tell(_SET.format(max(1, math.ceil(left * 1000))))
-            innermost.told = left
+        if self._dialect == "postgresql" and not left <= self.told <= SLACK * left:
+            self._tell(left)
+
+    def _tell(self, seconds: float) -> None:
+        statement = "SET LOCAL statement_timeout = DEFAULT"
+        if not math.isinf(seconds):
+            statement = _SET.format(max(1, math.ceil(seconds * 1000)))
+        # Not through SQLAlchemy, which would ask for the time again.
+        with closing(self._connection.connection.cursor()) as cursor:
+            cursor.execute(statement)
+        self.told = seconds
 
 
 def read(query: Select[Any], budget: Budget, session: Session) -> list[Any] | None:

@@ -16,6 +16,7 @@ from safe_clear_plugin.core.findings.affected import Affected
 from safe_clear_plugin.core.findings.others import OtherPlan
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.storage.models import plan, plan_run, plan_task, plan_task_instance
+from safe_clear_plugin.storage.relations import there_is
 
 rows_ = plan_task_instance
 RECENT = timedelta(hours=24)
@@ -47,14 +48,11 @@ def cleared_run_pks(plan_id: UUID) -> Select[tuple[int]]:
 
 def not_in_dag(plan_id: UUID, session: Session) -> Affected:
     """Count what is cleared of tasks that the DAG version used does not have."""
-    has_task = (
-        select(plan_task.c.task_id)
-        .where(
-            plan_task.c.plan_id == plan_id,
-            plan_task.c.shape == plan_run.c.shape,
-            plan_task.c.task_id == rows_.c.task_id,
-        )
-        .exists()
+    has_task = there_is(
+        plan_task,
+        plan_task.c.plan_id == plan_id,
+        plan_task.c.shape == plan_run.c.shape,
+        plan_task.c.task_id == rows_.c.task_id,
     )
     gone = (
         select(rows_.c.run_id, rows_.c.task_id, rows_.c.state)
