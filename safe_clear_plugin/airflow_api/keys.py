@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import CTE, JSON, Boolean, ColumnElement, Select, Uuid, cast, column, literal, select
+from sqlalchemy import CTE, JSON, Uuid, cast, column, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -32,32 +32,6 @@ class _items_of(GenericFunction[Any]):  # noqa: N801 (the name of an SQL functio
 def _items_on_postgresql(function: Any, compiler: Any, **options: Any) -> str:
     (text,) = function.clauses
     return f"json_array_elements(CAST({compiler.process(text, **options)} AS JSON))"
-
-
-class one_of(GenericFunction[bool]):  # noqa: N801
-    """Whether a column has one of the values that a query selects, which is carried out once, by itself.
-
-    PostgreSQL makes a join of ``IN``, in whatever order it thinks right; while it has not heard of rows just
-    written, it may then go through the other tables once for each value.
-    """
-
-    type = Boolean()
-    inherit_cache = True
-
-    def __init__(self, column: ColumnElement[Any], values: Select[Any]) -> None:
-        super().__init__(column, values.scalar_subquery())
-
-
-@compiles(one_of)
-def _one_of(function: Any, compiler: Any, **options: Any) -> str:
-    tested, values = (compiler.process(part, **options) for part in function.clauses)
-    return f"{tested} IN {values}"
-
-
-@compiles(one_of, "postgresql")
-def _one_of_on_postgresql(function: Any, compiler: Any, **options: Any) -> str:
-    tested, values = (compiler.process(part, **options) for part in function.clauses)
-    return f"{tested} = ANY (ARRAY{values})"
 
 
 def by_value(values: Mapping[UUID, V]) -> list[tuple[V, list[UUID]]]:

@@ -16,7 +16,7 @@ from safe_clear_plugin.airflow_api import dags, task_tree
 from safe_clear_plugin.core import bins, grid
 from safe_clear_plugin.core.grid import Cell, Column, Level, Node, Row, Segment
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.storage import gridding, touched
+from safe_clear_plugin.storage import gridding, relations, touched
 from safe_clear_plugin.storage.gridding import Counted, Extent, Window
 
 MOST_RUNS = 80
@@ -79,7 +79,7 @@ def build(
     if tasks is None:
         tasks = [task.task_id for task in touched.tasks(window.plan_id, session)]
     nodes = _nodes(window.plan_id, tasks, session)
-    concerned = {*tasks, *gridding.tasks_downstream(window.plan_id, session)}
+    concerned = {*tasks, *relations.downstream_tasks(window.plan_id, session)}
     rows = grid.folded(nodes, concerned, question.opened)
     level = question.level or _level(here, len(rows))
     columns, all_columns, source, window = _columns(level, question, window, whole, here, session=session)

@@ -16,12 +16,12 @@ from sqlalchemy import ColumnElement, FromClause, Select, and_, func, null, sele
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
-from safe_clear_plugin.airflow_api.keys import one_of
 from safe_clear_plugin.airflow_api.runs import is_unfinished
 from safe_clear_plugin.core.findings.affected import Affected
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.storage.models import plan_relation, plan_run, plan_task_instance
 from safe_clear_plugin.storage.relations import (
+    among,
     downstream_tasks,
     foreseen_state,
     is_cleared,
@@ -53,7 +53,7 @@ class RowBehind:
     related_task_id: str | None
 
 
-def _downstream(plan_id: UUID, dag_id: str, states: Sequence[str]) -> Select[Any]:
+def _downstream(plan_id: UUID, dag_id: str, states: Sequence[str], session: Session) -> Select[Any]:
     ti = task_instance
     source = plan_run.join(ti, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id))
     return (
@@ -64,7 +64,7 @@ def _downstream(plan_id: UUID, dag_id: str, states: Sequence[str]) -> Select[Any
             plan_run.c.plan_id == plan_id,
             plan_run.c.task_instances > 0,
             ti.c.state.in_(states),
-            one_of(ti.c.task_id, downstream_tasks(plan_id)),
+            among(ti.c.task_id, downstream_tasks(plan_id, session)),
             is_untouched(ti, plan_id),
             rests_on_cleared(ti, plan_id),
         )
@@ -126,19 +126,21 @@ def _is_blocked(
     )
 
 
-BEHIND: dict[str, Callable[[UUID, str], Select[Any]]] = {
-    "stale_downstream": lambda plan_id, dag_id: _downstream(plan_id, dag_id, ("success",)),
-    "downstream_stays": lambda plan_id, dag_id: _downstream(plan_id, dag_id, STAYING_STATES),
-    "upstream_failed": lambda plan_id, _: _foreseen(plan_id, "upstream_failed"),
-    "upstream_skipped": lambda plan_id, _: _foreseen(plan_id, "skipped"),
-    "upstream_unfinished": _waiting,
+BEHIND: dict[str, Callable[[UUID, str, Session], Select[Any]]] = {
+    "stale_downstream": lambda plan_id, dag_id, session: _downstream(plan_id, dag_id, ("success",), session),
+    "downstream_stays": lambda plan_id, dag_id, session: _downstream(
+        plan_id, dag_id, STAYING_STATES, session
+    ),
+    "upstream_failed": lambda plan_id, *_: _foreseen(plan_id, "upstream_failed"),
+    "upstream_skipped": lambda plan_id, *_: _foreseen(plan_id, "skipped"),
+    "upstream_unfinished": lambda plan_id, dag_id, _: _waiting(plan_id, dag_id),
 }
 """The task instances behind each finding that has its own."""
 
 
 def affected(code: str, plan_id: UUID, dag_id: str, session: Session) -> Affected:
     """Count the task instances behind a finding, by task and by state."""
-    found = BEHIND[code](plan_id, dag_id).subquery("found")
+    found = BEHIND[code](plan_id, dag_id, session).subquery("found")
     tally = session.execute(
         select(found.c.task_id, found.c.state, func.count().label("n")).group_by(
             found.c.task_id, found.c.state
@@ -152,7 +154,7 @@ def affected(code: str, plan_id: UUID, dag_id: str, session: Session) -> Affecte
 
 def blockers(code: str, plan_id: UUID, dag_id: str, session: Session) -> Affected:
     """Count what lies upstream of the task instances behind a finding, is not cleared, and makes it so."""
-    found = BEHIND[code](plan_id, dag_id).subquery("found")
+    found = BEHIND[code](plan_id, dag_id, session).subquery("found")
     relation, up = plan_relation.alias("related"), task_instance.alias("up")
     keys = (
         select(up.c.run_id, up.c.task_id, up.c.map_index, up.c.state)
@@ -188,7 +190,10 @@ def blockers(code: str, plan_id: UUID, dag_id: str, session: Session) -> Affecte
 
 def count_behind(code: str, plan_id: UUID, dag_id: str, session: Session) -> int:
     """Count the task instances behind a finding as they are now."""
-    return session.scalar(select(func.count()).select_from(BEHIND[code](plan_id, dag_id).subquery())) or 0
+    return (
+        session.scalar(select(func.count()).select_from(BEHIND[code](plan_id, dag_id, session).subquery()))
+        or 0
+    )
 
 
 def rows_behind(
@@ -196,7 +201,7 @@ def rows_behind(
 ) -> list[RowBehind]:
     """Return a page of the task instances behind a finding as they are now, by run, then by task."""
     page = (
-        BEHIND[code](plan_id, dag_id)
+        BEHIND[code](plan_id, dag_id, session)
         .order_by(plan_run.c.run_after, plan_run.c.dag_run_id)
         .order_by("task_id", "map_index")
         .offset(offset)

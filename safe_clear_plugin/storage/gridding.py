@@ -24,11 +24,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
-from safe_clear_plugin.airflow_api.keys import one_of
 from safe_clear_plugin.core.grid import Segment
 from safe_clear_plugin.storage.models import plan_run, plan_task_instance
 from safe_clear_plugin.storage.reading import RUN_DATE
-from safe_clear_plugin.storage.relations import downstream_tasks, goes_stale
+from safe_clear_plugin.storage.relations import among, downstream_tasks, goes_stale
 
 rows_ = plan_task_instance
 ti = task_instance
@@ -80,11 +79,6 @@ def extent(window: Window, session: Session) -> Extent | None:
         ).where(*window.conditions())
     ).one()
     return Extent(row.n, row.first, row.last) if row.n else None
-
-
-def tasks_downstream(plan_id: UUID, session: Session) -> set[str]:
-    """Return the tasks that are downstream of what the plan clears."""
-    return set(session.scalars(downstream_tasks(plan_id)))
 
 
 def versions_by_use(plan_id: UUID, session: Session) -> list[UUID]:
@@ -289,7 +283,7 @@ def stale_cells(
     source = columns.join(
         plan_run, and_(plan_run.c.plan_id == window.plan_id, plan_run.c.run_id == columns.c.run_id)
     ).join(ti, and_(ti.c.dag_id == window.dag_id, ti.c.run_id == plan_run.c.run_id))
-    downstream = one_of(ti.c.task_id, downstream_tasks(window.plan_id))
+    downstream = among(ti.c.task_id, downstream_tasks(window.plan_id, session))
     query = (
         select(columns.c.key, ti.c.task_id, ti.c.state, func.count().label("n"))
         .select_from(source)

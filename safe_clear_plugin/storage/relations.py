@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, case, func, insert, literal, or_, select, true
+from sqlalchemy import ColumnElement, FromClause, and_, case, func, insert, literal, or_, select, true
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
@@ -136,10 +136,10 @@ def is_untouched(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
     return ~there_is(mine, *same_key(mine, ti, plan_id))
 
 
-def downstream_tasks(plan_id: UUID) -> Select[Any]:
-    """Select the tasks that lie downstream of cleared ones in any shape."""
+def downstream_tasks(plan_id: UUID, session: Session) -> list[str]:
+    """Return the tasks that lie downstream of cleared ones in any shape."""
     of_plan = (plan_relation.c.plan_id == plan_id, plan_relation.c.kind == "downstream")
-    return select(plan_relation.c.task_id).where(*of_plan).distinct()
+    return list(session.scalars(select(plan_relation.c.task_id).where(*of_plan).distinct()))
 
 
 def rests_on_cleared(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:

