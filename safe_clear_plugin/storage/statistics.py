@@ -54,6 +54,9 @@ def refresh(plan: PlanSummary, session: Session) -> None:
     The planner takes a plan that it has not heard of for a single row, and joins each of its rows with each;
     the autovacuum daemon comes too late for an undo, and never for a small part of a large table. A table
     that another transaction analyzes is skipped: a preview does that, and nobody waits for it.
+
+    A role that does not own the tables gets a warning from PostgreSQL and no statistics, so nothing may rest
+    on them alone (:mod:`~safe_clear_plugin.airflow_api.joins`).
     """
     if not _matters(plan.task_instances, session):
         return

@@ -13,6 +13,7 @@ from sqlalchemy import CursorResult, and_, case, delete, func, insert, select, u
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import runs as airflow_runs
+from safe_clear_plugin.airflow_api.joins import hash_joins
 from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.airflow_api.version_move import Move
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
@@ -90,11 +91,13 @@ def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> 
         .cte("of_runs")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    counted: CursorResult[Any] = session.execute(  # type: ignore[assignment]
+    write = (
         update(plan_run)
         .where(here, plan_run.c.run_id == of_runs.c.run_id)
         .values(task_instances=of_runs.c.cleared)
     )
+    with hash_joins(session):
+        counted: CursorResult[Any] = session.execute(write)  # type: ignore[assignment]
     # SQLite does not count the rows of a statement that begins with WITH.
     if counted.rowcount == runs:
         return
