@@ -15,10 +15,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import GenericFunction
 
-WITHOUT_NESTED_LOOPS = text(
-    "SELECT current_setting('enable_nestloop'), set_config('enable_nestloop', 'off', true)"
+AS_CONFIGURED = text(
+    "SELECT current_setting('enable_nestloop') AS nested_loops, current_setting('jit') AS jit"
 )
-AS_BEFORE = text("SELECT set_config('enable_nestloop', :before, true)")
+CONFIGURE = text("SELECT set_config('enable_nestloop', :nested_loops, true), set_config('jit', :jit, true)")
 
 
 @contextmanager
@@ -31,9 +31,11 @@ def hash_joins(session: Session) -> Iterator[None]:
     if session.get_bind().dialect.name != "postgresql":
         yield
         return
-    before = session.execute(WITHOUT_NESTED_LOOPS).one()[0]
+    before = session.execute(AS_CONFIGURED).mappings().one()
+    # A nested loop that cannot be avoided is rated so costly that PostgreSQL would compile the statement.
+    session.execute(CONFIGURE, {"nested_loops": "off", "jit": "off"})
     yield
-    session.execute(AS_BEFORE, {"before": before})
+    session.execute(CONFIGURE, {**before})
 
 
 def there_is(table: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:

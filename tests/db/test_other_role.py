@@ -94,6 +94,8 @@ def work_of_each_step(role):
         def measured(name, step):
             before = len(found)
             result = step()
+            # To compile a statement takes longer than all that a batch does.
+            assert not any("JIT" in one for one in found[before:]), name
             steps[name] = sum(work(one["Plan"]) for one in found[before:])
             return result
 
