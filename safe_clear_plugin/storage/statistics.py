@@ -62,7 +62,7 @@ def refresh(plan: PlanSummary, session: Session) -> None:
         return
     since = plan.last_step_at or plan.created_at
     for table in (*OF_PREVIEWS, *OF_CLEARS):
-        if session.scalar(CHANGED, {"name": table.fullname, "since": since}):
+        if session.scalar(CHANGED, {"name": _quoted(table, session), "since": since}):
             _analyze(table, session)
 
 
@@ -78,7 +78,7 @@ def refresh_within(rows: int, tables: Iterable[Table], session: Session) -> bool
     names = []
     for table in tables:
         _analyze(table, session, ASKED_FOR.get(table, ()))
-        names.append(table.fullname)
+        names.append(_quoted(table, session))
     return all(session.scalar(SINCE, {"name": name, "since": begun}) for name in names)
 
 
@@ -94,4 +94,9 @@ def _matters(rows: int, session: Session) -> bool:
 
 def _analyze(table: Table, session: Session, columns: Sequence[str] = ()) -> None:
     only = f" ({', '.join(columns)})" if columns else ""
-    session.execute(text(f"ANALYZE (SKIP_LOCKED) {table.fullname}{only}"))
+    session.execute(text(f"ANALYZE (SKIP_LOCKED) {_quoted(table, session)}{only}"))
+
+
+def _quoted(table: Table, session: Session) -> str:
+    """Return the table's name as SQL text has it: that of its schema may need quotes."""
+    return session.get_bind().dialect.identifier_preparer.format_table(table)
