@@ -46,7 +46,9 @@ def asynchronous(sqlalchemy_url: str) -> str:
     """Return the URL of the same database for Airflow's asynchronous engine."""
     url = make_url(sqlalchemy_url)
     # Airflow's own choice for PostgreSQL is asyncpg, which takes no directory of a Unix socket for a host.
-    driver = {"sqlite": "aiosqlite", "postgresql": "psycopg_async"}[url.get_backend_name()]
+    driver = {"sqlite": "aiosqlite", "postgresql": "psycopg_async", "mysql": "aiomysql"}[
+        url.get_backend_name()
+    ]
     return url.set(drivername=f"{url.get_backend_name()}+{driver}").render_as_string(hide_password=False)
 
 
