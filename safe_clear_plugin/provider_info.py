@@ -116,6 +116,25 @@ def get_provider_info() -> dict[str, Any]:
                         "example": None,
                         "default": "True",
                     },
+                    "preview_timeout": {
+                        "description": (
+                            "Seconds that a preview may take; a longer one is refused. 0 sets no limit."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "60",
+                    },
+                    "findings_timeout": {
+                        "description": (
+                            "Seconds of a preview that its findings may take together. The checks that do "
+                            "not finish by then are named on the plan's page. 0 sets no limit."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "10",
+                    },
                     "history_retention_days": {
                         "description": (
                             "Days that the receipt of a clear, and what is needed to undo it, are kept. "

@@ -18,14 +18,19 @@ from airflow.models.dag_version import DagVersion
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.serialization.definitions.taskgroup import SerializedTaskGroup
 from cachetools import LRUCache
-from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.keys import rows_of_versions
 
 VERSIONLESS_RUNS_MOVE: bool = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
 """Whether clearing moves a dag run without a DAG version to the latest (3.3), or leaves it (3.2)."""
 
 
 _ENDS_WITHOUT_ORDER = "group_dict" in signature(SerializedTaskGroup.topological_sort).parameters
+
+READ_AT_ONCE = 50
+"""DAG versions whose JSON is in memory at a time."""
 
 
 class _Kept(local):
@@ -126,7 +131,8 @@ def load_versions(ids: Iterable[UUID], session: Session) -> dict[UUID, Version]:
     kept = _kept.versions
     versions = {row.id: found for row in rows if (found := kept.get((row.id, row.dag_hash)))}
     missing = {row.id: row.version_number for row in rows if row.id not in versions}
-    for id_, serialized in _serialized(missing, session).items():
+    for serialized in _serialized(missing, session):
+        id_ = serialized.dag_version_id
         # The hash is that of the very row: it may have been rewritten since the other query.
         versions[id_] = Version(id_, missing[id_], serialized.dag_hash, serialized.dag)
         # It caches what it was read from, and would keep that when its row is read again.
@@ -136,10 +142,13 @@ def load_versions(ids: Iterable[UUID], session: Session) -> dict[UUID, Version]:
     return without | versions
 
 
-def _serialized(ids: Iterable[UUID], session: Session) -> dict[UUID, SerializedDagModel]:
-    query = select(SerializedDagModel).where(SerializedDagModel.dag_version_id.in_(list(ids)))
-    found = session.scalars(query.execution_options(populate_existing=True)) if ids else ()
-    return {one.dag_version_id: one for one in found}
+def _serialized(ids: Iterable[UUID], session: Session) -> Iterator[SerializedDagModel]:
+    """Yield serialized DAGs a few at a time: as JSON they are many times as large as deserialized."""
+    wanted = list(ids)
+    for start in range(0, len(wanted), READ_AT_ONCE):
+        of_these = SerializedDagModel.dag_version_id.in_(wanted[start : start + READ_AT_ONCE])
+        query = select(SerializedDagModel).where(of_these).execution_options(populate_existing=True)
+        yield from session.scalars(query).all()
 
 
 def changed_versions(known: Iterable[Mapping[str, Any]], session: Session) -> list[Mapping[str, Any]]:
@@ -151,12 +160,15 @@ def changed_versions(known: Iterable[Mapping[str, Any]], session: Session) -> li
 
 def unchanged_versions(known: Iterable[Mapping[str, Any]]) -> ColumnElement[int]:
     """Return how many of a plan's DAG versions are as they were, for a query."""
+    as_shown = rows_of_versions((UUID(item["id"]), item["number"], item["hash"]) for item in known)
     hash_now = func.coalesce(SerializedDagModel.dag_hash, "")
-    same = (and_(DagVersion.id == UUID(item["id"]), hash_now == item["hash"]) for item in known)
-    query = select(func.count(DagVersion.id)).outerjoin(
-        SerializedDagModel, SerializedDagModel.dag_version_id == DagVersion.id
+    query = (
+        select(func.count(DagVersion.id))
+        .select_from(as_shown)
+        .join(DagVersion, DagVersion.id == as_shown.c.id)
+        .outerjoin(SerializedDagModel, SerializedDagModel.dag_version_id == DagVersion.id)
     )
-    return query.where(or_(false(), *same)).scalar_subquery()
+    return query.where(hash_now == as_shown.c.text).scalar_subquery()
 
 
 def version_numbers(ids: Iterable[UUID], session: Session) -> dict[UUID, int]:

@@ -1,16 +1,24 @@
-"""Many keys of task instances as rows of a query: a list of tuples is too deep for PostgreSQL."""
+"""Many keys as rows of a query: a list of tuples is too deep for PostgreSQL, a long OR for SQLite."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+import sqlite3
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
 
-from sqlalchemy import CTE, JSON, column, literal, select
+from sqlalchemy import CTE, JSON, Boolean, ColumnElement, Select, Uuid, cast, column, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 from safe_clear_plugin.core.selection import TaskInstanceKey
+
+ALTERNATIVES = 200
+"""SQLite reads an ``OR`` of a thousand conditions as too deep an expression."""
+
+T = TypeVar("T")
+V = TypeVar("V", bound=Hashable)
 
 
 class _items_of(GenericFunction[Any]):  # noqa: N801 (the name of an SQL function)
@@ -26,15 +34,76 @@ def _items_on_postgresql(function: Any, compiler: Any, **options: Any) -> str:
     return f"json_array_elements(CAST({compiler.process(text, **options)} AS JSON))"
 
 
+class one_of(GenericFunction[bool]):  # noqa: N801
+    """Whether a column has one of the values that a query selects, which is carried out once, by itself.
+
+    PostgreSQL makes a join of ``IN``, in whatever order it thinks right; while it has not heard of rows just
+    written, it may then go through the other tables once for each value.
+    """
+
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any], values: Select[Any]) -> None:
+        super().__init__(column, values.scalar_subquery())
+
+
+@compiles(one_of)
+def _one_of(function: Any, compiler: Any, **options: Any) -> str:
+    tested, values = (compiler.process(part, **options) for part in function.clauses)
+    return f"{tested} IN {values}"
+
+
+@compiles(one_of, "postgresql")
+def _one_of_on_postgresql(function: Any, compiler: Any, **options: Any) -> str:
+    tested, values = (compiler.process(part, **options) for part in function.clauses)
+    return f"{tested} = ANY (ARRAY{values})"
+
+
+def by_value(values: Mapping[UUID, V]) -> list[tuple[V, list[UUID]]]:
+    """Return each value with the keys that have it: most of many have the same."""
+    found: dict[V, list[UUID]] = {}
+    for key, value in values.items():
+        found.setdefault(value, []).append(key)
+    return list(found.items())
+
+
+def in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield as many of the items at a time as a statement has room for alternatives."""
+    for start in range(0, len(items), ALTERNATIVES):
+        yield items[start : start + ALTERNATIVES]
+
+
 def rows_of_keys(keys: Sequence[TaskInstanceKey]) -> CTE:
     """Return a table of task_id, map_index, run_id; one parameter of the statement, however many they are."""
-    value = column("value", JSON)
-    items = _items_of(literal(json.dumps(keys, ensure_ascii=False))).table_valued(
-        value, name="excluded_items"
-    )
-    item = items.c.value
-    return select(
+    item = _items(keys, "excluded_items")
+    rows = select(
         item[0].as_string().label("task_id"),
         item[1].as_integer().label("map_index"),
         item[2].as_string().label("run_id"),
-    ).cte("excluded_keys")
+    )
+    return _taken_apart_once(rows.cte("excluded_keys"))
+
+
+def rows_of_versions(versions: Iterable[tuple[UUID, int, str]]) -> CTE:
+    """Return a table of id, number and text of DAG versions; one parameter of the statement, as well."""
+    item = _items([(id_.hex, number, text) for id_, number, text in versions], "version_items")
+    rows = select(
+        cast(item[0].as_string(), Uuid()).label("id"),
+        item[1].as_integer().label("number"),
+        item[2].as_string().label("text"),
+    )
+    return _taken_apart_once(rows.cte("versions_given"))
+
+
+def _taken_apart_once(rows: CTE) -> CTE:
+    """Keep the database from taking the items apart again for each row that it joins."""
+    rows = rows.prefix_with("MATERIALIZED", dialect="postgresql")
+    if sqlite3.sqlite_version_info >= (3, 35):
+        rows = rows.prefix_with("MATERIALIZED", dialect="sqlite")
+    return rows
+
+
+def _items(keys: Sequence[Any], name: str) -> Any:
+    items = _items_of(literal(json.dumps(keys, ensure_ascii=False)))
+    return items.table_valued(column("value", JSON), name=name).c.value

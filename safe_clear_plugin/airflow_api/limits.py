@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
 from safe_clear_plugin.airflow_api.joins import hash_joins
+from safe_clear_plugin.airflow_api.keys import by_value, in_parts
 
 UNFINISHED_RUNS = ("queued", "running")
 
@@ -254,15 +255,16 @@ def not_due(planned: Planned, now: datetime, session: Session) -> tuple[int, dat
     return count, first
 
 
-def runs_after(planned: Planned, ends: dict[UUID, datetime], session: Session) -> int:
+def runs_after(planned: Planned, ends: Mapping[UUID, datetime], session: Session) -> int:
     """Count the runs whose logical date lies after the end date of the DAG version that they use."""
     runs = planned.runs
-    if not ends:
-        return 0
-    late = or_(
-        *(
-            and_(runs.c.uses_dag_version_id == version, runs.c.logical_date > end)
-            for version, end in ends.items()
+    found = 0
+    for part in in_parts(by_value(ends)):
+        late = or_(
+            *(
+                and_(runs.c.uses_dag_version_id.in_(versions), runs.c.logical_date > end)
+                for end, versions in part
+            )
         )
-    )
-    return session.scalar(select(func.count()).where(*planned.runs_at_work(), late)) or 0
+        found += session.scalar(select(func.count()).where(*planned.runs_at_work(), late)) or 0
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,9 +23,9 @@ DONE = ("success", "skipped")
 
 @dataclass(frozen=True, slots=True)
 class PastRule:
-    """Tasks of a DAG version whose past ``PrevDagrunDep`` judges alike."""
+    """Tasks whose past ``PrevDagrunDep`` judges alike, in each of some DAG versions."""
 
-    version: UUID
+    versions: tuple[UUID, ...]
     task_ids: tuple[str, ...]
     catchup: bool
     start_date: datetime | None
@@ -47,8 +47,17 @@ class Held:
     """Whether it is not the same task there that it waits for, but what is downstream of it."""
 
 
-def past_rules(version: Version, task_ids: Collection[str]) -> list[PastRule]:
-    """Return the rules for those of the tasks that depend on their past."""
+def past_rules(found: Iterable[tuple[Version, Collection[str]]]) -> list[PastRule]:
+    """Return the rules for those of the tasks that depend on their past, in these versions."""
+    versions: dict[tuple[Any, ...], list[UUID]] = {}
+    for version, task_ids in found:
+        for rule in _rules_of(version, task_ids):
+            versions.setdefault(rule, []).append(version.id)
+    return [PastRule(tuple(ids), *rule) for rule, ids in versions.items()]
+
+
+def _rules_of(version: Version, task_ids: Collection[str]) -> list[tuple[Any, ...]]:
+    """Return what a rule is made of, beside the version."""
     grouped: dict[tuple[Any, ...], list[str]] = {}
     for task_id in sorted(task_ids):
         task = version.dag.task_dict.get(task_id) if version.dag else None
@@ -57,7 +66,7 @@ def past_rules(version: Version, task_ids: Collection[str]) -> list[PastRule]:
         waits_for = frozenset(task.downstream_task_ids) if task.wait_for_downstream else frozenset()
         started = task.start_date if version.dag.catchup else None
         grouped.setdefault((started, bool(task.ignore_first_depends_on_past), waits_for), []).append(task_id)
-    return [PastRule(version.id, tuple(ids), bool(version.dag.catchup), *key) for key, ids in grouped.items()]
+    return [(tuple(ids), bool(version.dag.catchup), *key) for key, ids in grouped.items()]
 
 
 def held(planned: Planned, rule: PastRule, dag_id: str, session: Session) -> Iterator[Held]:
@@ -112,7 +121,7 @@ def _held(planned: Planned, rule: PastRule, before: Any, previous: Any) -> Selec
         )
         .where(
             *planned.at_work(),
-            planned.runs.c.uses_dag_version_id == rule.version,
+            planned.runs.c.uses_dag_version_id.in_(rule.versions),
             rows.c.task_id.in_(rule.task_ids),
             ~passes,
         )
@@ -150,7 +159,7 @@ def _previous(planned: Planned, rule: PastRule, dag_id: str) -> Any:
             previous_id.correlate(own).scalar_subquery().label("previous_id"),
         )
         .select_from(runs.join(own, own.c.id == runs.c.dag_run_id))
-        .where(runs.c.plan_id == planned.plan_id, runs.c.uses_dag_version_id == rule.version)
+        .where(runs.c.plan_id == planned.plan_id, runs.c.uses_dag_version_id.in_(rule.versions))
         .where(~first_of_backfill)
         .subquery("before")
     )

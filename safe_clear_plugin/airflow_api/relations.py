@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
@@ -26,7 +26,11 @@ ONE_SERVES_ALL: bool = not _SINCE_3_3
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What another task is to a cleared one, and whether map index by map index."""
+    """What a task has to do with another one, and whether map index by map index.
+
+    ``task_id`` is the one that something becomes of: with ``downstream`` it lies downstream of the related
+    one, with the other kinds the related one lies upstream of it.
+    """
 
     task_id: str
     kind: RelationKind
@@ -53,25 +57,54 @@ class Upstream:
     """Whether, until it is expanded, it goes by every map index of what shares its mapped task group."""
 
 
-def downstream_of(dag: Any, task_ids: Iterable[str]) -> Iterator[Relation]:
+def downstream_of(dag: Any, task_ids: Iterable[str], everywhere: Collection[str] = ()) -> Iterator[Relation]:
     """Yield, for each of the tasks, the tasks downstream of it whose data rests on its own.
 
     A setup or teardown provides no data, and teardowns use none. Within one mapped task group a map index
     rests on the same map index only, unless a way between the two leaves the group.
+
+    ``everywhere`` are those of the tasks that stand for each other: what rests on several of them, whatever
+    the map index, is related to the first of these by name alone, and to no other task.
     """
+    reached: dict[str, str] = {}
+    for task_id in sorted(everywhere):
+        _reach_at_any_index(dag.get_task(task_id), reached)
+    pairs = [(related, task_id, False) for related, task_id in reached.items()]
     for task_id in task_ids:
         task = dag.get_task(task_id)
-        if task.is_setup or task.is_teardown:
+        if not _provides_data(task) or (task_id in everywhere and not _in_mapped_group(task)):
             continue
-        for related, same in _reached_from(task).items():
-            if not dag.get_task(related).is_teardown:
-                yield Relation(task_id, "downstream", related, same)
+        found = _reached_from(task).items()
+        pairs += [(related, task_id, same) for related, same in found if related not in reached]
+    for related, task_id, same in pairs:
+        if not dag.get_task(related).is_teardown:
+            yield Relation(related, "downstream", task_id, same)
+
+
+def _reach_at_any_index(task: Any, reached: dict[str, str]) -> None:
+    """Note what lies downstream of a task and of none before it, unless map indexes may matter."""
+    if not _provides_data(task) or _in_mapped_group(task):
+        return
+    ahead = list(task.downstream_list)
+    while ahead:
+        relative = ahead.pop()
+        if relative.task_id not in reached:
+            reached[relative.task_id] = task.task_id
+            ahead += relative.downstream_list
+
+
+def _provides_data(task: Any) -> bool:
+    return not (task.is_setup or task.is_teardown)
+
+
+def _in_mapped_group(task: Any) -> bool:
+    return task.get_closest_mapped_task_group() is not None
 
 
 def upstream_of(dag: Any, task_id: str) -> Upstream | None:
     """Return what decides whether a task starts, or ``None`` when nothing upstream does."""
     task = dag.get_task(task_id)
-    rule = str(getattr(task.trigger_rule, "value", task.trigger_rule))
+    rule = trigger_rule(task)
     looks_up = rule != "always" and bool(task.upstream_list)
     direct = {other.task_id: other for other in task.upstream_list} if looks_up else {}
     setups = {
@@ -90,7 +123,7 @@ def upstream_of(dag: Any, task_id: str) -> Upstream | None:
             Relation(task_id, "setup", id_, apart and _share_mapping(task, other))
             for id_, other in setups.items()
         ),
-        *(Relation(task_id, "mapped", id_) for id_ in sorted(_mapped_over(task))),
+        *(Relation(task_id, "mapped", id_) for id_ in sorted(mapped_over(task))),
     )
     if not relations:
         return None
@@ -125,7 +158,13 @@ def _share_mapping(one: Any, other: Any) -> bool:
     return bool(groups) and any(group.group_id in groups for group in other.iter_mapped_task_groups())
 
 
-def _mapped_over(task: Any) -> set[str]:
+def trigger_rule(task: Any) -> str:
+    """Return the name of a task's trigger rule."""
+    return str(getattr(task.trigger_rule, "value", task.trigger_rule))
+
+
+def mapped_over(task: Any) -> set[str]:
+    """Return the tasks from whose results a task, or the mapped task group around it, is expanded."""
     if is_mapped(task):
         return {operator.task_id for operator in task.iter_mapped_dependencies()}
     group = task.get_closest_mapped_task_group()

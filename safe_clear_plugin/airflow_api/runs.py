@@ -31,7 +31,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
 from safe_clear_plugin.airflow_api.dags import VERSIONLESS_RUNS_MOVE
-from safe_clear_plugin.airflow_api.keys import rows_of_keys
+from safe_clear_plugin.airflow_api.keys import rows_of_keys, rows_of_versions
 from safe_clear_plugin.core.selection import (
     FINISHED_RUN_STATES,
     NO_STATE,
@@ -116,11 +116,22 @@ def uses_version(on_latest: bool, latest: UUID | ColumnElement[Any]) -> ColumnEl
     return case((own, dag_run.c.created_dag_version_id), else_=latest)
 
 
-def runs_select(plan_id: UUID, scope: Scope, on_latest: bool, latest: LatestVersion) -> Select[Any]:
+def used_versions(scope: Scope, on_latest: bool, latest: UUID, session: Session) -> list[UUID]:
+    """Return the DAG versions that the covered dag runs use when they re-run."""
+    query = select(uses_version(on_latest, latest)).where(run_conditions(scope))
+    return list(session.scalars(query.distinct()))
+
+
+def runs_select(
+    plan_id: UUID, scope: Scope, on_latest: bool, latest: LatestVersion, shapes: Mapping[UUID, int]
+) -> Select[Any]:
     """Select the covered dag runs with what ``clear_task_instances`` makes of each.
 
-    Columns as in ``safe_clear_plan_run``, in :data:`RUN_COLUMNS` order.
+    ``shapes`` has a number for each DAG version that may be used. Columns as in ``safe_clear_plan_run``, in
+    :data:`RUN_COLUMNS` order.
     """
+    uses = uses_version(on_latest, latest.id)
+    source, shape = _numbered(uses, shapes)
     reset = scope.selection.reset_dag_runs
     finished = dag_run.c.state.in_(FINISHED_RUN_STATES)
     latest_id = cast(literal(latest.id, Uuid()), Uuid())
@@ -134,27 +145,40 @@ def runs_select(plan_id: UUID, scope: Scope, on_latest: bool, latest: LatestVers
             dag_run.c.created_dag_version_id != latest_id,
         ),
     )
-    return select(
-        cast(literal(plan_id, Uuid()), Uuid()).label("plan_id"),
-        dag_run.c.run_id,
-        dag_run.c.id.label("dag_run_id"),
-        dag_run.c.logical_date,
-        dag_run.c.run_after,
-        dag_run.c.run_type,
-        dag_run.c.state,
-        dag_run.c.clear_number,
-        dag_run.c.created_dag_version_id.label("dag_version_id"),
-        dag_run.c.bundle_version,
-        uses_version(on_latest, latest.id).label("uses_dag_version_id"),
-        case((moves_to_latest(on_latest), literal(value=True)), else_=literal(value=False)).label(
-            "moves_to_latest"
-        ),
-        case((and_(literal(reset), finished), "queued"), else_=dag_run.c.state).label("after_state"),
-        case((moved, latest_id), else_=dag_run.c.created_dag_version_id).label("after_dag_version_id"),
-        case((gets_bundle, latest.bundle_version), else_=dag_run.c.bundle_version).label(
-            "after_bundle_version"
-        ),
-    ).where(run_conditions(scope))
+    return (
+        select(
+            cast(literal(plan_id, Uuid()), Uuid()).label("plan_id"),
+            dag_run.c.run_id,
+            dag_run.c.id.label("dag_run_id"),
+            dag_run.c.logical_date,
+            dag_run.c.run_after,
+            dag_run.c.run_type,
+            dag_run.c.state,
+            dag_run.c.clear_number,
+            dag_run.c.created_dag_version_id.label("dag_version_id"),
+            dag_run.c.bundle_version,
+            uses.label("uses_dag_version_id"),
+            shape.label("shape"),
+            case((moves_to_latest(on_latest), literal(value=True)), else_=literal(value=False)).label(
+                "moves_to_latest"
+            ),
+            case((and_(literal(reset), finished), "queued"), else_=dag_run.c.state).label("after_state"),
+            case((moved, latest_id), else_=dag_run.c.created_dag_version_id).label("after_dag_version_id"),
+            case((gets_bundle, latest.bundle_version), else_=dag_run.c.bundle_version).label(
+                "after_bundle_version"
+            ),
+        )
+        .select_from(source)
+        .where(run_conditions(scope))
+    )
+
+
+def _numbered(
+    version: ColumnElement[Any], shapes: Mapping[UUID, int]
+) -> tuple[FromClause, ColumnElement[Any]]:
+    """Return the dag runs with the number of the version that each uses; none for a version without one."""
+    numbers = rows_of_versions((id_, number, "") for id_, number in shapes.items())
+    return dag_run.outerjoin(numbers, numbers.c.id == version), numbers.c.number
 
 
 RUN_COLUMNS = (
@@ -169,6 +193,7 @@ RUN_COLUMNS = (
     "dag_version_id",
     "bundle_version",
     "uses_dag_version_id",
+    "shape",
     "moves_to_latest",
     "after_state",
     "after_dag_version_id",
@@ -198,24 +223,31 @@ def task_instances_select(
     latest: UUID,
     *,
     runs: Table,
-    tasks: FromClause,
+    tasks: Table,
     all_map_indexes: int,
+    known: bool,
 ) -> Select[Any]:
     """Select the task instances of the planned runs with what ``clear_task_instances`` makes of each.
 
     ``runs`` and ``tasks`` are the plan's own tables, already filled. Without a task regex every task
     instance of a run is taken, also those of tasks that the DAG no longer has. Columns in
     :data:`TASK_INSTANCE_COLUMNS` order.
+
+    While PostgreSQL has no statistics of the two tables (not ``known``), a task is looked up for each task
+    instance: it would take each table for a single row, and join each row with each.
     """
     ti = task_instance
-    same_task = and_(
+    same_task: ColumnElement[bool] = and_(
         tasks.c.plan_id == runs.c.plan_id,
-        tasks.c.dag_version_id == runs.c.uses_dag_version_id,
+        tasks.c.shape == runs.c.shape,
         tasks.c.task_id == ti.c.task_id,
         or_(tasks.c.map_index == all_map_indexes, tasks.c.map_index == ti.c.map_index),
     )
+    taken: FromClause = tasks
+    if not known:
+        taken, same_task = select(tasks).where(same_task).offset(0).lateral("taken"), true()
     source = runs.join(ti, and_(ti.c.dag_id == selection.dag_id, ti.c.run_id == runs.c.run_id)).join(
-        tasks, same_task, isouter=not selection.task_regex
+        taken, same_task, isouter=not selection.task_regex
     )
     running = ti.c.state.in_(RUNNING_STATES)
     left_out = running if selection.running == "leave_out" else literal(value=False)
@@ -231,9 +263,9 @@ def task_instances_select(
             ti.c.dag_version_id,
             case((left_out, "leave_out"), (running, "terminate"), else_="clear").label("effect"),
             _after_state(left_out).label("after_state"),
-            _after_max_tries(left_out, runs, tasks).label("after_max_tries"),
+            _after_max_tries(left_out, runs, taken).label("after_max_tries"),
             _after_version(left_out, selection, runs, latest).label("after_dag_version_id"),
-            func.coalesce(tasks.c.why, "whole run, task not in the DAG").label("why"),
+            func.coalesce(taken.c.why, "whole run, task not in the DAG").label("why"),
         )
         .select_from(source)
         .where(runs.c.plan_id == plan_id, *task_instance_conditions(selection))

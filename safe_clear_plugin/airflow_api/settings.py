@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import airflow
 from airflow.configuration import conf
 from airflow.exceptions import AirflowConfigException
@@ -22,6 +24,20 @@ def _whole_number(name: str, least: int = 0) -> int:
         return max(least, int(conf.getint(SECTION, name)))
     except AirflowConfigException:
         raise _unreadable(name, "a whole number") from None
+
+
+def _seconds(name: str) -> float:
+    """Return an option that is a time; what cannot be read is refused as well.
+
+    :raises Refused: 503, naming the option
+    """
+    try:
+        seconds = float(conf.getfloat(SECTION, name))
+    except AirflowConfigException:
+        raise _unreadable(name, "a number of seconds") from None
+    if not 0 <= seconds < math.inf:
+        raise _unreadable(name, "a number of seconds")
+    return seconds
 
 
 def _yes_or_no(name: str) -> bool:
@@ -65,6 +81,16 @@ def limits() -> Limits:
         protected=tuple(str(conf.get(SECTION, "protected")).split()),
         approve_above=_whole_number("approve_above"),
     )
+
+
+def preview_timeout() -> float:
+    """Seconds that a preview may take; 0 sets no limit."""
+    return _seconds("preview_timeout")
+
+
+def findings_timeout() -> float:
+    """Seconds that the findings of a preview may take, which is still a plan without them; 0: no limit."""
+    return _seconds("findings_timeout")
 
 
 def history_retention_days() -> int:

@@ -73,6 +73,8 @@ class PlanSummary:
     task_instances: int
     dag_runs: int
     findings: tuple[Finding, ...] = ()
+    findings_not_checked: tuple[str, ...] = ()
+    """The codes of the checks that did not finish in time: what they would have found is not known."""
     reason: str = ""
     applied_by: str | None = None
     applied_by_name: str | None = None

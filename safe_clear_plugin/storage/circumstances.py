@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run
-from safe_clear_plugin.airflow_api.joins import hash_joins
+from safe_clear_plugin.airflow_api.joins import hash_joins, there_is
+from safe_clear_plugin.airflow_api.keys import by_value, in_parts
 from safe_clear_plugin.core.findings.affected import Affected
 from safe_clear_plugin.core.findings.others import OtherPlan
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
@@ -47,14 +48,11 @@ def cleared_run_pks(plan_id: UUID) -> Select[tuple[int]]:
 
 def not_in_dag(plan_id: UUID, session: Session) -> Affected:
     """Count what is cleared of tasks that the DAG version used does not have."""
-    has_task = (
-        select(plan_task.c.task_id)
-        .where(
-            plan_task.c.plan_id == plan_id,
-            plan_task.c.dag_version_id == plan_run.c.uses_dag_version_id,
-            plan_task.c.task_id == rows_.c.task_id,
-        )
-        .exists()
+    has_task = there_is(
+        plan_task,
+        plan_task.c.plan_id == plan_id,
+        plan_task.c.shape == plan_run.c.shape,
+        plan_task.c.task_id == rows_.c.task_id,
     )
     gone = (
         select(rows_.c.run_id, rows_.c.task_id, rows_.c.state)
@@ -69,35 +67,51 @@ def not_in_dag(plan_id: UUID, session: Session) -> Affected:
     return Affected.of(((task_id, state, number) for task_id, state, number in tally), runs or 0)
 
 
-def timed_runs(plan_id: UUID, version_id: UUID, session: Session) -> Timed:
-    """Count the runs of a DAG version that will start anew and those that keep their start."""
-    going_on = and_(plan_run.c.after_state == "running", dag_run.c.start_date.is_not(None))
-    row = session.execute(
+def timed_runs(plan_id: UUID, session: Session) -> dict[UUID, Timed]:
+    """Count, by DAG version, the runs that will start anew and those that keep their start."""
+    going_on = _goes_on()
+    version = plan_run.c.uses_dag_version_id
+    result = session.execute(
         select(
+            version,
             func.count().filter(plan_run.c.after_state == "queued").label("anew"),
             func.count().filter(going_on).label("going_on"),
             func.min(dag_run.c.start_date).filter(going_on).label("first_start"),
             func.max(dag_run.c.start_date).filter(going_on).label("last_start"),
         )
         .select_from(plan_run.join(dag_run, dag_run.c.id == plan_run.c.dag_run_id))
-        .where(*_cleared_runs(plan_id), plan_run.c.uses_dag_version_id == version_id)
-    ).one()
-    return Timed(row.anew, row.going_on, row.first_start, row.last_start)
-
-
-def running_since(plan_id: UUID, version_id: UUID, before: datetime, session: Session) -> int:
-    """Count the runs of a DAG version that go on and started before a moment."""
-    query = (
-        select(func.count())
-        .select_from(plan_run.join(dag_run, dag_run.c.id == plan_run.c.dag_run_id))
-        .where(
-            *_cleared_runs(plan_id),
-            plan_run.c.uses_dag_version_id == version_id,
-            plan_run.c.after_state == "running",
-            dag_run.c.start_date < before,
-        )
+        .where(*_cleared_runs(plan_id))
+        .group_by(version)
     )
-    return session.scalar(query) or 0
+    return {
+        row.uses_dag_version_id: Timed(row.anew, row.going_on, row.first_start, row.last_start)
+        for row in result
+    }
+
+
+def running_since(plan_id: UUID, before: Mapping[UUID, datetime], session: Session) -> int:
+    """Count the runs that go on and started before the moment that is given for their DAG version."""
+    started = select(func.count()).select_from(plan_run.join(dag_run, dag_run.c.id == plan_run.c.dag_run_id))
+    return sum(
+        session.scalar(
+            started.where(
+                *_cleared_runs(plan_id),
+                _goes_on(),
+                or_(
+                    *(
+                        and_(plan_run.c.uses_dag_version_id.in_(versions), dag_run.c.start_date < moment)
+                        for moment, versions in moments
+                    )
+                ),
+            )
+        )
+        or 0
+        for moments in in_parts(by_value(before))
+    )
+
+
+def _goes_on() -> ColumnElement[bool]:
+    return and_(plan_run.c.after_state == "running", dag_run.c.start_date.is_not(None))
 
 
 def plans_of_others(

@@ -17,11 +17,13 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
 from safe_clear_plugin.airflow_api.joins import there_is
+from safe_clear_plugin.airflow_api.keys import one_of
 from safe_clear_plugin.airflow_api.runs import is_unfinished
 from safe_clear_plugin.core.findings.affected import Affected
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.storage.models import plan_relation, plan_run, plan_task_instance
 from safe_clear_plugin.storage.relations import (
+    downstream_tasks,
     foreseen_state,
     is_cleared,
     is_kept,
@@ -53,20 +55,7 @@ class RowBehind:
 
 def _downstream(plan_id: UUID, dag_id: str, states: Sequence[str]) -> Select[Any]:
     ti = task_instance
-    related = (
-        select(plan_relation.c.dag_version_id, plan_relation.c.related_task_id)
-        .where(plan_relation.c.plan_id == plan_id, plan_relation.c.kind == "downstream")
-        .distinct()
-        .subquery("related")
-    )
-    source = plan_run.join(related, related.c.dag_version_id == plan_run.c.uses_dag_version_id).join(
-        ti,
-        and_(
-            ti.c.dag_id == dag_id,
-            ti.c.run_id == plan_run.c.run_id,
-            ti.c.task_id == related.c.related_task_id,
-        ),
-    )
+    source = plan_run.join(ti, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id))
     return (
         select(*_run_columns(), ti.c.task_id, ti.c.map_index, ti.c.state, ti.c.try_number)
         .add_columns(null().label("foreseen_state"))
@@ -75,6 +64,7 @@ def _downstream(plan_id: UUID, dag_id: str, states: Sequence[str]) -> Select[Any
             plan_run.c.plan_id == plan_id,
             plan_run.c.task_instances > 0,
             ti.c.state.in_(states),
+            one_of(ti.c.task_id, downstream_tasks(plan_id)),
             is_untouched(ti, plan_id),
             rests_on_cleared(ti, plan_id),
         )
@@ -171,7 +161,7 @@ def blockers(code: str, plan_id: UUID, dag_id: str, session: Session) -> Affecte
                 relation,
                 and_(
                     relation.c.plan_id == plan_id,
-                    relation.c.dag_version_id == found.c.uses_dag_version_id,
+                    relation.c.shape == found.c.shape,
                     relation.c.task_id == found.c.task_id,
                     relation.c.kind.in_(UPSTREAM_KINDS),
                 ),
@@ -225,19 +215,21 @@ def rows_behind(
 def _cause(code: str, page: FromClause, plan_id: UUID, dag_id: str) -> ColumnElement[Any]:
     """Return the first, by name, of the tasks that make a task instance one that a finding speaks of."""
     relation = plan_relation.alias("relation")
-    of_version = (relation.c.plan_id == plan_id, relation.c.dag_version_id == page.c.uses_dag_version_id)
+    of_task = (
+        relation.c.plan_id == plan_id,
+        relation.c.shape == page.c.shape,
+        relation.c.task_id == page.c.task_id,
+    )
     if code in ("stale_downstream", "downstream_stays"):
-        cleared = select(func.min(relation.c.task_id)).where(
-            *of_version,
+        cleared = select(func.min(relation.c.related_task_id)).where(
+            *of_task,
             relation.c.kind == "downstream",
-            relation.c.related_task_id == page.c.task_id,
             is_cleared(relation, page, plan_id),
         )
         return cleared.scalar_subquery()
     blocking = select(func.min(relation.c.related_task_id)).where(
-        *of_version,
+        *of_task,
         relation.c.kind.in_(UPSTREAM_KINDS),
-        relation.c.task_id == page.c.task_id,
         _is_blocked(code, relation, page, plan_id, dag_id),
     )
     return blocking.scalar_subquery()
@@ -260,5 +252,5 @@ def _run_columns() -> tuple[ColumnElement[Any], ...]:
         plan_run.c.logical_date,
         plan_run.c.run_after,
         plan_run.c.dag_run_id,
-        plan_run.c.uses_dag_version_id,
+        plan_run.c.shape,
     )

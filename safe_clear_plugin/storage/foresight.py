@@ -6,8 +6,9 @@ round, as each pass of the scheduler finds what the one before has set.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from safe_clear_plugin.airflow_api.base import task_instance
 from safe_clear_plugin.airflow_api.relations import Upstream
 from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.storage.models import ALL_MAP_INDEXES, plan_run, plan_task_instance
-from safe_clear_plugin.storage.relations import foreseen_state
+from safe_clear_plugin.storage.relations import PENDING_EFFECTS, among, foreseen_state
 from safe_clear_plugin.storage.trigger_rules import (
     COUNTED,
     SUCCESS_MATTERS,
@@ -29,8 +30,6 @@ from safe_clear_plugin.storage.trigger_rules import (
 )
 
 rows_ = plan_task_instance
-PENDING_EFFECTS = ("clear", "terminate", "create", "restore")
-"""Effects after which the scheduler looks at a task instance."""
 
 MAPPED = ("mapped",)
 SETUP = ("setup",)
@@ -39,43 +38,82 @@ DIRECT = ("upstream", "one_upstream")
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The runs of one plan that use one DAG version."""
+    """The runs of one plan that have one of some shapes; ``None`` stands for all."""
 
     plan_id: UUID
     dag_id: str
-    dag_version_id: UUID
+    shapes: frozenset[int] | None = None
 
     def runs(self) -> Iterator[ColumnElement[bool]]:
         """Yield the conditions on runs: only those that the scheduler looks at after the clear."""
         yield plan_run.c.plan_id == self.plan_id
-        yield plan_run.c.uses_dag_version_id == self.dag_version_id
+        if self.shapes is not None:
+            yield plan_run.c.shape.in_(sorted(self.shapes))
         yield plan_run.c.task_instances > 0
         yield plan_run.c.after_state.in_(("queued", "running"))
 
-    def task_instances(self, ti: FromClause, task_ids: Iterable[str]) -> FromClause:
+    def task_instances(self, ti: FromClause, task_ids: Collection[str]) -> FromClause:
         """Return the runs with their task instances of some tasks."""
-        here = and_(
-            ti.c.dag_id == self.dag_id, ti.c.run_id == plan_run.c.run_id, ti.c.task_id.in_(sorted(task_ids))
-        )
-        return plan_run.join(ti, here)
+        here = and_(ti.c.dag_id == self.dag_id, ti.c.run_id == plan_run.c.run_id)
+        return plan_run.join(ti, and_(here, among(ti.c.task_id, task_ids)))
 
 
-def foresee(reach: Reach, tasks: Sequence[Upstream], session: Session) -> None:
-    """Write the foreseen states of the task instances that re-run with a DAG version.
+Shapes = frozenset[int]
+Rules = dict[Upstream, Shapes]
+"""What decides whether a task starts, and the shapes in which it is so."""
 
-    ``tasks`` are in topological order. Within a round they are gone through against it, so that none sees
-    what the round has changed.
+
+def foresee(plan_id: UUID, dag_id: str, by_shape: Mapping[int, Sequence[Upstream]], session: Session) -> None:
+    """Write the foreseen states of the task instances that re-run.
+
+    What is the same in several shapes is asked for at once, unless their orders contradict each other.
     """
-    known = _states_upstream(reach, {r.related_task_id for task in tasks for r in task.relations}, session)
-    to_check = {task.task_id for task in tasks if _may_end(task, known)}
-    while to_check:
-        changed = {
-            task.task_id
-            for task in reversed(tasks)
-            if task.task_id in to_check and _settle(reach, task, session)
-        }
+    everywhere = Reach(plan_id, dag_id)
+    related = {r.related_task_id for tasks in by_shape.values() for task in tasks for r in task.relations}
+    known = _states_upstream(everywhere, related, session) if related else {}
+    try:
+        together = [_in_order(by_shape)]
+    except CycleError:
+        together = [_in_order({shape: tasks}) for shape, tasks in by_shape.items()]
+    for rules in together:
         to_check = {
-            task.task_id for task in tasks if any(r.related_task_id in changed for r in task.relations)
+            task: frozenset(shape for shape in shapes if _may_end(task, known.get(shape, {})))
+            for task, shapes in rules.items()
+        }
+        _foresee(everywhere, rules, to_check, frozenset(by_shape), session)
+
+
+def _in_order(by_shape: Mapping[int, Sequence[Upstream]]) -> Rules:
+    """Return the rules of all shapes, each once and after those of what lies upstream.
+
+    :raises CycleError: when there is no such order for all the shapes
+    """
+    shapes: dict[Upstream, set[int]] = {}
+    order: TopologicalSorter[Upstream] = TopologicalSorter()
+    for shape, tasks in by_shape.items():
+        by_id = {task.task_id: task for task in tasks}
+        for task in tasks:
+            shapes.setdefault(task, set()).add(shape)
+            upstream = {r.related_task_id for r in task.relations} & by_id.keys()
+            order.add(task, *(by_id[task_id] for task_id in sorted(upstream)))
+    return {task: frozenset(shapes[task]) for task in order.static_order()}
+
+
+def _foresee(reach: Reach, rules: Rules, to_check: Rules, every: Shapes, session: Session) -> None:
+    """Go through the rules in rounds, within a round against their order.
+
+    So none sees what the round has changed.
+    """
+    while any(to_check.values()):
+        changed: dict[str, Shapes] = {}
+        for task in reversed(rules):
+            shapes = to_check.get(task, frozenset())
+            here = replace(reach, shapes=None if shapes == every else shapes)
+            if shapes and _settle(here, task, session):
+                changed[task.task_id] = changed.get(task.task_id, frozenset()) | shapes
+        to_check = {
+            task: shapes & frozenset().union(*(changed.get(r.related_task_id, ()) for r in task.relations))
+            for task, shapes in rules.items()
         }
 
 
@@ -84,14 +122,17 @@ def _may_end(task: Upstream, known: Mapping[str, set[str]]) -> bool:
     return bool(states - {"success"}) or (bool(states) and task.trigger_rule in SUCCESS_MATTERS)
 
 
-def _states_upstream(reach: Reach, task_ids: Iterable[str], session: Session) -> dict[str, set[str]]:
-    """Return the finished states that tasks upstream of planned ones keep."""
+def _states_upstream(
+    reach: Reach, task_ids: Collection[str], session: Session
+) -> dict[int, dict[str, set[str]]]:
+    """Return, by shape, the finished states that tasks upstream of planned ones keep."""
     ti = task_instance
     state = foreseen_state(ti, reach.plan_id)
-    query = select(ti.c.task_id, state.label("state")).select_from(reach.task_instances(ti, task_ids))
-    found: dict[str, set[str]] = {}
+    query = select(plan_run.c.shape, ti.c.task_id, state.label("state"))
+    query = query.select_from(reach.task_instances(ti, task_ids))
+    found: dict[int, dict[str, set[str]]] = {}
     for row in session.execute(query.where(*reach.runs(), state.in_(COUNTED)).distinct()):
-        found.setdefault(row.task_id, set()).add(row.state)
+        found.setdefault(row.shape, {}).setdefault(row.task_id, set()).add(row.state)
     return found
 
 

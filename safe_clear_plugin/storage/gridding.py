@@ -24,10 +24,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
+from safe_clear_plugin.airflow_api.keys import one_of
 from safe_clear_plugin.core.grid import Segment
-from safe_clear_plugin.storage.models import plan_relation, plan_run, plan_task_instance
+from safe_clear_plugin.storage.models import plan_run, plan_task_instance
 from safe_clear_plugin.storage.reading import RUN_DATE
-from safe_clear_plugin.storage.relations import goes_stale
+from safe_clear_plugin.storage.relations import downstream_tasks, goes_stale
 
 rows_ = plan_task_instance
 ti = task_instance
@@ -83,10 +84,7 @@ def extent(window: Window, session: Session) -> Extent | None:
 
 def tasks_downstream(plan_id: UUID, session: Session) -> set[str]:
     """Return the tasks that are downstream of what the plan clears."""
-    query = select(plan_relation.c.related_task_id).where(
-        plan_relation.c.plan_id == plan_id, plan_relation.c.kind == "downstream"
-    )
-    return set(session.scalars(query.distinct()))
+    return set(session.scalars(downstream_tasks(plan_id)))
 
 
 def versions_by_use(plan_id: UUID, session: Session) -> list[UUID]:
@@ -288,31 +286,14 @@ def stale_cells(
     window: Window, columns: CTE, task_ids: Collection[str] | None, session: Session
 ) -> list[Counted]:
     """Count those of them that go stale; taken off what :func:`other_cells` counts."""
-    related = (
-        select(plan_relation.c.dag_version_id, plan_relation.c.related_task_id)
-        .where(plan_relation.c.plan_id == window.plan_id, plan_relation.c.kind == "downstream")
-        .distinct()
-        .subquery("related")
-    )
-    source = (
-        columns.join(
-            plan_run,
-            and_(plan_run.c.plan_id == window.plan_id, plan_run.c.run_id == columns.c.run_id),
-        )
-        .join(related, related.c.dag_version_id == plan_run.c.uses_dag_version_id)
-        .join(
-            ti,
-            and_(
-                ti.c.dag_id == window.dag_id,
-                ti.c.run_id == plan_run.c.run_id,
-                ti.c.task_id == related.c.related_task_id,
-            ),
-        )
-    )
+    source = columns.join(
+        plan_run, and_(plan_run.c.plan_id == window.plan_id, plan_run.c.run_id == columns.c.run_id)
+    ).join(ti, and_(ti.c.dag_id == window.dag_id, ti.c.run_id == plan_run.c.run_id))
+    downstream = one_of(ti.c.task_id, downstream_tasks(window.plan_id))
     query = (
         select(columns.c.key, ti.c.task_id, ti.c.state, func.count().label("n"))
         .select_from(source)
-        .where(goes_stale(ti, window.plan_id), *_of_tasks(ti, task_ids))
+        .where(downstream, goes_stale(ti, window.plan_id), *_of_tasks(ti, task_ids))
         .group_by(columns.c.key, ti.c.task_id, ti.c.state)
     )
     found = []

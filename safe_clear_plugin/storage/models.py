@@ -62,6 +62,8 @@ plan = Table(
     # The DAG versions that the plan's runs will use, with the hash of each: [{id, number, hash}].
     Column("dag_versions", JSON(), nullable=False),
     Column("findings", JSON(), nullable=False),
+    # The codes of the checks that did not finish in time.
+    Column("findings_not_checked", JSON()),
     Column("fingerprint", String(64), nullable=False),
     Column("task_instances", Integer(), nullable=False),
     Column("dag_runs", Integer(), nullable=False),
@@ -122,6 +124,8 @@ plan_run = Table(
     Column("bundle_version", StringID()),
     # The DAG version whose tasks decide what is selected: the one that the run uses when it re-runs.
     Column("uses_dag_version_id", Uuid(), nullable=False),
+    # The number, within the plan, of DAG versions of which the same tasks are taken, related in the same way.
+    Column("shape", Integer()),
     # Whether the run moves to the latest DAG version: asked for, or it has none of its own.
     Column("moves_to_latest", Boolean(), nullable=False),
     Column("after_state", String(50)),
@@ -141,7 +145,7 @@ plan_task = Table(
     "safe_clear_plan_task",
     metadata,
     _plan_id(),
-    Column("dag_version_id", Uuid(), primary_key=True, nullable=False),
+    Column("shape", Integer(), primary_key=True, nullable=False, autoincrement=False),
     Column("task_id", StringID(), primary_key=True, nullable=False),
     # One map index, or ALL_MAP_INDEXES.
     Column("map_index", Integer(), primary_key=True, nullable=False, autoincrement=False),
@@ -179,18 +183,19 @@ plan_task_instance = Table(
     Column("foreseen_state", String(20)),
 )
 
+# With no other index than its key, so that PostgreSQL looks up in it as it should, even where it has no
+# statistics: a role that does not own the table cannot gather them.
 plan_relation = Table(
     "safe_clear_plan_relation",
     metadata,
     _plan_id(),
-    Column("dag_version_id", Uuid(), primary_key=True, nullable=False),
-    # A task that is cleared, and one that it has to do with: ``kind`` says how, seen from the cleared one.
+    Column("shape", Integer(), primary_key=True, nullable=False, autoincrement=False),
+    # A task, and one that decides what becomes of it: ``kind`` says how, seen from the first.
+    Column("task_id", StringID(), primary_key=True, nullable=False),
     Column("kind", String(20), primary_key=True, nullable=False),
     Column("related_task_id", StringID(), primary_key=True, nullable=False),
-    Column("task_id", StringID(), primary_key=True, nullable=False),
     # Whether only task instances with the same map index have to do with each other.
     Column("same_map_index", Boolean(), nullable=False, server_default=false()),
-    Index("idx_safe_clear_plan_relation_task_id", "plan_id", "dag_version_id", "task_id"),
 )
 
 plan_batch = Table(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, and_, func, insert, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, case, func, insert, or_, select, true
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
@@ -17,31 +18,65 @@ from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.storage.models import plan_relation, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
+PENDING_EFFECTS = ("clear", "terminate", "create", "restore")
+"""Effects after which the scheduler looks at a task instance."""
+NAMED = 2_000
+"""Task ids that a statement names; beyond that it is cheaper to look at all."""
 FINISHED_STATES = ("success", "failed", "upstream_failed", "skipped")
 
 
-def write_relations(
-    plan_id: UUID, dag_version_id: UUID, relations: Iterable[Relation], session: Session
-) -> None:
-    """Write how tasks of a DAG version are related, each relation once."""
-    of_version = {"plan_id": plan_id, "dag_version_id": dag_version_id}
-    values = [{**of_version, **asdict(relation)} for relation in dict.fromkeys(relations)]
+def write_relations(plan_id: UUID, by_shape: Mapping[int, Iterable[Relation]], session: Session) -> int:
+    """Write how tasks are related in each shape, each relation once; return how many there are."""
+    values = [
+        {"plan_id": plan_id, "shape": shape, **asdict(relation)}
+        for shape, relations in by_shape.items()
+        for relation in dict.fromkeys(relations)
+    ]
     if values:
         session.execute(insert(plan_relation), values)
+    return len(values)
 
 
-def planned_tasks(plan_id: UUID, effects: Sequence[str], session: Session) -> dict[UUID, set[str]]:
-    """Return, by DAG version, the tasks that have task instances with one of the effects."""
-    result = session.execute(
-        select(plan_run.c.uses_dag_version_id, rows_.c.task_id)
+@dataclass(slots=True)
+class PlannedTasks:
+    """Tasks of one shape of which the plan has task instances."""
+
+    cleared: set[str] = field(default_factory=set)
+    everywhere: set[str] = field(default_factory=set)
+    """Those of them that are cleared, not mapped, in each run in which anything is."""
+    pending: set[str] = field(default_factory=set)
+    """Tasks of which the scheduler looks at a task instance after the clear."""
+
+
+def planned_tasks(plan_id: UUID, session: Session) -> dict[int, PlannedTasks]:
+    """Return the tasks of the plan by shape."""
+    runs = _runs_by_shape(plan_id, session)
+    query = (
+        select(plan_run.c.shape, rows_.c.task_id, rows_.c.effect)
+        .add_columns(func.count(case((rows_.c.map_index < 0, 1))).label("unmapped"))
         .join(rows_, and_(rows_.c.plan_id == plan_run.c.plan_id, rows_.c.run_id == plan_run.c.run_id))
-        .where(plan_run.c.plan_id == plan_id, rows_.c.effect.in_(effects))
-        .distinct()
+        .where(plan_run.c.plan_id == plan_id, rows_.c.effect.in_(PENDING_EFFECTS))
+        .group_by(plan_run.c.shape, rows_.c.task_id, rows_.c.effect)
     )
-    found: dict[UUID, set[str]] = {}
-    for row in result:
-        found.setdefault(row.uses_dag_version_id, set()).add(row.task_id)
+    found: dict[int, PlannedTasks] = {}
+    unmapped: Counter[tuple[int, str]] = Counter()
+    for row in session.execute(query):
+        tasks = found.setdefault(row.shape, PlannedTasks())
+        tasks.pending.add(row.task_id)
+        if row.effect in CLEARED_EFFECTS:
+            tasks.cleared.add(row.task_id)
+            unmapped[row.shape, row.task_id] += row.unmapped
+    for (shape, task_id), number in unmapped.items():
+        if number == runs.get(shape):
+            found[shape].everywhere.add(task_id)
     return found
+
+
+def _runs_by_shape(plan_id: UUID, session: Session) -> dict[int, int]:
+    query = select(plan_run.c.shape, func.count().label("n")).where(
+        plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0
+    )
+    return {row.shape: row.n for row in session.execute(query.group_by(plan_run.c.shape))}
 
 
 def takes_whole_runs(plan_id: UUID, dag_id: str, planned: int, session: Session) -> bool:
@@ -53,29 +88,46 @@ def takes_whole_runs(plan_id: UUID, dag_id: str, planned: int, session: Session)
 
 
 def untouched_tasks(
-    plan_id: UUID, dag_id: str, dag_version_id: UUID, task_ids: Sequence[str], session: Session
-) -> set[str]:
-    """Return those of the tasks that have finished in a run of the version without being in the plan."""
+    plan_id: UUID, dag_id: str, task_ids: Collection[str], session: Session
+) -> dict[int, set[str]]:
+    """Return, by shape, the tasks of these that have finished in a run without being in the plan."""
     ti = task_instance
     query = (
-        select(ti.c.task_id)
+        select(plan_run.c.shape, ti.c.task_id)
         .join(plan_run, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id))
         .where(
             plan_run.c.plan_id == plan_id,
-            plan_run.c.uses_dag_version_id == dag_version_id,
             plan_run.c.task_instances > 0,
-            ti.c.task_id.in_(task_ids),
+            among(ti.c.task_id, task_ids),
             ti.c.state.in_(FINISHED_STATES),
             is_untouched(ti, plan_id),
         )
     )
-    return set(session.scalars(query.distinct()))
+    return _by_shape(session.execute(query.distinct()))
+
+
+def among(task_id: ColumnElement[Any], task_ids: Collection[str]) -> ColumnElement[bool]:
+    """Whether it is one of the tasks, or any task at all where these are too many to name."""
+    return task_id.in_(sorted(task_ids)) if len(task_ids) <= NAMED else true()
+
+
+def _by_shape(result: Iterable[Any]) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = {}
+    for row in result:
+        found.setdefault(row.shape, set()).add(row.task_id)
+    return found
 
 
 def is_untouched(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
     """Whether the plan has no row for a task instance."""
     mine = rows_.alias("of_plan")
     return ~there_is(mine, *same_key(mine, ti, plan_id))
+
+
+def downstream_tasks(plan_id: UUID) -> Select[Any]:
+    """Select the tasks that lie downstream of cleared ones in any shape."""
+    of_plan = (plan_relation.c.plan_id == plan_id, plan_relation.c.kind == "downstream")
+    return select(plan_relation.c.task_id).where(*of_plan).distinct()
 
 
 def rests_on_cleared(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
@@ -87,19 +139,19 @@ def rests_on_cleared(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
     return there_is(
         relation,
         *relates(relation, plan_id, ("downstream",)),
-        relation.c.related_task_id == ti.c.task_id,
+        relation.c.task_id == ti.c.task_id,
         is_cleared(relation, ti, plan_id),
     )
 
 
 def is_cleared(relation: FromClause, ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
-    """Whether the plan clears the task of a relation in the run of a task instance, at its map index."""
+    """Whether the plan clears the related task in the run of a task instance, at its map index."""
     mine = rows_.alias("cleared")
     return there_is(
         mine,
         mine.c.plan_id == plan_id,
         mine.c.run_id == ti.c.run_id,
-        mine.c.task_id == relation.c.task_id,
+        mine.c.task_id == relation.c.related_task_id,
         mine.c.effect.in_(CLEARED_EFFECTS),
         map_indexes_meet(relation, mine, ti),
     )
@@ -128,10 +180,10 @@ def is_kept(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
 
 
 def relates(relation: FromClause, plan_id: UUID, kinds: Sequence[str]) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions on relations of some kinds in the DAG version that a run uses."""
+    """Yield the conditions on relations of some kinds in the shape of a run."""
     yield relation.c.plan_id == plan_id
     yield relation.c.kind.in_(kinds)
-    yield relation.c.dag_version_id == plan_run.c.uses_dag_version_id
+    yield relation.c.shape == plan_run.c.shape
 
 
 def map_indexes_meet(relation: FromClause, one: FromClause, other: FromClause) -> ColumnElement[bool]:

@@ -82,12 +82,6 @@ def refresh_within(rows: int, tables: Iterable[Table], session: Session) -> bool
     return all(session.scalar(SINCE, {"name": name, "since": begun}) for name in names)
 
 
-def refresh_relations(rows: int, session: Session) -> None:
-    """Analyze what is written of a plan only after :func:`refresh_within`."""
-    if _matters(rows, session):
-        _analyze(plan_relation, session)
-
-
 def _matters(rows: int, session: Session) -> bool:
     return rows > SMALL and session.get_bind().dialect.name == "postgresql"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, and_, case, delete, func, insert, select, update
+from sqlalchemy import and_, case, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import runs as airflow_runs
@@ -38,23 +38,31 @@ def insert_runs(
     on_latest: bool,
     latest: airflow_runs.LatestVersion,
     session: Session,
+    *,
+    shapes: Mapping[UUID, int],
 ) -> int:
     """Write a row per covered dag run; returns how many."""
-    chosen = airflow_runs.runs_select(plan_id, scope, on_latest, latest)
+    chosen = airflow_runs.runs_select(plan_id, scope, on_latest, latest, shapes)
     return count_written(insert(plan_run).from_select(list(airflow_runs.RUN_COLUMNS), chosen), session)
 
 
-def used_versions(plan_id: UUID, session: Session) -> list[UUID]:
-    """Return the DAG versions that the plan's runs use when they re-run."""
-    return list(
-        session.scalars(
-            select(plan_run.c.uses_dag_version_id).where(plan_run.c.plan_id == plan_id).distinct()
-        )
+def versions_without_shape(plan_id: UUID, session: Session) -> list[UUID]:
+    """Return the DAG versions of runs that came, or moved, while the others were looked at."""
+    found = select(plan_run.c.uses_dag_version_id).where(
+        plan_run.c.plan_id == plan_id, plan_run.c.shape.is_(None)
     )
+    return list(session.scalars(found.distinct()))
 
 
-def insert_tasks(plan_id: UUID, rows: Iterable[Mapping[str, Any]], session: Session) -> None:
-    """Write the tasks that are taken, per DAG version; ``map_index`` of ``None`` means all."""
+def give_shapes(plan_id: UUID, shapes: Mapping[UUID, int], session: Session) -> None:
+    """Number the runs of these DAG versions."""
+    for version, shape in shapes.items():
+        of_version = (plan_run.c.plan_id == plan_id, plan_run.c.uses_dag_version_id == version)
+        session.execute(update(plan_run).where(*of_version).values(shape=shape))
+
+
+def insert_tasks(plan_id: UUID, rows: Iterable[Mapping[str, Any]], session: Session) -> int:
+    """Write the tasks that are taken, per shape; ``map_index`` of ``None`` means all. Returns how many."""
     values = [
         {
             "plan_id": plan_id,
@@ -65,12 +73,24 @@ def insert_tasks(plan_id: UUID, rows: Iterable[Mapping[str, Any]], session: Sess
     ]
     if values:
         session.execute(insert(plan_task), values)
+    return len(values)
 
 
-def insert_task_instances(plan_id: UUID, selection: Selection, latest: UUID, session: Session) -> int:
-    """Write a row per task instance, from the runs and tasks written before; returns how many."""
+def insert_task_instances(
+    plan_id: UUID, selection: Selection, latest: UUID, session: Session, *, known: bool
+) -> int:
+    """Write a row per task instance, from the runs and tasks written before; returns how many.
+
+    ``known`` says whether PostgreSQL has statistics of these.
+    """
     chosen = airflow_runs.task_instances_select(
-        plan_id, selection, latest, runs=plan_run, tasks=plan_task, all_map_indexes=ALL_MAP_INDEXES
+        plan_id,
+        selection,
+        latest,
+        runs=plan_run,
+        tasks=plan_task,
+        all_map_indexes=ALL_MAP_INDEXES,
+        known=known,
     )
     columns = list(airflow_runs.TASK_INSTANCE_COLUMNS)
     return count_written(insert(plan_task_instance).from_select(columns, chosen), session)
@@ -91,15 +111,14 @@ def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> 
         .cte("of_runs")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    write = (
+    counted = (
         update(plan_run)
         .where(here, plan_run.c.run_id == of_runs.c.run_id)
         .values(task_instances=of_runs.c.cleared)
     )
     with hash_joins(session):
-        counted: CursorResult[Any] = session.execute(write)  # type: ignore[assignment]
-    # SQLite does not count the rows of a statement that begins with WITH.
-    if counted.rowcount == runs:
+        written = count_written(counted, session)
+    if written == runs:
         return
     of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)
     anything = select(func.count()).where(*of_run).scalar_subquery()

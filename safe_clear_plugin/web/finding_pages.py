@@ -18,6 +18,7 @@ from safe_clear_plugin.core.findings import CHECKS, Finding, Level, Link
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.services.preview import make_plan
+from safe_clear_plugin.services.time_limit import reading_time
 from safe_clear_plugin.storage import consequences
 from safe_clear_plugin.storage.consequences import RowBehind
 from safe_clear_plugin.web import pages
@@ -90,11 +91,11 @@ def checklist(plan: PlanSummary) -> Checklist:
     """Return what the plan's page lists before it can be confirmed."""
     order = list(LEVELS)
     findings = sorted(plan.findings, key=lambda finding: order.index(finding.level))
-    found = {finding.code for finding in findings}
+    told = {*(finding.code for finding in findings), *plan.findings_not_checked}
     return Checklist(
         points=[_point(plan, finding) for finding in findings],
         summary=_summary(findings),
-        quiet=[check.looks_for for checks in CHECKS.values() for check in checks if check.code not in found],
+        quiet=[check.looks_for for checks in CHECKS.values() for check in checks if check.code not in told],
         refused=any(finding.level == "refuse" for finding in findings),
     )
 
@@ -139,9 +140,12 @@ def finding_page(plan: PlanSummary, code: str, query: FindingQuery, session: Ses
     """Render a finding with a page of the task instances behind it, as they are now."""
     finding = _with_rows(for_reader(plan, session), code)
     plan_id = UUID(plan.id)
-    total = consequences.count_behind(code, plan_id, plan.dag_id, session)
-    page = Page(total, query.offset if query.offset < total else 0, ROWS)
-    rows = consequences.rows_behind(code, plan_id, plan.dag_id, session, offset=page.offset, limit=page.limit)
+    with reading_time(session):
+        total = consequences.count_behind(code, plan_id, plan.dag_id, session)
+        page = Page(total, query.offset if query.offset < total else 0, ROWS)
+        rows = consequences.rows_behind(
+            code, plan_id, plan.dag_id, session, offset=page.offset, limit=page.limit
+        )
     return pages.render(
         "finding_rows.html",
         plan=plan,
@@ -165,9 +169,11 @@ def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) 
     """Return a finding with a page of the task instances behind it, for programs."""
     finding = _with_rows(plan, code)
     plan_id = UUID(plan.id)
-    rows = consequences.rows_behind(
-        code, plan_id, plan.dag_id, session, offset=query.offset, limit=query.limit
-    )
+    with reading_time(session):
+        total = consequences.count_behind(code, plan_id, plan.dag_id, session)
+        rows = consequences.rows_behind(
+            code, plan_id, plan.dag_id, session, offset=query.offset, limit=query.limit
+        )
     return {
         "code": code,
         "level": finding.level,
@@ -175,7 +181,7 @@ def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) 
         "detail": finding.detail,
         "remedy": finding.remedy,
         "count": finding.count,
-        "total": consequences.count_behind(code, plan_id, plan.dag_id, session),
+        "total": total,
         "items": [
             {
                 "run_id": row.run_id,

@@ -32,6 +32,8 @@ class LikelyDone:
 def likely_done(plan: PlanSummary, now: datetime) -> LikelyDone:
     """Say when the plan would be done if it were cleared now."""
     found = plan.estimate
+    if found is None and "cost" in plan.findings_not_checked:
+        return LikelyDone("Not known", "", "it was not worked out in time")
     if found is None:
         return LikelyDone("Not known", "", "nothing in it starts")
     if found.task_seconds is None:

@@ -77,6 +77,7 @@ def plan_json(
         ],
         "batches": [_batch_json(batch) for batch in receipts.batches(plan_id, session)],
         "findings": [finding.to_json() for finding in for_reader(plan, session).findings],
+        "findings_not_checked": list(plan.findings_not_checked),
         "estimate": plan.estimate.to_json() if plan.estimate else None,
         "required": required_json(plan, session),
         "unsupported": unsupported_json(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from safe_clear_plugin.core.findings import (
@@ -13,6 +13,7 @@ from safe_clear_plugin.core.findings import (
     firing,
     limits,
     neighbours,
+    not_checked,
     others,
     redone,
     running,
@@ -26,6 +27,7 @@ from safe_clear_plugin.core.findings.finding import Check, Finding, Level, Link
 from safe_clear_plugin.core.findings.firing import FiringFacts
 from safe_clear_plugin.core.findings.limits import LimitFacts
 from safe_clear_plugin.core.findings.neighbours import NeighbourFacts
+from safe_clear_plugin.core.findings.not_checked import NotCheckedFacts
 from safe_clear_plugin.core.findings.others import OtherFacts
 from safe_clear_plugin.core.findings.redone import RedoneFacts
 from safe_clear_plugin.core.findings.running import RunningFacts
@@ -45,6 +47,7 @@ __all__ = [
     "LimitFacts",
     "Link",
     "NeighbourFacts",
+    "NotCheckedFacts",
     "OtherFacts",
     "RedoneFacts",
     "RunningFacts",
@@ -56,23 +59,33 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the findings are derived from, by area: counted on the stored plan, and on what surrounds it."""
+    """What the findings are derived from, by area: counted on the stored plan, and on what surrounds it.
+
+    ``None`` stands for an area that was not looked at in time.
+    """
 
     limits: LimitFacts
     running: RunningFacts
-    starting: StartingFacts
-    versions: VersionFacts
-    neighbours: NeighbourFacts = field(default_factory=NeighbourFacts)
-    redone: RedoneFacts = field(default_factory=RedoneFacts)
-    others: OtherFacts = field(default_factory=OtherFacts)
-    deadlines: DeadlineFacts = field(default_factory=DeadlineFacts)
-    capacity: CapacityFacts = field(default_factory=CapacityFacts)
-    firing: FiringFacts = field(default_factory=FiringFacts)
-    cost: CostFacts = field(default_factory=CostFacts)
+    starting: StartingFacts | None
+    versions: VersionFacts | None
+    neighbours: NeighbourFacts | None = field(default_factory=NeighbourFacts)
+    redone: RedoneFacts | None = field(default_factory=RedoneFacts)
+    others: OtherFacts | None = field(default_factory=OtherFacts)
+    deadlines: DeadlineFacts | None = field(default_factory=DeadlineFacts)
+    capacity: CapacityFacts | None = field(default_factory=CapacityFacts)
+    firing: FiringFacts | None = field(default_factory=FiringFacts)
+    cost: CostFacts | None = field(default_factory=CostFacts)
+
+    @property
+    def not_checked(self) -> NotCheckedFacts:
+        """The checks of the areas that were not looked at."""
+        missing = [CHECKS[one.name] for one in fields(self) if getattr(self, one.name) is None]
+        return NotCheckedFacts(tuple(check for checks in missing for check in checks))
 
 
 CHECKS: dict[str, tuple[Check[Any], ...]] = {
     "limits": limits.CHECKS,
+    "not_checked": not_checked.CHECKS,
     "neighbours": neighbours.CHECKS,
     "redone": redone.CHECKS,
     "others": others.CHECKS,
@@ -90,6 +103,5 @@ CHECKS: dict[str, tuple[Check[Any], ...]] = {
 def find(facts: Facts) -> Iterator[Finding]:
     """Yield what the checks have to say, in the order in which they are listed."""
     for area, checks in CHECKS.items():
-        for check in checks:
-            if (finding := check.rule(getattr(facts, area))) is not None:
-                yield finding
+        if (known := getattr(facts, area)) is not None:
+            yield from (found for check in checks if (found := check.rule(known)) is not None)

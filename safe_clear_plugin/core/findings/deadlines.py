@@ -83,6 +83,11 @@ def _length(timeout: timedelta) -> str:
 
 
 CHECKS: tuple[Check[DeadlineFacts], ...] = (
-    Check("deadline_breaks_clear", "deadlines that Airflow's clear cannot move", deadline_breaks_clear),
+    Check(
+        "deadline_breaks_clear",
+        "deadlines that Airflow's clear cannot move",
+        deadline_breaks_clear,
+        is_grave=True,
+    ),
     Check("dagrun_timeout", "dagrun_timeout", dagrun_timeout),
 )

@@ -67,3 +67,5 @@ class Check(Generic[FactsT]):
     code: str
     looks_for: str
     rule: Callable[[FactsT], Finding | None]
+    is_grave: bool = False
+    """Whether what it finds may ask for an acknowledgement, or refuse the plan."""

@@ -93,7 +93,9 @@ def listed(names: Sequence[str], noun: str) -> str:
 
 
 CHECKS: tuple[Check[LimitFacts], ...] = (
-    Check("too_many", "more task instances than one clear may take", too_many),
-    Check("protected", "protected tasks", protected),
-    Check("protected_unreadable", "protected patterns that cannot be read", protected_unreadable),
+    Check("too_many", "more task instances than one clear may take", too_many, is_grave=True),
+    Check("protected", "protected tasks", protected, is_grave=True),
+    Check(
+        "protected_unreadable", "protected patterns that cannot be read", protected_unreadable, is_grave=True
+    ),
 )

@@ -153,7 +153,7 @@ def _have_ended(by: Affected) -> str:
 
 
 CHECKS: tuple[Check[NeighbourFacts], ...] = (
-    Check("stale_downstream", "downstream data that goes stale", stale_downstream),
+    Check("stale_downstream", "downstream data that goes stale", stale_downstream, is_grave=True),
     Check("downstream_stays", "downstream task instances that stay failed or skipped", downstream_stays),
     Check("upstream_failed", "failures upstream that are not included", upstream_failed),
     Check("upstream_skipped", "what upstream makes the scheduler skip", upstream_skipped),

@@ -68,6 +68,6 @@ def _all(number: int) -> str:
 
 
 CHECKS: tuple[Check[RedoneFacts], ...] = (
-    Check("success_redone", "work that succeeded and is done again", success_redone),
+    Check("success_redone", "work that succeeded and is done again", success_redone, is_grave=True),
     Check("not_in_dag", "tasks that are no longer in the DAG", not_in_dag),
 )

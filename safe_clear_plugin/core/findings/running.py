@@ -77,7 +77,7 @@ def not_undoable(facts: RunningFacts) -> Finding | None:
 
 
 CHECKS: tuple[Check[RunningFacts], ...] = (
-    Check("running_terminated", "running task instances that are killed", running_terminated),
+    Check("running_terminated", "running task instances that are killed", running_terminated, is_grave=True),
     Check("running_left_out", "running task instances that are left out", running_left_out),
     Check("pending_cleared", "queued, deferred and waiting task instances", pending_cleared),
     Check("not_undoable", "task instances that no undo brings back", not_undoable),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from safe_clear_plugin.core.findings.affected import joined, named
 from safe_clear_plugin.core.findings.finding import Check, Finding
-from safe_clear_plugin.core.words import count
+from safe_clear_plugin.core.spans import verb
+from safe_clear_plugin.core.words import MANY, count
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +78,35 @@ def dag_version(facts: VersionFacts) -> Finding | None:
     if not facts.older:
         return None
     number = sum(version.runs for version in facts.older)
-    used = [
-        f"{count(version.runs, 'run')} {'uses' if version.runs == 1 else 'use'} version {version.number:,}"
-        for version in facts.older
-    ]
+    compared, more = facts.older[:MANY], len(facts.older) - MANY
+    differences = [_difference(version) for version in compared]
+    if more > 0:
+        differences.append(f"And {count(more, 'more version')}.")
     return Finding(
         "dag_version",
         "info",
-        f"{joined(used)}: the latest is {facts.latest_version:,}",
+        f"{_used(facts.older, number)}: the latest is {facts.latest_version:,}",
         "A run re-runs with the DAG version that it was made with. With `run_on_latest_version` it would "
-        f"move to version {facts.latest_version:,}. {' '.join(map(_difference, facts.older))}",
+        f"move to version {facts.latest_version:,}. {' '.join(differences)}",
         number,
         remedy="Run on the latest version, if what was wrong has been mended there.",
         widen=("run_on_latest_version",),
     )
 
 
+def _used(older: Sequence[OlderVersion], runs: int) -> str:
+    if len(older) > MANY:
+        numbers = [version.number for version in older]
+        versions = f"{count(len(older), 'version')} from {min(numbers):,} to {max(numbers):,}"
+        return f"{count(runs, 'run')} {verb(runs, 'uses', 'use')} {versions}"
+    return joined(
+        [f"{count(one.runs, 'run')} {verb(one.runs, 'uses', 'use')} version {one.number:,}" for one in older]
+    )
+
+
 def _difference(older: OlderVersion) -> str:
     parts = [
-        f"{verb} {named(tasks)}" for verb, tasks in (("adds", older.added), ("drops", older.dropped)) if tasks
+        f"{does} {named(tasks)}" for does, tasks in (("adds", older.added), ("drops", older.dropped)) if tasks
     ]
     what = joined(parts) if parts else "has the same task ids; what they do may differ"
     return f"Compared with version {older.number:,} it {what}."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -15,6 +14,7 @@ from safe_clear_plugin.airflow_api.dags import Version
 from safe_clear_plugin.airflow_api.runs import Scope
 from safe_clear_plugin.core.plan import StateChange
 from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.services.shapes import Shape
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class PlanContext:
     versions: Mapping[UUID, Version]
     """The DAG versions that the runs use when they re-run."""
     on_latest: bool
-    tasks: Sequence[Mapping[str, Any]]
-    """What is taken, by DAG version: rows of ``safe_clear_plan_task``, ``map_index`` of ``None`` for all."""
+    shapes: Sequence[Shape]
     changes: Sequence[StateChange]
     run_changes: Sequence[StateChange]
     task_instances: int

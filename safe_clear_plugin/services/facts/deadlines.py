@@ -15,24 +15,22 @@ def facts(plan: PlanContext) -> DeadlineFacts:
         for version in plan.versions.values()
         if version.dag is not None and version.dag.dagrun_timeout
     }
-    timed = {id_: circumstances.timed_runs(plan.plan_id, id_, plan.session) for id_ in timeouts}
+    counted = circumstances.timed_runs(plan.plan_id, plan.session) if timeouts else {}
+    timed = {id_: counted[id_] for id_ in timeouts if id_ in counted}
     ends = [
         start + timeouts[id_]
         for id_, runs in timed.items()
         for start in (runs.first_start, runs.last_start)
         if start is not None
     ]
+    since = {id_: plan.now - timeouts[id_] for id_, runs in timed.items() if runs.going_on}
     return DeadlineFacts(
         timeouts=tuple(sorted(set(timeouts.values()))),
         anew=sum(runs.anew for runs in timed.values()),
         going_on=sum(runs.going_on for runs in timed.values()),
         first_ends_at=min(ends, default=None),
         last_ends_at=max(ends, default=None),
-        overdue=sum(
-            circumstances.running_since(plan.plan_id, id_, plan.now - timeout, plan.session)
-            for id_, timeout in timeouts.items()
-            if timed[id_].going_on
-        ),
+        overdue=circumstances.running_since(plan.plan_id, since, plan.session),
         unclearable_runs=_unclearable(plan) if plan.selection.reset_dag_runs else 0,
     )
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from safe_clear_plugin.airflow_api import relations
-from safe_clear_plugin.airflow_api.dags import Version
+from safe_clear_plugin.airflow_api.relations import Relation, Upstream
 from safe_clear_plugin.core.findings.affected import NOTHING
 from safe_clear_plugin.core.findings.neighbours import NeighbourFacts
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
 from safe_clear_plugin.services.facts.context import PlanContext
-from safe_clear_plugin.storage import consequences, foresight
+from safe_clear_plugin.services.shapes import Shape
+from safe_clear_plugin.storage import consequences, foresight, statistics
 from safe_clear_plugin.storage import relations as stored
+from safe_clear_plugin.storage.models import plan_relation
+from safe_clear_plugin.storage.relations import PlannedTasks
 
 
 def facts(plan: PlanContext) -> NeighbourFacts:
     """Write how the cleared tasks are related to others and what is foreseen of them, and count it."""
     if _nothing_stays(plan):
         return NeighbourFacts()
-    cleared = stored.planned_tasks(plan.plan_id, CLEARED_EFFECTS, plan.session)
-    pending = stored.planned_tasks(plan.plan_id, foresight.PENDING_EFFECTS, plan.session)
-    for version in plan.versions.values():
-        if version.dag is None:
-            continue
-        _relate_downstream(plan, version, cleared.get(version.id, set()))
-        _foresee(plan, version, pending.get(version.id, set()))
+    tasks = stored.planned_tasks(plan.plan_id, plan.session)
+    written = _relate_downstream(plan, tasks) + _foresee(plan, tasks)
+    statistics.refresh_within(written, (plan_relation,), plan.session)
     found = {
         code: consequences.affected(code, plan.plan_id, plan.selection.dag_id, plan.session)
         for code in consequences.BEHIND
@@ -51,20 +52,35 @@ def _nothing_stays(plan: PlanContext) -> bool:
     return stored.takes_whole_runs(plan.plan_id, plan.selection.dag_id, cleared, plan.session)
 
 
-def _relate_downstream(plan: PlanContext, version: Version, cleared: set[str]) -> None:
+def _relate_downstream(plan: PlanContext, tasks: Mapping[int, PlannedTasks]) -> int:
     """Write what lies downstream of the cleared tasks, as far as something of it is not cleared too."""
-    in_dag = [task_id for task_id in version.task_ids if task_id in cleared]
-    found = list(relations.downstream_of(version.dag, in_dag))
-    ahead = sorted({relation.related_task_id for relation in found})
-    kept = stored.untouched_tasks(plan.plan_id, plan.selection.dag_id, version.id, ahead, plan.session)
-    wanted = [relation for relation in found if relation.related_task_id in kept]
-    stored.write_relations(plan.plan_id, version.id, wanted, plan.session)
+    found: dict[int, list[Relation]] = {}
+    for shape in plan.shapes:
+        if (planned := tasks.get(shape.number)) and shape.version.dag is not None:
+            cleared, everywhere = (_in_dag(shape, ids) for ids in (planned.cleared, planned.everywhere))
+            found[shape.number] = list(relations.downstream_of(shape.version.dag, cleared, everywhere))
+    ahead = {relation.task_id for related in found.values() for relation in related}
+    if not ahead:
+        return 0
+    kept = stored.untouched_tasks(plan.plan_id, plan.selection.dag_id, ahead, plan.session)
+    wanted = {
+        shape: [relation for relation in related if relation.task_id in kept.get(shape, ())]
+        for shape, related in found.items()
+    }
+    return stored.write_relations(plan.plan_id, wanted, plan.session)
 
 
-def _foresee(plan: PlanContext, version: Version, pending: set[str]) -> None:
-    in_dag = [task_id for task_id in version.task_ids if task_id in pending]
-    tasks = [task for task_id in in_dag if (task := relations.upstream_of(version.dag, task_id)) is not None]
-    for task in tasks:
-        stored.write_relations(plan.plan_id, version.id, task.relations, plan.session)
-    reach = foresight.Reach(plan.plan_id, plan.selection.dag_id, version.id)
-    foresight.foresee(reach, tasks, plan.session)
+def _foresee(plan: PlanContext, tasks: Mapping[int, PlannedTasks]) -> int:
+    """Write what lies upstream of the tasks that the scheduler looks at, and what it makes of them."""
+    found: dict[int, list[Upstream]] = {}
+    for shape in plan.shapes:
+        if (planned := tasks.get(shape.number)) and (dag := shape.version.dag) is not None:
+            upstream = (relations.upstream_of(dag, task_id) for task_id in _in_dag(shape, planned.pending))
+            found[shape.number] = [task for task in upstream if task is not None]
+    foresight.foresee(plan.plan_id, plan.selection.dag_id, found, plan.session)
+    written = {shape: [r for task in tasks for r in task.relations] for shape, tasks in found.items()}
+    return stored.write_relations(plan.plan_id, written, plan.session)
+
+
+def _in_dag(shape: Shape, task_ids: Collection[str]) -> list[str]:
+    return [task_id for task_id in shape.version.task_ids if task_id in task_ids]

@@ -38,13 +38,15 @@ def facts(plan: PlanContext, workload: Workload) -> StartingFacts:
 
 
 def _past(plan: PlanContext, workload: Workload) -> Iterator[WaitsForPast]:
-    for version in plan.versions.values():
-        task_ids = {count.task_id for count in workload.counts if count.version == version.id}
-        for rule in past.past_rules(version, task_ids):
-            for held in past.held(workload.planned, rule, plan.selection.dag_id, plan.session):
-                yield WaitsForPast(
-                    held.task_id, held.count, held.run_id, held.previous_run_id, held.for_downstream
-                )
+    task_ids: dict[UUID, set[str]] = {}
+    for count in workload.counts:
+        task_ids.setdefault(count.version, set()).add(count.task_id)
+    rules = past.past_rules((plan.versions[id_], ids) for id_, ids in task_ids.items())
+    for rule in rules:
+        for held in past.held(workload.planned, rule, plan.selection.dag_id, plan.session):
+            yield WaitsForPast(
+                held.task_id, held.count, held.run_id, held.previous_run_id, held.for_downstream
+            )
 
 
 def _ends(plan: PlanContext, workload: Workload) -> dict[UUID, datetime]:

@@ -15,7 +15,9 @@ def facts(plan: PlanContext) -> VersionFacts:
         restored=plan.total("restore"),
         removed=plan.total("remove"),
         latest_version=plan.latest.number,
-        unexpanded=sum(row["map_index"] == -1 != plan.selection.map_index for row in plan.tasks),
+        unexpanded=sum(
+            row["map_index"] == -1 != plan.selection.map_index for shape in plan.shapes for row in shape.tasks
+        ),
         older=_older(plan),
     )
 

@@ -184,6 +184,9 @@ class Plan(PlanItem):
     dag_runs: list[DagRun]  # type: ignore[assignment]
     batches: list[Batch]
     findings: list[Finding]
+    findings_not_checked: list[str] = Field(
+        description="Codes of the checks that did not finish in time: what they would have found is unknown."
+    )
     estimate: Estimate | None
     unsupported: Unsupported | None
     required: list[Unmet] = Field(
