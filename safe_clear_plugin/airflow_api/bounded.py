@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Select, text
+from sqlalchemy import Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import database_errors
+from safe_clear_plugin.airflow_api import database_errors, lock_limits
 
 INSTRUCTIONS = 20_000
 """SQLite's instructions between two looks at the clock."""
@@ -47,10 +47,10 @@ def read(query: Select[Any], budget: Budget, session: Session) -> list[Any] | No
 def _limit(budget: Budget, session: Session) -> Iterator[None]:
     connection = session.connection()
     if connection.dialect.name == "postgresql":
-        milliseconds = max(1, int(budget.left * 1000))
-        session.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
+        before, _ = lock_limits.lower("statement_timeout", budget.left, connection)
         yield
-        session.execute(text("SET LOCAL statement_timeout = DEFAULT"))
+        # After an error the savepoint brings it back.
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {before}")
     elif connection.dialect.name == "sqlite":
         driver: Any = connection.connection.driver_connection
         driver.set_progress_handler(lambda: not budget.left, INSTRUCTIONS)
