@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Select, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-CANCELLED = "57014"
-"""PostgreSQL's code of a statement that took longer than ``statement_timeout``."""
+from safe_clear_plugin.airflow_api import database_errors
+
 INSTRUCTIONS = 20_000
 """SQLite's instructions between two looks at the clock."""
 SLACK = 2
@@ -70,7 +70,7 @@ def limited(budget: Budget, session: Session) -> Iterator[None]:
     except BaseException as error:
         # What was told since the savepoint goes with it.
         watch.told = math.inf
-        if isinstance(error, DBAPIError) and _is_timeout(error.orig):
+        if isinstance(error, DBAPIError) and database_errors.kind_of(error) == "statement_timeout":
             raise OutOfTime from error
         raise
     else:
@@ -146,8 +146,3 @@ def read(query: Select[Any], budget: Budget, session: Session) -> list[Any] | No
             return list(session.execute(query))
     except OutOfTime:
         return None
-
-
-def _is_timeout(error: Any) -> bool:
-    code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    return code == CANCELLED or str(error) == "interrupted"
