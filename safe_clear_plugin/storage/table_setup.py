@@ -26,9 +26,9 @@ ATTEMPTS = 5
 def set_up_tables() -> None:
     """Make the tables, or upgrade them, unless they are there already.
 
-    Several api-servers may come here at once: on PostgreSQL they take turns; on SQLite, which has no such
-    lock, one that finds the tables half made by another tries again. A database that Safe Clear does not work
-    on is left alone, and the log says so.
+    Several api-servers may come here at once: they take turns. On SQLite, whose lock they wait for a few
+    seconds only, one that has waited in vain tries again. A database that Safe Clear does not work on is left
+    alone, and the log says so.
     """
     if warn_if_unsupported():
         return
