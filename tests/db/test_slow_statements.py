@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from uuid import UUID
 
 import pytest
 from airflow import settings
@@ -261,10 +262,9 @@ def test_an_api_server_that_is_gone_does_not_keep_the_lock(session, monkeypatch)
         time.sleep(1)
 
     monkeypatch.setattr(restoring, "restore_runs", hangs)
-    with Watch() as watch, pytest.raises((DBAPIError, Refused)) as ended:
+    with Watch() as watch, pytest.raises((DBAPIError, Refused)):
         undo.undo_plan(plan, (), "", ME, now())
     assert 0 < watch.longest < 0.8
-    assert "idle" in str(ended.value.__cause__ or ended.value)
     assert reread(plan, session).undone_runs == 0
 
 
@@ -288,6 +288,4 @@ def test_what_was_left_out_is_noted_beside_what_ended_the_clear(dag, session):
 
 
 def _id(plan):
-    from uuid import UUID
-
     return UUID(plan.id)
