@@ -21,11 +21,7 @@ SLACK = 2
 
 _WATCH = "safe_clear_watch"
 _SAVEPOINTS = ("SAVEPOINT", "ROLLBACK TO", "RELEASE")
-# Not more than the database's own limit for this role; ``least`` passes over NULL.
-_SET = (
-    "SELECT set_config('statement_timeout', least(nullif(reset_val::bigint, 0), {})::text, true)"
-    " FROM pg_settings WHERE name = 'statement_timeout'"
-)
+_CONFIGURED = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'"
 
 
 class OutOfTime(Exception):
@@ -85,6 +81,8 @@ class _Watch:
     def __init__(self, connection: Connection) -> None:
         self.told = math.inf
         """The seconds that PostgreSQL now gives a statement because of us."""
+        self._configured: int | None = None
+        """The milliseconds that it gave before, by the deployment or another limit of the transaction."""
         self._connection = connection
         self._budgets: list[Budget] = []
         self._dialect = connection.dialect.name
@@ -128,12 +126,16 @@ class _Watch:
             self._tell(left)
 
     def _tell(self, seconds: float) -> None:
-        statement = "SET LOCAL statement_timeout = DEFAULT"
-        if not math.isinf(seconds):
-            statement = _SET.format(max(1, math.ceil(seconds * 1000)))
         # Not through SQLAlchemy, which would ask for the time again.
         with closing(self._connection.connection.cursor()) as cursor:
-            cursor.execute(statement)
+            if self._configured is None:
+                cursor.execute(_CONFIGURED)
+                ((setting,),) = cursor.fetchall()
+                self._configured = int(setting)
+            limits = [self._configured] if self._configured else []
+            if not math.isinf(seconds):
+                limits.append(max(1, math.ceil(seconds * 1000)))
+            cursor.execute(f"SET LOCAL statement_timeout = {min(limits, default=0)}")
         self.told = seconds
 
 

@@ -31,14 +31,17 @@ def find_shape(connection: Connection, schema: str | None) -> Shape:
 
 def shapes_by_revision(script: ScriptDirectory) -> dict[str, Shape]:
     """Return the shape that each migration leaves, the first first: they are run in a database in memory."""
-    engine = create_engine("sqlite://").execution_options(schema_translate_map={metadata.schema: None})
+    engine = create_engine("sqlite://")
     shapes = {}
     with engine.connect() as connection:
+        if metadata.schema:
+            quoted = connection.dialect.identifier_preparer.quote_schema(metadata.schema)
+            connection.exec_driver_sql(f"ATTACH DATABASE ':memory:' AS {quoted}")
         context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
         with Operations.context(context):
             for revision in reversed(list(script.walk_revisions())):
                 revision.module.upgrade()
-                shapes[revision.revision] = find_shape(connection, None)
+                shapes[revision.revision] = find_shape(connection, metadata.schema)
     engine.dispose()
     return shapes
 

@@ -171,7 +171,7 @@ def test_a_null_in_a_column_of_json_is_written_as_airflow_does(session):
 
 
 ODD_VALUES: dict[type[Any], Any] = {
-    object: datetime(1999, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc),  # Airflow's UtcDateTime
+    datetime: datetime(1999, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc),
     bool: True,
     int: -2_147_483_648,
     float: 1e-300,

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.backend, pytest.mark.driver]
 on_postgresql = pytest.mark.skipif(not chosen.postgresql, reason="SQLite has no lock and no timeout")
 
 LIMIT = 0.4
-SLOW = 1.5
+SLOW = 6.0
 STATEMENT_TIMEOUT = text("SELECT setting FROM pg_settings WHERE name = 'statement_timeout'")
 HOLDERS = text(
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND objid = :key AND granted"
