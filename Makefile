@@ -3,6 +3,7 @@
 PORT ?= 8080
 PYTEST_ARGS ?=
 SIZES ?= 1000,10000,100000
+DRIVERS ?= psycopg,psycopg2
 
 # A uv of our own when the machine has none.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
@@ -110,6 +111,7 @@ demo: $(VENV) ## Start Airflow with demo DAGs and history; PORT=8080
 # More variables: see docs/performance.md.
 bench: $(VENV) system ## Measure beside Airflow's own ways; SIZES=1000,10000,100000
 	@.venv/bin/python -m bench --sizes "$(SIZES)" --ops "$(OPS)" --parts "$(PARTS)" --runs "$(RUNS)" \
+		--drivers "$(DRIVERS)" \
 		--delay-ms "$(DELAY_MS)" --mapped "$(MAPPED)" --cap "$(CAP)"
 
 clean: ## Remove what the other targets made, the demo's data too

@@ -13,7 +13,7 @@ import httpx
 import psycopg
 
 from bench.children import Child
-from bench.databases import ENGINE, BenchServer
+from bench.databases import DRIVERS, BenchServer, engine_args
 from bench.scopes import Scope, dag_id
 from bench.workers import DATABASE
 from tests.support.postgres import SUPERUSER
@@ -91,7 +91,7 @@ def _measure(
         web = AirflowServer(
             server.url(DATABASE),
             Path(dags),
-            AIRFLOW__DATABASE__SQL_ALCHEMY_ENGINE_ARGS=ENGINE,
+            AIRFLOW__DATABASE__SQL_ALCHEMY_ENGINE_ARGS=engine_args(DRIVERS[0]),
             AIRFLOW__CORE__EXECUTOR="bench.idle.IdleExecutor",
             AIRFLOW__CORE__PARALLELISM="32",
             AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",

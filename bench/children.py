@@ -8,20 +8,20 @@ import subprocess
 import sys
 from typing import Any
 
-from bench.databases import REPOSITORY, BenchServer
+from bench.databases import DRIVERS, REPOSITORY, BenchServer
 from tests.support.processes import stop_groups, stop_with_parent
 
 
 class Child:
     """``python -m MODULE`` with Airflow on ``database``; its lines are JSON."""
 
-    def __init__(self, server: BenchServer, database: str, module: str) -> None:
+    def __init__(self, server: BenchServer, database: str, module: str, driver: str = DRIVERS[0]) -> None:
         """Start it."""
-        self._log = server.home / f"{module}.log"
+        self._log = server.home / f"{module}-{driver}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module],
-                env=server.environment(database),
+                env=server.environment(database, driver),
                 cwd=REPOSITORY,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ from pathlib import Path
 from psycopg import sql
 
 from tests.support import environment
-from tests.support.postgres import PostgresqlServer
+from tests.support.postgres import DRIVER, PostgresqlServer
 
 REPOSITORY = Path(__file__).parents[1]
 TEMPLATE = "bench_template"
@@ -30,14 +30,24 @@ SETTINGS = {
     "checkpoint_timeout": "30min",
 }
 
-# What Airflow chooses for psycopg2 by itself, unless psycopg 3 happens to be installed beside it.
-ENGINE = json.dumps(
-    {
-        "insertmanyvalues_page_size": 10_000,
+DRIVERS = ("psycopg", "psycopg2")
+"""SQLAlchemy's names; the first one is what Airflow takes for ``postgresql://``."""
+
+# What Airflow chooses by itself where one of them alone is installed.
+_INSERTS = {"insertmanyvalues_page_size": 10_000}
+_ENGINES = {
+    "psycopg": _INSERTS,
+    "psycopg2": {
+        **_INSERTS,
         "executemany_mode": "values_plus_batch",
         "executemany_batch_page_size": 2_000,
-    }
-)
+    },
+}
+
+
+def engine_args(driver: str) -> str:
+    """Return Airflow's option ``sql_alchemy_engine_args`` for a driver."""
+    return json.dumps(_ENGINES[driver])
 
 
 class BenchServer(PostgresqlServer):
@@ -73,13 +83,17 @@ class BenchServer(PostgresqlServer):
         finally:
             self.drop_database(name)
 
-    def environment(self, database: str, **more: str) -> dict[str, str]:
+    def url(self, database: str, driver: str = DRIVERS[0]) -> str:
+        """Return the SQLAlchemy URL of ``database`` through a driver."""
+        return super().url(database).replace(f"+{DRIVER}:", f"+{driver}:", 1)
+
+    def environment(self, database: str, driver: str = DRIVERS[0], **more: str) -> dict[str, str]:
         """Return the environment in which a process has Airflow on ``database``."""
         assert self.process_id is not None
         return {
             **environment.without_airflow_settings(dict(os.environ)),
-            **environment.airflow_environment(self.home, self.url(database), "fab"),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_ENGINE_ARGS": ENGINE,
+            **environment.airflow_environment(self.home, self.url(database, driver), "fab"),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_ENGINE_ARGS": engine_args(driver),
             # As a deployment's, which looks at a DAG that it knows no more often than this.
             "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "30",
             "AIRFLOW__API__BASE_URL": "http://localhost:8080",

@@ -16,6 +16,7 @@ PACKAGES = (
     "apache-airflow",
     "apache-airflow-providers-fab",
     "sqlalchemy",
+    "psycopg",
     "psycopg2-binary",
     "flask",
     "fastapi",

@@ -9,8 +9,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench.names import LABELS, TITLES
-from bench.report import BREATHING, COLUMNS, STARTUP, Row, breathing_cells, cells, in_order, startup_cells
+from bench.names import TITLES
+from bench.report import (
+    BREATHING,
+    COLUMNS,
+    STARTUP,
+    Row,
+    breathing_cells,
+    in_order,
+    startup_cells,
+    table_rows,
+)
 
 SECTIONS = {
     "rows": "",
@@ -47,10 +56,7 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
 
 def _sections(rows: list[Row], suffix: str) -> Iterator[str]:
     for (op, size), group in groupby(rows, key=lambda row: (row["op"], row["size"])):
-        ways = list(group)
-        ours = next((row for row in ways if row["who"] == "ours"), {})
-        found = ([LABELS[row["who"]], *cells(row, ours)] for row in ways)
-        yield from _table([f"{TITLES[op]}, {size:,}{suffix}", *COLUMNS[1:]], found)
+        yield from _table([f"{TITLES[op]}, {size:,}{suffix}", *COLUMNS[1:]], table_rows(group))
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExecutionContext
 from sqlalchemy.engine.interfaces import ExecuteStyle
@@ -98,9 +99,12 @@ class Statements:
 def round_trips(connection: Connection, parameters: Any, context: Any) -> int:
     """Return how often the driver goes to the server for an executemany.
 
-    SQLAlchemy itself cuts a multi-row INSERT into statements; psycopg2 joins the rest page by page.
+    SQLAlchemy itself cuts a multi-row INSERT into statements; psycopg2 joins the rest page by page, psycopg 3
+    sends it as a pipeline, whose answers it reads at the end.
     """
     if context.execute_style is ExecuteStyle.INSERTMANYVALUES:
+        return 1
+    if connection.dialect.driver == "psycopg" and psycopg.Pipeline.is_supported():
         return 1
     mode = getattr(connection.dialect, "executemany_mode", None)
     page = getattr(connection.dialect, "executemany_batch_page_size", None) or 100

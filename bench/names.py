@@ -11,6 +11,9 @@ WAYS: dict[str, tuple[str, ...]] = {
 }
 """In this order, one after the other, so that all meet the same machine."""
 
+BY_DRIVER = ("preview", "apply", "undo")
+"""What is measured with each driver; the rest only with the first one."""
+
 BESIDE = ("ours_http", "limit_aggregate")
 """What is measured for comparison only: told apart in the JSON."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.databases import DRIVERS
 from bench.scopes import LARGE
 
 OPS = ("preview", "apply", "undo", "drift", "history")
@@ -21,6 +22,7 @@ class Options:
     sizes: list[int]
     ops: tuple[str, ...]
     parts: tuple[str, ...]
+    drivers: tuple[str, ...]
     runs: int | None
     delay_ms: float
     mapped: int
@@ -38,6 +40,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--sizes", default="", help="task instances to clear, such as 1000,10000,100000")
     parser.add_argument("--ops", default="", help=f"of {','.join(OPS)}; default all")
     parser.add_argument("--parts", default="", help=f"of {','.join(PARTS)}; default all")
+    parser.add_argument("--drivers", default="", help=f"of {','.join(DRIVERS)}; default all")
     parser.add_argument("--runs", default="", help="measurements of each; default 3, and 1 from 10,000 on")
     parser.add_argument("--delay-ms", default="", help="added to every statement of the delayed part")
     parser.add_argument("--mapped", default="", help="task instances of the mapped run")
@@ -49,6 +52,7 @@ def parse(arguments: Sequence[str]) -> Options:
         sizes=sorted(sizes),
         ops=_chosen(given.ops, OPS, parser.error),
         parts=_chosen(given.parts, PARTS, parser.error),
+        drivers=_chosen(given.drivers, DRIVERS, parser.error),
         runs=int(given.runs) if given.runs else None,
         delay_ms=float(given.delay_ms or 2.5),
         mapped=int(given.mapped or min(LARGE, max(sizes))),

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.databases import DRIVERS
 from bench.names import LABELS, TITLES, WAYS
 
 Row = dict[str, Any]
-COLUMNS = ("", "time", "× ours", "CPU", "CPU × ours", "DB CPU", "memory", "statements", "longest txn", "out")
+COLUMNS = (
+    "",
+    "driver",
+    "time",
+    "× ours",
+    "CPU",
+    "CPU × ours",
+    "DB CPU",
+    "memory",
+    "statements",
+    "longest txn",
+    "out",
+)
 
 STARTUP = ("", "plugins loaded", "app ready", "memory", "modules", "another request")
 BREATHING = ("", "heartbeat", "scheduler's runs", "scheduler's pick", "/api/v2/version", "while it took")
@@ -26,22 +39,29 @@ def show(console: Console, title: str, rows: Iterable[Row]) -> None:
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:
-    """Return rows by operation, size and who it was."""
+    """Return rows by operation, size, driver and who it was."""
     return sorted(rows, key=_place)
 
 
-def _place(row: Row) -> tuple[int, int, int]:
-    ops = list(WAYS)
-    return ops.index(row["op"]), row["size"], WAYS[row["op"]].index(row["who"])
+def _place(row: Row) -> tuple[int, ...]:
+    op, driver = row["op"], DRIVERS.index(row["driver"])
+    return list(WAYS).index(op), row["size"], driver, WAYS[op].index(row["who"])
+
+
+def table_rows(rows: Iterable[Row]) -> Iterator[list[str]]:
+    """Yield the cells of rows of one operation and size, each beside ours with the same driver."""
+    rows = list(rows)
+    ours = {row["driver"]: row for row in rows if row["who"] == "ours"}
+    for row in rows:
+        yield [LABELS[row["who"]], row["driver"], *cells(row, ours.get(row["driver"], {}))]
 
 
 def _table(title: str, rows: list[Row]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     for number, name in enumerate(COLUMNS):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    ours = next((row for row in rows if row["who"] == "ours"), {})
-    for row in rows:
-        table.add_row(LABELS[row["who"]], *cells(row, ours))
+        table.add_column(name, justify="right" if number > 1 else "left", no_wrap=True)
+    for found in table_rows(rows):
+        table.add_row(*found)
     return table
 
 

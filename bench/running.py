@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from bench.databases import BenchServer
-from bench.names import AIRFLOWS, WAYS
+from bench.databases import DRIVERS, BenchServer
+from bench.names import AIRFLOWS, BY_DRIVER, WAYS
 from bench.options import Options
 from bench.scopes import Scope
 from bench.workers import Worker
@@ -26,19 +26,26 @@ class Job:
     op: str
     who: str
     scope: Scope
+    driver: str = DRIVERS[0]
     delay_ms: float = 0.0
 
     def __str__(self) -> str:
         """Name it for the one who waits."""
-        return f"{self.op} {self.scope.task_instances:,} {self.who}"
+        return f"{self.op} {self.scope.task_instances:,} {self.who} ({self.driver})"
+
+    @property
+    def labels(self) -> Row:
+        """Return what tells its row from others."""
+        return {"op": self.op, "size": self.scope.task_instances, "who": self.who, "driver": self.driver}
 
 
 def jobs(ops: Iterable[str], scope: Scope, options: Options, *, delay_ms: float = 0) -> Iterator[Job]:
     """Return everything to be measured about a scope, the ways of one operation next to each other."""
     for op in ops:
-        if op in options.ops:
+        drivers = options.drivers if op in BY_DRIVER else options.drivers[:1]
+        for driver in drivers if op in options.ops else ():
             for who in WAYS[op]:
-                yield Job(op, who, scope, delay_ms)
+                yield Job(op, who, scope, driver, delay_ms)
 
 
 class Runner:
@@ -49,11 +56,12 @@ class Runner:
         self.server = server
         self.options = options
         self.say = say
-        self._worker = Worker(server)
+        self._workers = {driver: Worker(server, driver) for driver in options.drivers}
 
     def stop(self) -> None:
-        """End the process that measures."""
-        self._worker.stop()
+        """End the processes that measure."""
+        for worker in self._workers.values():
+            worker.stop()
 
     def rows(self, of_scope: list[Job], runs: int, earlier: Iterable[Row] = ()) -> list[Row]:
         """Measure each job ``runs`` times, round by round, and return a row of medians for each."""
@@ -76,7 +84,7 @@ class Runner:
     def _measure(self, job: Job) -> Row | None:
         """Return what was measured, or nothing when it took too long."""
         limit = self.options.cap + SETUP_SECONDS if job.who in AIRFLOWS else OURS_SECONDS
-        row = self._worker.measure({**asdict(job), "timeout": limit})
+        row = self._workers[job.driver].measure({**asdict(job), "timeout": limit})
         if "error" in row:
             raise RuntimeError(f"{job}: {row['error']}")
         return None if "timeout" in row else row
@@ -85,7 +93,8 @@ class Runner:
 def hopeless(job: Job, earlier: Iterable[Row], cap: float) -> str | None:
     """Say why not to try: at the pace of a smaller size it would already take longer than the cap."""
     for row in earlier if job.who in AIRFLOWS else ():
-        if (row["op"], row["who"]) == (job.op, job.who) and row["size"] < job.scope.task_instances:
+        is_same = (row["op"], row["who"], row["driver"]) == (job.op, job.who, job.driver)
+        if is_same and row["size"] < job.scope.task_instances:
             expected = job.scope.task_instances / row["size"] * (row["seconds"] or cap)
             if expected > cap:
                 return f"not run: over {expected:,.0f} s at the pace of {row['size']:,}"
@@ -96,9 +105,7 @@ def summary(job: Job, found: list[Row]) -> Row:
     """Return the medians of several measurements."""
     medians = {name: round(median(row[name] for row in found), 6) for name in found[0]}
     return {
-        "op": job.op,
-        "size": job.scope.task_instances,
-        "who": job.who,
+        **job.labels,
         **medians,
         "runs": len(found),
         "all_seconds": [round(row["seconds"], 6) for row in found],
@@ -106,4 +113,4 @@ def summary(job: Job, found: list[Row]) -> Row:
 
 
 def _given_up(job: Job, why: str) -> Row:
-    return {"op": job.op, "size": job.scope.task_instances, "who": job.who, "seconds": None, "note": why}
+    return {**job.labels, "seconds": None, "note": why}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow.models.hitl import HITLDetail
-from sqlalchemy import FromClause, and_, func, select
+from sqlalchemy import FromClause, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import (
@@ -16,6 +16,7 @@ from safe_clear_plugin.airflow_api.base import (
     task_instance_history,
     task_reschedule,
 )
+from safe_clear_plugin.airflow_api.joins import there_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +50,21 @@ def look(
         .c
     )
     wanted_id = wanted.c[0]
-    # Counted and joined: of an EXISTS that finds nothing, PostgreSQL may read the whole table.
+    # Counted: of a plain EXISTS that finds nothing, PostgreSQL may read the whole table.
     counts = {
         "deadlines": _count(deadline, deadline.c.dagrun_id.in_(run_pks)),
         "reschedules": _count(wanted.join(task_reschedule, task_reschedule.c.ti_id == wanted_id)),
         "questions": _count(wanted.join(HITLDetail.__table__, HITLDetail.ti_id == wanted_id)),
         "tries": _count(wanted.join(history, history.c.task_instance_id == wanted_id)),
         "this_try": _count(
-            wanted.join(ti, ti.c.id == wanted_id).join(
+            wanted.join(ti, ti.c.id == wanted_id),
+            there_is(
                 history,
-                and_(
-                    *(
-                        history.c[name] == ti.c[name]
-                        for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")
-                    )
+                *(
+                    history.c[name] == ti.c[name]
+                    for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")
                 ),
-            )
+            ),
         ),
     }
     labelled = (count.label(name) for name, count in counts.items())

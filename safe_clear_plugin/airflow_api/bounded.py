@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Select, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-CANCELLED = "57014"
-"""PostgreSQL's code of a statement that took longer than ``statement_timeout``."""
+from safe_clear_plugin.airflow_api import database_errors
+
 INSTRUCTIONS = 20_000
 """SQLite's instructions between two looks at the clock."""
 SLACK = 2
@@ -21,11 +21,7 @@ SLACK = 2
 
 _WATCH = "safe_clear_watch"
 _SAVEPOINTS = ("SAVEPOINT", "ROLLBACK TO", "RELEASE")
-# Not more than the database's own limit for this role; ``least`` passes over NULL.
-_SET = (
-    "SELECT set_config('statement_timeout', least(nullif(reset_val::bigint, 0), {})::text, true)"
-    " FROM pg_settings WHERE name = 'statement_timeout'"
-)
+_CONFIGURED = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'"
 
 
 class OutOfTime(Exception):
@@ -70,7 +66,7 @@ def limited(budget: Budget, session: Session) -> Iterator[None]:
     except BaseException as error:
         # What was told since the savepoint goes with it.
         watch.told = math.inf
-        if isinstance(error, DBAPIError) and _is_timeout(error.orig):
+        if isinstance(error, DBAPIError) and database_errors.kind_of(error) == "statement_timeout":
             raise OutOfTime from error
         raise
     else:
@@ -85,6 +81,8 @@ class _Watch:
     def __init__(self, connection: Connection) -> None:
         self.told = math.inf
         """The seconds that PostgreSQL now gives a statement because of us."""
+        self._configured: int | None = None
+        """The milliseconds that it gave before, by the deployment or another limit of the transaction."""
         self._connection = connection
         self._budgets: list[Budget] = []
         self._dialect = connection.dialect.name
@@ -128,12 +126,16 @@ class _Watch:
             self._tell(left)
 
     def _tell(self, seconds: float) -> None:
-        statement = "SET LOCAL statement_timeout = DEFAULT"
-        if not math.isinf(seconds):
-            statement = _SET.format(max(1, math.ceil(seconds * 1000)))
         # Not through SQLAlchemy, which would ask for the time again.
         with closing(self._connection.connection.cursor()) as cursor:
-            cursor.execute(statement)
+            if self._configured is None:
+                cursor.execute(_CONFIGURED)
+                ((setting,),) = cursor.fetchall()
+                self._configured = int(setting)
+            limits = [self._configured] if self._configured else []
+            if not math.isinf(seconds):
+                limits.append(max(1, math.ceil(seconds * 1000)))
+            cursor.execute(f"SET LOCAL statement_timeout = {min(limits, default=0)}")
         self.told = seconds
 
 
@@ -146,8 +148,3 @@ def read(query: Select[Any], budget: Budget, session: Session) -> list[Any] | No
             return list(session.execute(query))
     except OutOfTime:
         return None
-
-
-def _is_timeout(error: Any) -> bool:
-    code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    return code == CANCELLED or str(error) == "interrupted"

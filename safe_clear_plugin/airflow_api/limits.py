@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Table, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run, task_instance
+from safe_clear_plugin.airflow_api.joins import hash_joins
 from safe_clear_plugin.airflow_api.keys import by_value, in_parts
 
 UNFINISHED_RUNS = ("queued", "running")
@@ -99,6 +100,11 @@ class PoolSlots:
 
 def task_counts(planned: Planned, session: Session) -> list[TaskCount]:
     """Count what is cleared by DAG version and task."""
+    with hash_joins(session):
+        return _task_counts(planned, session)
+
+
+def _task_counts(planned: Planned, session: Session) -> list[TaskCount]:
     runs, rows = planned.runs, planned.task_instances
     task = (runs.c.uses_dag_version_id, rows.c.task_id)
     at_work = select(*task, func.count().label("n")).select_from(planned.joined()).where(*planned.at_work())

@@ -15,6 +15,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import engine, task_instance
+from safe_clear_plugin.airflow_api.lock_limits import limit_transaction
 
 MIGRATION_LOCK_MS = 60_000
 """How long to wait for others' migrations; Airflow's default is 1.8 seconds on PostgreSQL."""
@@ -54,9 +55,11 @@ def lock_out_scheduler(session: Session) -> None:
     Its critical section (``SchedulerJobRunner._executable_task_instances_to_queued``) chooses scheduled task
     instances and locks them only afterwards, so a state that is put back in between would be run. It only
     tries the advisory lock and skips the round; where there is none, it locks the pools, as is done here.
+    From then on the transaction has little time.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(DBLocks.SCHEDULER_CRITICAL_SECTION.value)))
+        limit_transaction(session.connection())
     else:
         session.execute(select(Pool.id).order_by(Pool.id).with_for_update()).all()
 

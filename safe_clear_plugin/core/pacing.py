@@ -24,18 +24,28 @@ class Pace:
 
     seconds_each: float | None = None
     """``None`` before anything was learned."""
+    ceiling: int | None = None
+    """Half of what could not be done in time, doubled by each transaction since that was quick."""
 
     def size(self, most: int) -> int:
         """Return how many task instances to take, never more than ``most``."""
+        if self.ceiling is not None:
+            most = min(most, self.ceiling)
         if self.seconds_each is None:
             return min(most, FIRST)
         return min(most, max(LEAST, int(SECONDS / self.seconds_each)))
+
+    def halve(self, task_instances: int) -> None:
+        """Take note that so many were too many, which says nothing of how long one of them takes."""
+        self.ceiling = max(1, task_instances // 2)
 
     def learn(self, task_instances: int, seconds: float) -> None:
         """Take note of how long a transaction over so many task instances took.
 
         A small one says nothing: most of it is what any transaction takes. Nor does a single wait say much.
         """
+        if self.ceiling is not None and seconds <= SECONDS:
+            self.ceiling = 2 * self.ceiling if self.ceiling < FIRST else None
         if task_instances <= LEAST // 2 or seconds <= 0:
             return
         known = self.seconds_each or SECONDS / FIRST

@@ -24,6 +24,7 @@ from safe_clear_plugin.core.words import count
 from safe_clear_plugin.services import failures
 from safe_clear_plugin.services.retrying import retrying
 from safe_clear_plugin.services.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
+from safe_clear_plugin.services.slow_batches import RunTooSlow, halving
 from safe_clear_plugin.services.taking import get_plan, take, upgrade_problem
 from safe_clear_plugin.storage import applying, drift, images, reading, verifying
 from safe_clear_plugin.storage.applying import Batch
@@ -132,6 +133,8 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
     except AirflowChanged as changed:
         log.error("Plan %s stopped: %s", plan_id.hex, changed)
         _stop(plan_id, _changed_problem(changed), now)
+    except RunTooSlow as slow:
+        _stop(plan_id, {"kind": "busy", **_explained(slow.error, plan_id)}, now)
     except OperationalError as error:
         _stop(plan_id, {"kind": "busy", **_explained(error, plan_id)}, now)
     except Exception as error:
@@ -150,13 +153,14 @@ def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSumma
             return None
         _require_same_airflow(plan, session)
         batch = applying.next_batch(plan_id, number, pace.size(settings.batch_size()), session)
-        held = _lock(plan, batch, own_turn, session) if batch.runs else None
-        # Whoever waits for a lock learns nothing of the database's pace.
-        begun = time.monotonic()
-        if held:
-            _clear_batch(plan, batch, held, actor, reason, session=session)
-        after = applying.finish_batch(plan_id, batch, datetime.now(timezone.utc), session)
-        own_turn.leave(session)
+        with halving(pace, batch.run_ids, batch.task_instances, own_turn):
+            held = _lock(plan, batch, own_turn, session) if batch.runs else None
+            # Whoever waits for a lock learns nothing of the database's pace.
+            begun = time.monotonic()
+            if held:
+                _clear_batch(plan, batch, held, actor, reason, session=session)
+            after = applying.finish_batch(plan_id, batch, datetime.now(timezone.utc), session)
+            own_turn.leave(session)
     pace.learn(batch.task_instances, time.monotonic() - begun)
     return after
 

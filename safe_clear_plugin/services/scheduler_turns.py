@@ -66,13 +66,13 @@ class Turn:
     def leave(self, session: Session) -> None:
         """Say right before the commit for how long the lock is then to be left alone, if it was taken."""
         if self._since is not None:
-            scheduler_pause.extend(self._held + 2 * FOR_THE_COMMIT, session)
+            scheduler_pause.extend(self.held + 2 * FOR_THE_COMMIT, session)
 
     def end(self) -> None:
         """Say it again once the transaction has ended, when it is known how long it took, failed ones too."""
         if self._since is None:
             return
-        held = self._held
+        held = self.held
         try:
             with new_session() as session:
                 scheduler_pause.extend(held, session)
@@ -81,7 +81,8 @@ class Turn:
             failures.explain(error, "noting how long the scheduler's lock was held")
 
     @property
-    def _held(self) -> float:
+    def held(self) -> float:
+        """Seconds since the lock was taken, 0 if it was not."""
         return time.monotonic() - self._since if self._since is not None else 0.0
 
 

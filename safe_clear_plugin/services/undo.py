@@ -22,9 +22,10 @@ from safe_clear_plugin.core.words import count
 from safe_clear_plugin.services import failures
 from safe_clear_plugin.services.retrying import retrying
 from safe_clear_plugin.services.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
+from safe_clear_plugin.services.slow_batches import RunTooSlow, halving
 from safe_clear_plugin.services.taking import get_plan
 from safe_clear_plugin.services.undo_preview import problem_with
-from safe_clear_plugin.storage import applying, restoring, statistics, undoing
+from safe_clear_plugin.storage import applying, left_out, restoring, statistics, undoing
 
 log = logging.getLogger(__name__)
 pace = Pace()
@@ -45,7 +46,9 @@ def undo_plan(
     With none named, of all that are cleared and not undone yet; with ``go_on``, of what was asked for before,
     and no others. ``seen_runs`` is how many runs were cleared when its preview was made: a clear that has
     gone on since is to be looked at again. While the plan comes back as ``undoing``, there is more to put
-    back; while it is the schedulers' turn nothing is, and it comes back as ``undoing`` too. A task instance
+    back; while it is the schedulers' turn nothing is, and it comes back as ``undoing`` too. A run that the
+    database does not put back in time is left out, stays cleared, and is refused; the others go on with
+    ``go_on``. A task instance
     that starts before its batch is locked stays, and the receipt lists it. No run is
     undone twice.
 
@@ -73,7 +76,11 @@ def undo_plan(
         # Nothing to do after a failure: the first try had committed, and only its answer was lost.
         found = retrying_in_turn(next_batch) or bool(failed) or go_on
     except NotYet:
-        found = go_on or retrying(_ask, plan_id, run_ids, seen_runs, now)
+        found = go_on or retrying(_ask, plan, run_ids, seen_runs, now)
+    except RunTooSlow as slow:
+        if not go_on:
+            retrying(_ask, plan, run_ids, seen_runs, now)
+        raise _leave_out(plan, slow) from slow.error
     except OperationalError as error:
         outcome = "This part of the undo was rolled back, what was put back before stands."
         raise failures.refused(error, f"undoing plan {plan.id}", outcome) from error
@@ -116,28 +123,55 @@ def _undo_next_batch(
         if found := compatibility.check(session.connection()):
             raise found.refusal()
         if run_ids is not None:
-            _require_seen(plan_id, seen_runs, session)
-            undoing.ask(plan_id, run_ids, now, session)
+            _note_asked(plan, run_ids, seen_runs, now, session)
         own_turn.take(session)
         begun = time.monotonic()
         batch = undoing.asked_runs(plan_id, run_ids or [], pace.size(settings.batch_size()), session)
         if not batch:
             session.rollback()
             return False
-        _undo_batch(plan, batch, reason, actor, number=number, own_turn=own_turn, session=session)
-        own_turn.leave(session)
-    pace.learn(sum(run.task_instances for run in batch), time.monotonic() - begun)
+        task_instances = sum(run.task_instances for run in batch)
+        with halving(pace, [run.run_id for run in batch], task_instances, own_turn):
+            _undo_batch(plan, batch, reason, actor, number=number, own_turn=own_turn, session=session)
+            if left_out.run_ids_of(plan):
+                left_out.forget(plan_id, [run.run_id for run in batch], session)
+            own_turn.leave(session)
+    pace.learn(task_instances, time.monotonic() - begun)
     return True
 
 
-def _ask(plan_id: UUID, run_ids: Sequence[str], seen_runs: int | None, now: datetime) -> bool:
+def _ask(plan: PlanSummary, run_ids: Sequence[str], seen_runs: int | None, now: datetime) -> bool:
     """Record what is to be undone without undoing any of it yet. Says whether there is anything."""
+    plan_id = UUID(plan.id)
     with new_session() as session:
         if not undoing.hold(plan_id, session):
             return False
-        _require_seen(plan_id, seen_runs, session)
-        undoing.ask(plan_id, run_ids, now, session)
+        _note_asked(plan, run_ids, seen_runs, now, session)
         return bool(undoing.asked_runs(plan_id, run_ids, 1, session))
+
+
+def _note_asked(
+    plan: PlanSummary, run_ids: Sequence[str], seen_runs: int | None, now: datetime, session: Session
+) -> None:
+    plan_id = UUID(plan.id)
+    _require_seen(plan_id, seen_runs, session)
+    undoing.ask(plan_id, run_ids, now, session)
+    if plan.undoing and not run_ids:
+        # Who asks for all while an undo is under way does not mean what it has left out.
+        left_out.withdraw(plan_id, left_out.run_ids_of(plan), session)
+
+
+def _leave_out(plan: PlanSummary, slow: RunTooSlow) -> Refused:
+    """Take a run out of the undo, note the reason on the plan, and return the refusal that says so."""
+    outcome = f"The run {slow.run_id} stays cleared, whole, and is left out; the undo can go on without it."
+    failure = failures.explain(slow.error, f"undoing run {slow.run_id} of plan {plan.id}", outcome)
+
+    def note() -> None:
+        with new_session() as session:
+            left_out.note(UUID(plan.id), slow.run_id, failure.to_json(), session)
+
+    retrying(note)
+    return Refused(503, Problem(failure.reason, failure.remedy), failure.details)
 
 
 def _require_seen(plan_id: UUID, seen_runs: int | None, session: Session) -> None:

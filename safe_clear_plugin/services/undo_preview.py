@@ -11,6 +11,7 @@ from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import compatibility, settings
+from safe_clear_plugin.airflow_api.joins import hash_joins
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlanSummary
 from safe_clear_plugin.core.problems import Problem
@@ -33,7 +34,7 @@ def preview_undo(plan: PlanSummary, now: datetime, run_ids: Sequence[str] = ()) 
         return UndoPreview(0, 0, 0, 0, problem=problem)
     with new_session() as session:
         statistics.refresh(plan, session)
-    with new_session() as session:
+    with new_session() as session, hash_joins(session):
         return _preview(UUID(plan.id), plan.dag_id, list(run_ids) or None, session)
 
 

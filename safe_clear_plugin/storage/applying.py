@@ -330,16 +330,23 @@ def is_held(plan_id: UUID, session: Session) -> bool:
 def audit_select(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:
     """Select what the audit log says of each task instance of a batch."""
     rows = plan_task_instance
+    return select(
+        rows.c.run_id,
+        logical_date_of(rows),
+        rows.c.task_id,
+        rows.c.map_index,
+        rows.c.try_number,
+        rows.c.state,
+        rows.c.effect,
+    ).where(rows.c.plan_id == plan_id, rows.c.run_id.in_(run_ids), rows.c.effect.in_(CLEARED_EFFECTS))
+
+
+def logical_date_of(rows: FromClause) -> ColumnElement[datetime | None]:
+    """Return the logical date of a row's dag run, looked up by the whole key."""
+    runs = plan_run.alias("run_of_row")
     return (
-        select(
-            rows.c.run_id,
-            plan_run.c.logical_date,
-            rows.c.task_id,
-            rows.c.map_index,
-            rows.c.try_number,
-            rows.c.state,
-            rows.c.effect,
-        )
-        .join(plan_run, and_(plan_run.c.plan_id == rows.c.plan_id, plan_run.c.run_id == rows.c.run_id))
-        .where(rows.c.plan_id == plan_id, rows.c.run_id.in_(run_ids), rows.c.effect.in_(CLEARED_EFFECTS))
+        select(runs.c.logical_date)
+        .where(runs.c.plan_id == rows.c.plan_id, runs.c.run_id == rows.c.run_id)
+        .scalar_subquery()
+        .label("logical_date")
     )

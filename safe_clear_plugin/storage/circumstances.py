@@ -11,12 +11,12 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import dag_run
+from safe_clear_plugin.airflow_api.joins import hash_joins, there_is
 from safe_clear_plugin.airflow_api.keys import by_value, in_parts
 from safe_clear_plugin.core.findings.affected import Affected
 from safe_clear_plugin.core.findings.others import OtherPlan
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.storage.models import plan, plan_run, plan_task, plan_task_instance
-from safe_clear_plugin.storage.relations import there_is
 
 rows_ = plan_task_instance
 RECENT = timedelta(hours=24)
@@ -60,10 +60,10 @@ def not_in_dag(plan_id: UUID, session: Session) -> Affected:
         .where(rows_.c.plan_id == plan_id, rows_.c.effect.in_(CLEARED_EFFECTS), ~has_task)
         .subquery("gone")
     )
-    tally = session.execute(
-        select(gone.c.task_id, gone.c.state, func.count()).group_by(gone.c.task_id, gone.c.state)
-    ).all()
-    runs = session.scalar(select(func.count(gone.c.run_id.distinct()))) if tally else 0
+    counted = select(gone.c.task_id, gone.c.state, func.count()).group_by(gone.c.task_id, gone.c.state)
+    with hash_joins(session):
+        tally = session.execute(counted).all()
+        runs = session.scalar(select(func.count(gone.c.run_id.distinct()))) if tally else 0
     return Affected.of(((task_id, state, number) for task_id, state, number in tally), runs or 0)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, and_, func, null, sele
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
+from safe_clear_plugin.airflow_api.joins import there_is
 from safe_clear_plugin.airflow_api.runs import is_unfinished
 from safe_clear_plugin.core.findings.affected import Affected
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
@@ -30,7 +31,6 @@ from safe_clear_plugin.storage.relations import (
     map_indexes_meet,
     relates,
     rests_on_cleared,
-    there_is,
 )
 
 rows_ = plan_task_instance

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, and_, case, func, insert, literal, or_, select, true
+from sqlalchemy import ColumnElement, FromClause, and_, case, func, insert, or_, select, true
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.base import task_instance
+from safe_clear_plugin.airflow_api.joins import is_one_of, there_is
 from safe_clear_plugin.airflow_api.relations import Relation
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.storage.models import plan_relation, plan_run, plan_task_instance
@@ -81,11 +82,8 @@ def _runs_by_shape(plan_id: UUID, session: Session) -> dict[int, int]:
 def takes_whole_runs(plan_id: UUID, dag_id: str, planned: int, session: Session) -> bool:
     """Whether so many rows of task instances that are there, as a plan has, are all of its runs'."""
     ti = task_instance
-    there = (
-        select(func.count())
-        .select_from(plan_run.join(ti, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id)))
-        .where(plan_run.c.plan_id == plan_id)
-    )
+    runs = select(plan_run.c.run_id).where(plan_run.c.plan_id == plan_id)
+    there = select(func.count()).where(ti.c.dag_id == dag_id, is_one_of(ti.c.run_id, runs))
     return session.scalar(there) == planned
 
 
@@ -118,16 +116,6 @@ def _by_shape(result: Iterable[Any]) -> dict[int, set[str]]:
     for row in result:
         found.setdefault(row.shape, set()).add(row.task_id)
     return found
-
-
-def there_is(table: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether a table has such a row, looked up for each row of the query around it.
-
-    ``OFFSET 0`` keeps PostgreSQL from making a join of it: while it has not heard of a plan, it takes that
-    for a single row and joins each with each. A look-up by the whole key is quick whatever it believes.
-    """
-    found = select(literal(value=1)).select_from(table).where(*conditions)
-    return found.correlate_except(table).offset(0).exists()
 
 
 def is_untouched(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Select,
     and_,
     case,
@@ -30,6 +29,7 @@ from safe_clear_plugin.airflow_api.base import (
     task_instance_history,
     task_reschedule,
 )
+from safe_clear_plugin.airflow_api.joins import hash_joins, is_one_of
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
 from safe_clear_plugin.storage.images import of_plan, same_key
@@ -76,7 +76,7 @@ def restore_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], s
     planned, image, live = plan_task_instance, before_task_instance, task_instance
     back = and_(of_plan(planned, plan_id, run_ids), planned.c.undo == "put_back")
     created = select(planned.c.new_task_instance_id).where(back, planned.c.effect == "create")
-    session.execute(delete(live).where(live.c.id.in_(created)))
+    session.execute(delete(live).where(is_one_of(live.c.id, created)))
     values: dict[Any, Any] = {
         column: image.c[column.name] for column in live.c if column.name not in TASK_INSTANCE_KEEPS
     }
@@ -91,24 +91,27 @@ def restore_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], s
         (or_(plan_run.c.put_back.is_(True), untouched_run), image.c.dag_version_id),
         else_=func.coalesce(image.c.dag_version_id, live.c.dag_version_id),
     )
-    session.execute(
+    restored = (
         update(live)
         .where(
             back,
             planned.c.effect != "create",
-            plan_run.c.plan_id == plan_id,
+            of_plan(plan_run, plan_id, run_ids),
             plan_run.c.run_id == planned.c.run_id,
-            image.c.plan_id == plan_id,
+            of_plan(image, plan_id, run_ids),
             same_key(image, planned),
             live.c.dag_id == dag_id,
+            live.c.run_id.in_(run_ids),
             same_key(live, planned),
         )
         .values(values)
     )
+    with hash_joins(session):
+        session.execute(restored)
     cleared = and_(back, planned.c.effect.in_(CLEARED_EFFECTS))
     written = select(planned.c.task_instance_id).where(cleared, planned.c.had_history.is_(False))
     history = task_instance_history
-    session.execute(delete(history).where(history.c.task_instance_id.in_(written)))
+    session.execute(delete(history).where(is_one_of(history.c.task_instance_id, written)))
     ids = select(planned.c.task_instance_id).where(cleared)
     _restore_reschedules(plan_id, ids, session)
 
@@ -119,7 +122,7 @@ def _restore_reschedules(plan_id: UUID, ids: Select[Any], session: Session) -> N
     They get their own ids, as far as those are free: SQLite gives the ids of deleted rows to new ones.
     """
     kept, live = before_task_reschedule, task_reschedule
-    ours = and_(kept.c.plan_id == plan_id, kept.c.ti_id.in_(ids))
+    ours = and_(kept.c.plan_id == plan_id, is_one_of(kept.c.ti_id, ids))
     taken = exists().where(live.c.id == kept.c.id)
     names = [column.name for column in live.c if column.name != "id"]
     again = select(*(kept.c[name] for name in names)).where(ours, taken).order_by(kept.c.id)
@@ -137,13 +140,20 @@ def restore_runs(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
     image, live = before_dag_run, dag_run
     whole = and_(of_plan(plan_run, plan_id, run_ids), plan_run.c.put_back.is_(True))
     same_run = and_(
-        whole, image.c.plan_id == plan_id, image.c.id == plan_run.c.dag_run_id, live.c.id == image.c.id
+        whole,
+        image.c.plan_id == plan_id,
+        image.c.id == plan_run.c.dag_run_id,
+        live.c.id == image.c.id,
+        live.c.dag_id == dag_id,
+        live.c.run_id.in_(run_ids),
     )
     finished = image.c.state.in_(FINISHED_RUN_STATES)
     everything = {column: image.c[column.name] for column in live.c if column.name not in RUN_KEEPS}
-    session.execute(update(live).where(same_run, finished).values(everything))
     own = {live.c[name]: image.c[name] for name in OWN_TO_THE_CLEAR}
-    session.execute(update(live).where(same_run, not_(finished)).values(own))
+    with hash_joins(session):
+        session.execute(update(live).where(same_run, finished).values(everything))
+        session.execute(update(live).where(same_run, not_(finished)).values(own))
+        _unpin(plan_id, dag_id, run_ids, session)
     pks = select(plan_run.c.dag_run_id).where(whole)
     times = {column: before_deadline.c[column.name] for column in deadline.c}
     session.execute(
@@ -152,23 +162,24 @@ def restore_runs(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
             before_deadline.c.plan_id == plan_id,
             before_deadline.c.id == deadline.c.id,
             before_deadline.c.missed == deadline.c.missed,
-            deadline.c.dagrun_id.in_(pks),
+            is_one_of(deadline.c.dagrun_id, pks),
         )
         .values(times)
     )
-    _unpin(plan_id, dag_id, whole, session)
 
 
-def _unpin(plan_id: UUID, dag_id: str, whole: ColumnElement[bool], session: Session) -> None:
+def _unpin(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
     """Take the DAG version again from unfinished task instances that had none and did not move."""
     image, live = before_task_instance, task_instance
     session.execute(
         update(live)
         .where(
-            whole,
+            of_plan(plan_run, plan_id, run_ids),
+            plan_run.c.put_back.is_(True),
             live.c.dag_id == dag_id,
+            live.c.run_id.in_(run_ids),
             live.c.run_id == plan_run.c.run_id,
-            image.c.plan_id == plan_id,
+            of_plan(image, plan_id, run_ids),
             same_key(image, live),
             image.c.id == live.c.id,
             image.c.dag_version_id.is_(None),
@@ -189,10 +200,12 @@ def differences(
     """
     planned, image, live = plan_task_instance, before_task_instance, task_instance
     as_before = exists().where(
-        image.c.plan_id == plan_id,
+        of_plan(image, plan_id, run_ids),
         same_key(image, planned),
         live.c.dag_id == dag_id,
-        same_key(live, planned),
+        live.c.run_id.in_(run_ids),
+        # Of the image, not of the plan: the two are joined first, and by nothing else that could be hashed.
+        same_key(live, image),
         *(live.c[name].is_not_distinct_from(image.c[name]) for name in TASK_INSTANCE_VERIFIED),
     )
     task_instances = select(planned.c.run_id, planned.c.task_id, planned.c.map_index).where(
@@ -206,6 +219,8 @@ def differences(
         before.c.plan_id == plan_id,
         before.c.id == plan_run.c.dag_run_id,
         dag_run.c.id == before.c.id,
+        dag_run.c.dag_id == dag_id,
+        dag_run.c.run_id.in_(run_ids),
         *(dag_run.c[name].is_not_distinct_from(before.c[name]) for name in RUN_VERIFIED),
         or_(
             before.c.state.not_in(FINISHED_RUN_STATES),
@@ -217,5 +232,6 @@ def differences(
     runs = select(plan_run.c.run_id, literal(""), literal(-1)).where(
         of_plan(plan_run, plan_id, run_ids), plan_run.c.put_back.is_(True), not_(run_as_before)
     )
-    found = session.execute(task_instances.union_all(runs).limit(20))
+    with hash_joins(session):
+        found = session.execute(task_instances.union_all(runs).limit(20)).all()
     return [(row[0], row[1], row[2]) for row in found]

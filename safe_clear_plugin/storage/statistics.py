@@ -54,12 +54,15 @@ def refresh(plan: PlanSummary, session: Session) -> None:
     The planner takes a plan that it has not heard of for a single row, and joins each of its rows with each;
     the autovacuum daemon comes too late for an undo, and never for a small part of a large table. A table
     that another transaction analyzes is skipped: a preview does that, and nobody waits for it.
+
+    A role that does not own the tables gets a warning from PostgreSQL and no statistics, so nothing may rest
+    on them alone (:mod:`~safe_clear_plugin.airflow_api.joins`).
     """
     if not _matters(plan.task_instances, session):
         return
     since = plan.last_step_at or plan.created_at
     for table in (*OF_PREVIEWS, *OF_CLEARS):
-        if session.scalar(CHANGED, {"name": table.fullname, "since": since}):
+        if session.scalar(CHANGED, {"name": _quoted(table, session), "since": since}):
             _analyze(table, session)
 
 
@@ -75,7 +78,7 @@ def refresh_within(rows: int, tables: Iterable[Table], session: Session) -> bool
     names = []
     for table in tables:
         _analyze(table, session, ASKED_FOR.get(table, ()))
-        names.append(table.fullname)
+        names.append(_quoted(table, session))
     return all(session.scalar(SINCE, {"name": name, "since": begun}) for name in names)
 
 
@@ -85,4 +88,9 @@ def _matters(rows: int, session: Session) -> bool:
 
 def _analyze(table: Table, session: Session, columns: Sequence[str] = ()) -> None:
     only = f" ({', '.join(columns)})" if columns else ""
-    session.execute(text(f"ANALYZE (SKIP_LOCKED) {table.fullname}{only}"))
+    session.execute(text(f"ANALYZE (SKIP_LOCKED) {_quoted(table, session)}{only}"))
+
+
+def _quoted(table: Table, session: Session) -> str:
+    """Return the table's name as SQL text has it: that of its schema may need quotes."""
+    return session.get_bind().dialect.identifier_preparer.format_table(table)

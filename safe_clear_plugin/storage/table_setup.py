@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
+from safe_clear_plugin.airflow_api.database import warn_if_unsupported
 from safe_clear_plugin.airflow_api.locking import lock_migrations
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
@@ -25,9 +26,12 @@ ATTEMPTS = 5
 def set_up_tables() -> None:
     """Make the tables, or upgrade them, unless they are there already.
 
-    Several api-servers may come here at once: on PostgreSQL they take turns; on SQLite, which has no such
-    lock, one that finds the tables half made by another tries again.
+    Several api-servers may come here at once: they take turns. On SQLite, whose lock they wait for a few
+    seconds only, one that has waited in vain tries again. A database that Safe Clear does not work on is left
+    alone, and the log says so.
     """
+    if warn_if_unsupported():
+        return
     attempts = Retrying(
         retry=retry_if_exception_type((OperationalError, ProgrammingError)),
         stop=stop_after_attempt(ATTEMPTS),

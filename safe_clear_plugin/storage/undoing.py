@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Select, case, func, literal, select, update
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api.joins import hash_joins
 from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS, MOVED_EFFECTS
-from safe_clear_plugin.storage.applying import take_number
+from safe_clear_plugin.storage.applying import logical_date_of, take_number
 from safe_clear_plugin.storage.images import of_plan, same_key
 from safe_clear_plugin.storage.models import plan, plan_run, plan_task_instance
 from safe_clear_plugin.storage.verdicts import open_runs, run_verdicts, task_instance_verdicts
@@ -64,6 +65,13 @@ def decide(
     What a move to another DAG version did to task instances is taken back only with the run itself: a run
     that goes on goes on in the version that it has.
     """
+    with hash_joins(session):
+        _store_verdicts(plan_id, dag_id, run_ids, session)
+    undone = {"undone_at": at, "undo_batch": number}
+    session.execute(update(plan_run).where(of_plan(plan_run, plan_id, run_ids)).values(undone))
+
+
+def _store_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
     planned = plan_task_instance
     found = task_instance_verdicts(plan_id, dag_id, run_ids)
     session.execute(
@@ -93,8 +101,6 @@ def decide(
         )
         .values(undo="started")
     )
-    undone = {"undone_at": at, "undo_batch": number}
-    session.execute(update(plan_run).where(of_plan(plan_run, plan_id, run_ids)).values(undone))
 
 
 def finish_batch(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> tuple[int, int]:
@@ -147,19 +153,15 @@ def cleared_runs(plan_id: UUID, session: Session) -> int:
 def audit_select(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:
     """Select what the audit log says of each task instance that was put back."""
     rows = plan_task_instance
-    return (
-        select(
-            rows.c.run_id,
-            plan_run.c.logical_date,
-            rows.c.task_id,
-            rows.c.map_index,
-            rows.c.try_number,
-            rows.c.undo_state.label("state"),
-            literal("put_back").label("effect"),
-        )
-        .join(plan_run, and_(plan_run.c.plan_id == rows.c.plan_id, plan_run.c.run_id == rows.c.run_id))
-        .where(of_plan(rows, plan_id, run_ids), rows.c.undo == "put_back", rows.c.effect.in_(CLEARED_EFFECTS))
-    )
+    return select(
+        rows.c.run_id,
+        logical_date_of(rows),
+        rows.c.task_id,
+        rows.c.map_index,
+        rows.c.try_number,
+        rows.c.undo_state.label("state"),
+        literal("put_back").label("effect"),
+    ).where(of_plan(rows, plan_id, run_ids), rows.c.undo == "put_back", rows.c.effect.in_(CLEARED_EFFECTS))
 
 
 def put_back_from(plan_id: UUID, run_ids: Sequence[str], session: Session) -> set[tuple[str | None, str]]:

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from safe_clear_plugin.airflow_api import locking
 from safe_clear_plugin.airflow_api.audit import STUCK_EVENT
 from safe_clear_plugin.airflow_api.base import dag_run, dag_version, log, task_instance, task_reschedule
+from safe_clear_plugin.airflow_api.joins import is_one_of
 from safe_clear_plugin.airflow_api.runs import is_unfinished
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS
 from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
@@ -45,15 +46,31 @@ def task_instance_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | 
     """Select, for each row that the clear changed, what an undo can do with it now.
 
     Columns run_id, task_id, map_index, effect, before, now, verdict; of runs that are cleared and not undone.
+    To be read within :func:`~safe_clear_plugin.airflow_api.joins.hash_joins`.
     """
     planned, image, live = plan_task_instance, before_task_instance, task_instance
-    conditions = [planned.c.plan_id == plan_id, planned.c.effect.in_(COVERED_EFFECTS), *open_runs(run_ids)]
+    conditions = [
+        planned.c.plan_id == plan_id,
+        _of_runs(planned, plan_id, run_ids),
+        planned.c.effect.in_(COVERED_EFFECTS),
+        *open_runs(run_ids),
+    ]
     joined = (
         planned.join(
             plan_run, and_(plan_run.c.plan_id == planned.c.plan_id, plan_run.c.run_id == planned.c.run_id)
         )
-        .outerjoin(image, and_(image.c.plan_id == planned.c.plan_id, same_key(image, planned)))
-        .outerjoin(live, and_(live.c.dag_id == dag_id, same_key(live, planned)))
+        .outerjoin(
+            image,
+            and_(
+                image.c.plan_id == planned.c.plan_id,
+                same_key(image, planned),
+                _of_runs(image, plan_id, run_ids),
+            ),
+        )
+        .outerjoin(
+            live,
+            and_(live.c.dag_id == dag_id, same_key(live, planned), _of_runs(live, plan_id, run_ids)),
+        )
     )
     return (
         select(
@@ -73,13 +90,22 @@ def task_instance_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | 
 
 def open_runs(run_ids: Sequence[str] | None) -> list[ColumnElement[bool]]:
     """Return the conditions on a plan's runs to be cleared and not undone; of ``run_ids``, if given."""
-    conditions: list[ColumnElement[bool]] = [
-        plan_run.c.applied_at.is_not(None),
-        plan_run.c.undone_at.is_(None),
-    ]
+    named = [] if run_ids is None else [plan_run.c.run_id.in_(run_ids)]
+    return [_is_open(plan_run), *named]
+
+
+def _is_open(runs: FromClause) -> ColumnElement[bool]:
+    return and_(runs.c.applied_at.is_not(None), runs.c.undone_at.is_(None))
+
+
+def _of_runs(table: FromClause, plan_id: UUID, run_ids: Sequence[str] | None) -> ColumnElement[bool]:
+    """Whether a row is of the runs to look at, said of each table, so that no more of it is read."""
     if run_ids is not None:
-        conditions.append(plan_run.c.run_id.in_(run_ids))
-    return conditions
+        return table.c.run_id.in_(run_ids)
+    opened = plan_run.alias("opened")
+    return is_one_of(
+        table.c.run_id, select(opened.c.run_id).where(opened.c.plan_id == plan_id, _is_open(opened))
+    )
 
 
 def _verdict(planned: Table, image: Table, live: Table) -> ColumnElement[str]:
@@ -156,6 +182,8 @@ def run_verdicts(
 
     Columns run_id, dag_run_id, logical_date, run_after, run_type, state_back, state_now, cleared, put_back
     (counts of task instances), whole, why_kept. ``verdicts`` has run_id, effect and verdict.
+    To be read within :func:`~safe_clear_plugin.airflow_api.joins.hash_joins`.
+
     ``whole`` needs that our clear touched the run and nothing else has: its clear number is the one that our
     clear gave it, all that was cleared comes back, it has not finished and, if it was finished, nothing in it
     was started by anyone else.
@@ -176,7 +204,14 @@ def run_verdicts(
     joined = (
         plan_run.join(image, and_(image.c.plan_id == plan_run.c.plan_id, image.c.id == plan_run.c.dag_run_id))
         .join(tally, tally.c.run_id == plan_run.c.run_id)
-        .outerjoin(live, live.c.id == plan_run.c.dag_run_id)
+        .outerjoin(
+            live,
+            and_(
+                live.c.id == plan_run.c.dag_run_id,
+                live.c.dag_id == dag_id,
+                _of_runs(live, plan_id, run_ids),
+            ),
+        )
     )
     inner = (
         select(

@@ -13,6 +13,7 @@ from sqlalchemy import and_, case, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import runs as airflow_runs
+from safe_clear_plugin.airflow_api.joins import hash_joins
 from safe_clear_plugin.airflow_api.session import count_written
 from safe_clear_plugin.airflow_api.version_move import Move
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
@@ -115,7 +116,9 @@ def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> 
         .where(here, plan_run.c.run_id == of_runs.c.run_id)
         .values(task_instances=of_runs.c.cleared)
     )
-    if count_written(counted, session) == runs:
+    with hash_joins(session):
+        written = count_written(counted, session)
+    if written == runs:
         return
     of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)
     anything = select(func.count()).where(*of_run).scalar_subquery()

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.wrappers import Response as BaseResponse
 
-from safe_clear_plugin.airflow_api import authentication, settings
+from safe_clear_plugin.airflow_api import authentication, database, settings
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.problems import Invalid, Problem, Refused
 from safe_clear_plugin.services import failures
@@ -140,6 +140,8 @@ def _page_of_request() -> str:
 def _require_tables() -> None:
     if _tables_seen.is_set():
         return
+    if problem := database.find_unsupported_database():
+        raise Refused(503, problem, {"code": database.CODE})
     if settings.create_tables():
         set_up_tables()
     with new_session() as session:

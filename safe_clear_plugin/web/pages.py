@@ -32,7 +32,7 @@ TITLES = {
     413: "This is too long",
     422: "This cannot be planned",
     500: "Something went wrong",
-    503: "Safe Clear is not ready",
+    503: "Safe Clear is not available",
 }
 
 

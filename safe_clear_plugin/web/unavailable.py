@@ -6,6 +6,7 @@ Imports neither the adapter nor anything above it, since that is what failed.
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any, cast
 
 from flask import Blueprint, jsonify, request
@@ -33,7 +34,9 @@ class UnavailableView(BaseView):
     def __init__(self, error: Exception, airflow_version: str) -> None:
         """Keep the error as a sentence, and log it."""
         super().__init__()
-        self.sentence = f"Safe Clear does not fit Airflow {airflow_version}: {error}."
+        # Python adds the path of the file, which is for the log alone: anybody may read this page.
+        reason = re.sub(r" \(\S*\)$", "", str(error))
+        self.sentence = f"Safe Clear does not fit Airflow {airflow_version}: {reason}."
         log.error("%s", self.sentence, exc_info=error)
 
     def create_blueprint(self, appbuilder: Any, endpoint: Any = None, static_folder: Any = None) -> Blueprint:

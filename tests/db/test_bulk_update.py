@@ -14,7 +14,7 @@ import time_machine
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.utils.sqlalchemy import ExtendedJSON
-from sqlalchemy import String, cast, event, inspect, select, update
+from sqlalchemy import String, TypeDecorator, cast, event, inspect, select, update
 from sqlalchemy.exc import DataError
 
 from safe_clear_plugin.airflow_api.speedups import bulk_update
@@ -171,7 +171,7 @@ def test_a_null_in_a_column_of_json_is_written_as_airflow_does(session):
 
 
 ODD_VALUES: dict[type[Any], Any] = {
-    object: datetime(1999, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc),  # Airflow's UtcDateTime
+    datetime: datetime(1999, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc),
     bool: True,
     int: -2_147_483_648,
     float: 1e-300,
@@ -186,7 +186,9 @@ def odd_values() -> dict[str, Any]:
     found = {}
     for name, column in bulk_update._plain_columns().items():
         if not (column.primary_key or column.foreign_keys or name in IDENTITY):
-            kind = dict if isinstance(column.type, ExtendedJSON) else column.type.python_type
+            # SQLAlchemy 2.0 does not ask a type decorator's own type.
+            stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+            kind = dict if isinstance(column.type, ExtendedJSON) else stored.python_type
             found[name] = partial(ODD_VALUES.__getitem__, kind)
     return found
 

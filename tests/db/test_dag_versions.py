@@ -20,8 +20,8 @@ from safe_clear_plugin.services import resolution
 from safe_clear_plugin.storage import consequences, models, statistics
 from safe_clear_plugin.storage.models import plan_relation, plan_run, plan_task, plan_task_instance
 from tests.db.acting import clear, plan_of
-from tests.large.explaining import explaining, nodes, rows_read
 from tests.support.factories import FIRST_DATE, expand, make_run, set_states, store_dag
+from tests.support.query_plan import explaining, nodes, rows_read
 from tests.support.statements import statements
 from tests.support.versions import alike, chains, different, store_versions
 

@@ -127,7 +127,7 @@ def test_out_of_turn_an_undo_is_refused_as_ever(dag, session, schedulers_turn):
     assert reread(plan, session).undo_asked_runs == 0
 
 
-@pytest.mark.parametrize("seconds", [0.2, 1.8])
+@pytest.mark.parametrize("seconds", [0.2, 5.0])
 def test_a_batch_that_fails_is_followed_by_a_pause_and_the_failure_is_told(
     dag, session, monkeypatch, seconds
 ):

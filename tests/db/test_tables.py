@@ -14,10 +14,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import settings
+from safe_clear_plugin.airflow_api import database, settings
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
 from safe_clear_plugin.storage.mirrors import missing_columns
 from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.storage.table_setup import set_up_tables
 from tests.support.environment import airflow_environment
 
 TABLES = {table.name for table in metadata.sorted_tables}
@@ -141,3 +142,22 @@ def test_a_column_that_a_later_airflow_brings_comes_into_the_mirror(manager, ses
     with engine.connect() as connection:
         assert missing_columns(connection) == []
     assert differences(engine) == []
+
+
+def test_an_unsupported_database_gets_no_tables_and_one_sentence(manager, session, monkeypatch, caplog):
+    engine = session.get_bind()
+    session.rollback()
+    manager.downgrade("base")
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "dialect_name", lambda: "mysql")
+        for make in (manager.initdb, manager.upgradedb, set_up_tables, lambda: manager.downgrade("base")):
+            caplog.clear()
+            make()
+            assert [record.getMessage() for record in caplog.records] == [
+                "Safe Clear makes no tables: "
+                "Airflow runs on MySQL here, and Safe Clear needs PostgreSQL or SQLite."
+            ]
+            assert tables(engine) == set()
+        assert manager.check_migration()
+    session.rollback()
+    assert not manager.check_migration()

@@ -27,6 +27,7 @@ from sqlalchemy.exc import OperationalError
 
 from safe_clear_plugin.airflow_api import clearing, settings
 from safe_clear_plugin.core.problems import Refused
+from safe_clear_plugin.services import scheduler_turns
 from safe_clear_plugin.services import undo as undo_module
 from safe_clear_plugin.services.apply import stop_plan
 from safe_clear_plugin.services.undo_preview import preview_undo
@@ -823,6 +824,8 @@ def test_an_undo_whose_answer_is_lost_is_not_refused(dag, session, small_batches
         return done
 
     monkeypatch.setattr(undo_module, "_undo_next_batch", answer_lost)
+    # On a slow machine the schedulers' turn after each try is longer than a request waits.
+    monkeypatch.setattr(scheduler_turns, "LONGEST_WAIT", 60)
     plan = undo_step(plan, *chosen)
     assert (plan.status, plan.put_back, lost) == ("undone", 6, [True, True])
 

@@ -37,7 +37,7 @@ def store_history(session: Session) -> None:
         run = make_run(dag, session=session, logical_date=START, run_id="run_0", run_type="scheduled")
         set_states(run, dict.fromkeys(dag.task_ids, "success"), session=session, start_date=START)
         session.commit()
-        _repeat(dag_id, runs, session)
+        repeat_run(dag_id, runs, session)
     for statement in indexes:
         session.execute(text(statement))
     session.execute(text("SET session_replication_role = DEFAULT"))
@@ -59,7 +59,7 @@ def _drop_indexes(session: Session) -> list[str]:
     return [row.indexdef for row in found]
 
 
-def _repeat(dag_id: str, runs: int, session: Session) -> None:
+def repeat_run(dag_id: str, runs: int, session: Session) -> None:
     """Write run_0 and its task instances again, an hour later each; one task in a hundred failed."""
     later = "+ n * interval '1 hour'"
     _insert_again(

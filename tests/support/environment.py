@@ -36,6 +36,9 @@ def airflow_environment(home: Path, sqlalchemy_url: str, auth: str) -> dict[str,
         "AIRFLOW__API_AUTH__JWT_SECRET": "safe-clear-tests-jwt-secret-" + "0123456789" * 4,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": sqlalchemy_url,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": asynchronous(sqlalchemy_url),
+        # On a busy machine a preview takes its time; tests of the limits set their own.
+        "AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT": "0",
+        "AIRFLOW__SAFE_CLEAR__PREVIEW_TIMEOUT": "0",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -46,7 +49,9 @@ def asynchronous(sqlalchemy_url: str) -> str:
     """Return the URL of the same database for Airflow's asynchronous engine."""
     url = make_url(sqlalchemy_url)
     # Airflow's own choice for PostgreSQL is asyncpg, which takes no directory of a Unix socket for a host.
-    driver = {"sqlite": "aiosqlite", "postgresql": "psycopg_async"}[url.get_backend_name()]
+    driver = {"sqlite": "aiosqlite", "postgresql": "psycopg_async", "mysql": "aiomysql"}[
+        url.get_backend_name()
+    ]
     return url.set(drivername=f"{url.get_backend_name()}+{driver}").render_as_string(hide_password=False)
 
 

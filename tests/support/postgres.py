@@ -77,7 +77,7 @@ class PostgresqlServer:
 
     def start(self) -> None:
         """Make the cluster and start the server; returns when it accepts connections."""
-        account = self._account()
+        account = self.account(self.directory)
         data = self.directory / "data"
         initdb = [server_program("initdb"), "--pgdata", str(data), "--username", SUPERUSER]
         subprocess.run(
@@ -130,7 +130,8 @@ class PostgresqlServer:
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
 
-    def _account(self) -> dict[str, Any]:
+    def account(self, directory: Path) -> dict[str, Any]:
+        """Return how to start a process as the server's user, to whom ``directory`` then belongs."""
         if os.geteuid() != 0:
             return {}
         try:
@@ -139,13 +140,13 @@ class PostgresqlServer:
             raise PostgresqlUnavailable(
                 "root cannot run PostgreSQL and there is no user postgres: run `make system`"
             ) from None
-        os.chown(self.directory, postgres.pw_uid, postgres.pw_gid)
+        os.chown(directory, postgres.pw_uid, postgres.pw_gid)
         return {
             "user": postgres.pw_uid,
             "group": postgres.pw_gid,
             "extra_groups": [],
-            "cwd": self.directory,
-            "env": {**os.environ, "HOME": str(self.directory)},
+            "cwd": directory,
+            "env": {**os.environ, "HOME": str(directory)},
         }
 
     @contextmanager

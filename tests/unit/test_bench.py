@@ -10,7 +10,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, create_engine, insert, 
 from bench.copying import NULL, Model
 from bench.meter import Measured, Statements
 from bench.options import parse
-from bench.report import cells
+from bench.report import cells, in_order, table_rows
 from bench.running import Job, hopeless, jobs, summary
 from bench.scopes import TASKS, Scope, history_for, mapped_scope, scope_of, warm_scope
 
@@ -89,10 +89,11 @@ def test_each_round_trip_waits_and_the_longest_transaction_counts(engine):
     assert (found.statements, found.commits) == (7, 0)
 
 
-def row(who, seconds, size=1_000):
+def row(who, seconds, size=1_000, driver="psycopg"):
     return {
         "op": "apply",
         "who": who,
+        "driver": driver,
         "size": size,
         "seconds": seconds,
         "cpu_seconds": seconds and seconds / 2,
@@ -128,13 +129,50 @@ def test_what_was_given_up_stays_given_up_at_larger_sizes():
 
 def test_every_way_of_an_operation_stands_next_to_the_others():
     options = parse(["--ops", "apply,drift"])
-    assert [job.who for job in jobs(("preview", "apply"), Scope("dag", 1_000), options)] == [
+    assert [job.who for job in jobs(("preview", "apply"), Scope("dag", 1_000), options)] == 2 * [
         "ours",
         "ours_http",
         "airflow_rest",
         "airflow_one_call",
         "limit",
     ]
+
+
+def test_each_driver_is_measured_by_itself_and_psycopg_3_first():
+    scope = Scope("dag", 1_000)
+    wanted = list(jobs(("undo", "drift"), scope, parse([])))
+    assert [(job.op, job.driver) for job in wanted] == [
+        ("undo", "psycopg"),
+        ("undo", "psycopg"),
+        ("undo", "psycopg2"),
+        ("undo", "psycopg2"),
+        ("drift", "psycopg"),
+    ]
+    assert summary(wanted[2], [{"seconds": 1.0}])["driver"] == "psycopg2"
+    chosen = parse(["--drivers", "psycopg2"])
+    assert {job.driver for job in jobs(("undo", "drift"), scope, chosen)} == {"psycopg2"}
+
+
+def test_each_row_names_its_driver_and_is_compared_with_ours_of_that_driver():
+    rows = [
+        row("limit", 1.0, driver="psycopg2"),
+        row("ours", 4.0, driver="psycopg2"),
+        row("limit", 1.0),
+        row("ours", 2.0),
+    ]
+    assert [found[:4] for found in table_rows(in_order(rows))] == [
+        ["Safe Clear", "psycopg", "2.00 s", "1.00"],
+        ["limit: set-based SQL", "psycopg", "1.00 s", "0.50"],
+        ["Safe Clear", "psycopg2", "4.00 s", "1.00"],
+        ["limit: set-based SQL", "psycopg2", "1.00 s", "0.25"],
+    ]
+
+
+def test_a_pace_is_of_the_same_driver():
+    earlier = [row("airflow_rest", 70.0, driver="psycopg2")]
+    large = Scope("dag", 10_000)
+    assert hopeless(Job("apply", "airflow_rest", large, "psycopg2"), earlier, cap=600) is not None
+    assert hopeless(Job("apply", "airflow_rest", large, "psycopg"), earlier, cap=600) is None
 
 
 def test_ratios_are_to_ours():

@@ -68,3 +68,17 @@ def test_runs_of_any_size_teach():
         pace = Pace(seconds_each=SECONDS / LEAST)
         pace.learn(max(1, pace.size(500) // tasks) * tasks, 0.01)
         assert pace.size(500) > LEAST, tasks
+
+
+def test_what_was_too_much_is_halved_down_to_a_single_run_and_grows_again_while_it_is_quick():
+    pace = Pace(seconds_each=SECONDS / FIRST)
+    for tried, then in ((200, 100), (99, 49), (3, 1), (1, 1)):
+        pace.halve(tried)
+        assert pace.size(500) == then
+    pace.learn(1, 10 * SECONDS)
+    assert pace.size(500) == 1
+    pace.learn(1, 0.1)
+    assert pace.size(500) == 2
+    for _ in range(10):
+        pace.learn(2, 0.1)
+    assert pace == Pace(seconds_each=SECONDS / FIRST)

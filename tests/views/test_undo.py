@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
+from uuid import UUID
 
 import pytest
 import time_machine
 from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import select, update
 
+from safe_clear_plugin.storage import left_out
 from safe_clear_plugin.storage.models import metadata
 from tests.support.auth import TEAM_A, login
 from tests.support.factories import make_run, set_states
@@ -273,3 +275,15 @@ def test_names_from_the_database_are_escaped(client, session, monkeypatch):
         assert "<script>alert" not in text
         assert "<img" not in text
         assert "<b onclick" not in text
+
+
+def test_the_receipt_names_the_runs_that_an_undo_left_out(client, cleared, session):
+    why = {"reason": "The metadata DB stopped a statement.", "remedy": "Run `airflow <b>`."}
+    left_out.note(UUID(cleared["id"]), NASTY, why, session)
+    session.commit()
+    login(client, "admin")
+    page = client.get(path(cleared)).text
+    assert "The undo left out 1 run" in page
+    assert "The metadata DB stopped a statement. Run <code>airflow &lt;b&gt;</code>." in page
+    assert "run&lt;script&gt;alert(1)" in page
+    assert "<script>alert(1)" not in page

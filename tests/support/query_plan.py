@@ -75,3 +75,8 @@ def rows_read(node: dict[str, Any]) -> float:
     thrown = ("Rows Removed by Filter", "Rows Removed by Index Recheck", "Rows Removed by Join Filter")
     each = node["Actual Rows"] + sum(node.get(name, 0) for name in thrown)
     return float(each * node["Actual Loops"])
+
+
+def work(plan: dict[str, Any]) -> float:
+    """Return how many rows a plan's nodes went through, all together."""
+    return sum(rows_read(node) for node in nodes(plan))

@@ -1,0 +1,291 @@
+"""What becomes of undos and clears whose statements take long while the scheduler's lock is held."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from uuid import UUID
+
+import pytest
+from airflow import settings
+from airflow.models.dagrun import DagRun
+from airflow.utils.db import DBLocks
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from safe_clear_plugin.airflow_api import bounded, lock_limits, locking
+from safe_clear_plugin.airflow_api.session import new_session
+from safe_clear_plugin.core.problems import Refused
+from safe_clear_plugin.services import apply, scheduler_turns, undo
+from safe_clear_plugin.storage import left_out, restoring, scheduler_pause
+from tests.db.acting import ME, clear, days, now, plan_of, reread, step
+from tests.support.factories import set_states
+from tests.support.options import chosen
+from tests.support.scenes import store_etl
+
+pytestmark = [pytest.mark.backend, pytest.mark.driver]
+on_postgresql = pytest.mark.skipif(not chosen.postgresql, reason="SQLite has no lock and no timeout")
+
+LIMIT = 0.4
+SLOW = 6.0
+STATEMENT_TIMEOUT = text("SELECT setting FROM pg_settings WHERE name = 'statement_timeout'")
+HOLDERS = text(
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND objid = :key AND granted"
+)
+
+
+@pytest.fixture
+def dag(session, monkeypatch):
+    monkeypatch.setattr(lock_limits, "STATEMENT_SECONDS", LIMIT)
+    return store_etl(session, runs=5)
+
+
+@contextmanager
+def slow_run(session, *run_ids):
+    """Make PostgreSQL take long over each dag run of these that is written to."""
+    session.rollback()
+    names = ", ".join(f"'{run_id}'" for run_id in run_ids)
+    session.execute(
+        text(
+            "CREATE FUNCTION sleep_a_while() RETURNS trigger LANGUAGE plpgsql AS "
+            f"'BEGIN PERFORM pg_sleep({SLOW}); RETURN NEW; END'"
+        )
+    )
+    session.execute(
+        text(
+            "CREATE TRIGGER slow BEFORE UPDATE ON dag_run FOR EACH ROW "
+            f"WHEN (NEW.run_id IN ({names})) EXECUTE FUNCTION sleep_a_while()"
+        )
+    )
+    session.commit()
+    try:
+        yield
+    finally:
+        session.rollback()
+        session.execute(text("DROP FUNCTION sleep_a_while CASCADE"))
+        session.commit()
+
+
+class Watch:
+    """Looks from a connection of its own at how long the scheduler's lock is held in one go."""
+
+    def __init__(self):
+        self.longest = 0.0
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.look)
+
+    def look(self):
+        key, since = DBLocks.SCHEDULER_CRITICAL_SECTION.value, None
+        with settings.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while not self.over.wait(0.02):
+                held = connection.scalar(HOLDERS, {"key": key})
+                since = (since or time.monotonic()) if held else None
+                self.longest = max(self.longest, time.monotonic() - since if since else 0.0)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def end_pause(session):
+    session.rollback()
+    session.execute(scheduler_pause.pause.delete())
+    session.commit()
+
+
+def undo_to_the_end(plan, session, *run_ids):
+    """Undo as a program does that goes on after refusals; returns the plan and what it was told."""
+    told, go_on = [], False
+    for _ in range(40):
+        try:
+            plan = undo.undo_plan(plan, () if go_on else run_ids, "", ME, now(), go_on=go_on)
+        except Refused as refused:
+            told.append(refused)
+            plan = reread(plan, session)
+        go_on = True
+        end_pause(session)
+        if not plan.undoing:
+            return plan, told
+    raise AssertionError("it does not come to an end")
+
+
+def states(session):
+    """Return which runs are as the clear left them."""
+    session.rollback()
+    return {
+        run_id for run_id, state in session.execute(select(DagRun.run_id, DagRun._state)) if state == "queued"
+    }
+
+
+@on_postgresql
+def test_one_slow_run_is_left_out_of_an_undo_and_the_others_are_put_back(dag, session):
+    plan = clear(days(1, 5))
+    with slow_run(session, "run_3"), Watch() as watch:
+        plan, told = undo_to_the_end(plan, session)
+    assert 0 < watch.longest < SLOW
+    assert (plan.undone_runs, plan.undo_asked_runs, plan.put_back, plan.stayed) == (4, 4, 12, 0)
+    assert states(session) == {"run_3"}
+    [refused] = told
+    assert (refused.status, refused.details["code"]) == (503, "statement_timeout")
+    assert "run_3 stays cleared, whole" in refused.problem.remedy
+    assert "pg_sleep" not in str(refused.problem)
+    assert plan.problem["undo"]["run_ids"] == left_out.run_ids_of(plan) == ["run_3"]
+    # Once the database is well again, the rest is undone, and nothing is said to be left out.
+    plan, told = undo_to_the_end(plan, session)
+    assert (plan.status, plan.put_back, told, plan.problem) == ("undone", 15, [], None)
+
+
+@on_postgresql
+def test_a_program_that_asks_for_all_again_does_not_ask_for_what_was_left_out(dag, session, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "1")
+    plan = clear(days(1, 3))
+    with slow_run(session, "run_3"):
+        with pytest.raises(Refused, match="took too long"):
+            undo.undo_plan(plan, (), "", ME, now())
+        plan = reread(plan, session)
+        assert (plan.undo_asked_runs, plan.undoing) == (2, True)
+        while plan.undoing:
+            end_pause(session)
+            plan = undo.undo_plan(plan, (), "", ME, now())
+    assert (plan.undone_runs, states(session)) == (2, {"run_3"})
+
+
+@on_postgresql
+def test_a_failed_try_teaches_the_pace_nothing_but_to_take_less(dag, session, monkeypatch):
+    monkeypatch.setattr(scheduler_turns, "LONGEST_WAIT", 0)
+    plan = clear(days(1, 4))
+    with slow_run(session, "run_1", "run_2", "run_3", "run_4"):
+        plan = undo.undo_plan(plan, (), "", ME, now())
+        assert (plan.undoing, plan.undo_asked_runs, plan.undone_runs) == (True, 4, 0)
+    assert (undo.pace.seconds_each, undo.pace.size(500)) == (None, 6)
+
+
+@on_postgresql
+def test_a_clear_of_what_is_scheduled_stops_at_a_slow_run_and_says_why(dag, session):
+    for run in session.scalars(select(DagRun)):
+        set_states(run, {"load": "scheduled"}, session=session)
+    session.commit()
+    plan = plan_of(days(1, 4))
+    with slow_run(session, "run_3"), Watch() as watch:
+        plan = step(plan)
+        while plan.status == "applying":
+            end_pause(session)
+            plan = step(plan)
+    assert 0 < watch.longest < SLOW
+    assert (plan.status, plan.cleared_runs, plan.problem["code"]) == ("stopped", 2, "statement_timeout")
+    assert "can be resumed" in plan.problem["remedy"]
+    assert states(session) == {"run_1", "run_2"}
+    assert apply.pace.seconds_each is None
+    end_pause(session)
+    plan = step(plan, resume=True)
+    while plan.status == "applying":
+        end_pause(session)
+        plan = step(plan)
+    assert (plan.status, plan.cleared_runs) == ("applied", 4)
+
+
+@pytest.fixture
+def deployment_limit(session):
+    """Set a timeout on each connection as a deployment does for its role."""
+    listeners = []
+
+    def limit(value):
+        def set_timeout(connection, _):
+            cursor = connection.cursor()
+            cursor.execute(f"SET statement_timeout = '{value}'")
+            cursor.close()
+            connection.commit()
+
+        listeners.append(set_timeout)
+        event.listen(settings.engine, "connect", set_timeout)
+        session.rollback()
+        settings.engine.dispose()
+
+    yield limit
+    for listener in listeners:
+        event.remove(settings.engine, "connect", listener)
+    session.rollback()
+    settings.engine.dispose()
+
+
+@on_postgresql
+@pytest.mark.parametrize(
+    ("deployed", "locked", "ms"), [("0", "10000", "0"), ("7s", "7000", "7000"), ("1min", "10000", "60000")]
+)
+def test_the_timeout_of_the_deployment_is_kept_if_stricter_and_comes_back(
+    deployment_limit, deployed, locked, ms
+):
+    deployment_limit(deployed)
+    with new_session() as session:
+        locking.lock_out_scheduler(session)
+        assert session.scalar(STATEMENT_TIMEOUT) == locked
+        pid = session.scalar(text("SELECT pg_backend_pid()"))
+        # What reads with a limit of its own puts back this one.
+        assert bounded.read(select(1), bounded.Budget(5), session)
+        assert session.scalar(STATEMENT_TIMEOUT) == locked
+        assert bounded.read(text("SELECT pg_sleep(1)"), bounded.Budget(0.1), session) is None
+        assert session.scalar(STATEMENT_TIMEOUT) == locked
+        session.commit()
+        assert session.scalar(text("SELECT pg_backend_pid()")) == pid
+        assert session.scalar(STATEMENT_TIMEOUT) == ms
+
+
+@on_postgresql
+def test_all_statements_together_have_a_limit_too(session, monkeypatch):
+    monkeypatch.setattr(lock_limits, "TRANSACTION_SECONDS", 0.5)
+
+    def many_statements():
+        with new_session() as locked:
+            locking.lock_out_scheduler(locked)
+            for _ in range(50):
+                locked.execute(text("SELECT pg_sleep(0.1)"))
+
+    begun = time.monotonic()
+    with pytest.raises(OperationalError, match="statement timeout"):
+        many_statements()
+    assert 0.4 < time.monotonic() - begun < 2
+
+
+@on_postgresql
+def test_an_api_server_that_is_gone_does_not_keep_the_lock(session, monkeypatch):
+    monkeypatch.setattr(lock_limits, "IDLE_SECONDS", 0.2)
+    plan = _cleared(session)
+    real = restoring.restore_runs
+
+    def hangs(*args):
+        real(*args)
+        time.sleep(1)
+
+    monkeypatch.setattr(restoring, "restore_runs", hangs)
+    with Watch() as watch, pytest.raises((DBAPIError, Refused)):
+        undo.undo_plan(plan, (), "", ME, now())
+    assert 0 < watch.longest < 0.8
+    assert reread(plan, session).undone_runs == 0
+
+
+def _cleared(session):
+    store_etl(session, runs=1)
+    return clear(days(1, 1))
+
+
+def test_what_was_left_out_is_noted_beside_what_ended_the_clear(dag, session):
+    plan = clear(days(1, 3))
+    session.execute(text('UPDATE safe_clear_plan SET problem = \'{"kind": "drift"}\''))
+    left_out.note(_id(plan), "run_2", {"reason": "slow"}, session)
+    left_out.note(_id(plan), "run_1", {"reason": "slow"}, session)
+    session.commit()
+    plan = reread(plan, session)
+    assert plan.problem == {"kind": "drift", "undo": {"reason": "slow", "run_ids": ["run_2", "run_1"]}}
+    left_out.forget(_id(plan), ["run_2"], session)
+    left_out.forget(_id(plan), ["run_1"], session)
+    session.commit()
+    assert reread(plan, session).problem == {"kind": "drift"}
+
+
+def _id(plan):
+    return UUID(plan.id)
