@@ -89,9 +89,9 @@ def _set_state_beside(state: str | None) -> None:
 
 
 @pytest.mark.usefixtures("much_has_no_state")
-@pytest.mark.parametrize("tasks", ["", "^load_3$"], ids=["whole runs", "a task of each"])
+@pytest.mark.parametrize("tasks", [{}, {"task_regex": "^load_3$"}], ids=["whole runs", "a task of each"])
 def test_clearing_and_undoing_a_day(client, tasks):
-    plan = ask(client, FIRST, FIRST + DAY - 1, task_regex=tasks)
+    plan = ask(client, FIRST, FIRST + DAY - 1, **tasks)
     wanted = DAY * (1 if tasks else TASKS)
     with explaining(settings.engine) as found:
         done = {"status": "applying"}
