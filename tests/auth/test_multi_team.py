@@ -77,7 +77,7 @@ def test_a_dag_of_another_team_does_not_exist(owned, team_a, team_b, unchanged_b
 
 
 def test_the_plans_of_a_deleted_dag_stay_with_its_team(owned, airflow_app, session, team_a, team_b):
-    kept, applied = team_a.plan(), team_a.plan(run_id="run_2")
+    kept, applied = team_a.plan(), team_a.plan(run_id=["run_2"])
     team_a.apply(applied)
     assert set(session.scalars(select(plans.c.team_name))) == {"a"}
     delete_dag("etl", session=session)
