@@ -49,10 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what this session's database or Airflow cannot make different, and what takes long."""
-    left_out = [item for item in items if not options.is_wanted(item)]
-    if left_out:
+    wanted = options.wanted(items)
+    kept = set(wanted)
+    if left_out := [item for item in items if item not in kept]:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if options.is_wanted(item)]
+        items[:] = wanted
 
 
 def pytest_report_header() -> str:

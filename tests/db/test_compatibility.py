@@ -21,7 +21,7 @@ from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 from tests.support.statements import statements
 
-pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
+pytestmark = pytest.mark.airflow32
 
 
 @pytest.fixture(autouse=True)

@@ -240,8 +240,8 @@ def test_the_finding_of_many_older_versions_is_short(session):
     assert found.detail.endswith("And 26 more versions.")
 
 
-@pytest.fixture
-def without_statistics(session, backend, monkeypatch):
+@pytest.fixture(params=["never analyzed", "analyzed when almost empty"])
+def without_statistics(request, session, backend, monkeypatch):
     """As for a role that does not own the tables: its ANALYZE does nothing."""
     if backend.name != "postgresql":
         pytest.skip("only PostgreSQL plans by statistics that somebody must gather")
@@ -249,6 +249,12 @@ def without_statistics(session, backend, monkeypatch):
     for name in tables:
         session.connection().exec_driver_sql(f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
     session.commit()
+    if request.param == "analyzed when almost empty":
+        run_ids = store_versions(lambda _: chains("other"), 1, session)
+        plan_of(Selection("other", run_id=tuple(run_ids)))
+        for name in tables:
+            session.connection().exec_driver_sql(f"ANALYZE {name}")
+        session.commit()
     monkeypatch.setattr(statistics, "_analyze", lambda *_: None)
     yield
     session.rollback()
@@ -257,12 +263,13 @@ def without_statistics(session, backend, monkeypatch):
     session.commit()
 
 
+@pytest.mark.each_case
 @pytest.mark.usefixtures("without_statistics")
 @pytest.mark.parametrize("regex", ["^step_0$", "[0246]$", ""], ids=["one", "every second", "whole runs"])
 def test_without_statistics_no_table_is_gone_through_once_for_each_row(session, regex):
     from airflow import settings
 
-    run_ids = store_versions(lambda number: different(number, length=10), 60, session, states={})
+    run_ids = store_versions(lambda number: different(number, length=10), 240, session, states={})
     for table in ("dag_run", "task_instance", "dag_version", "serialized_dag"):
         session.connection().exec_driver_sql(f"ANALYZE {table}")
     session.commit()
@@ -270,5 +277,6 @@ def test_without_statistics_no_table_is_gone_through_once_for_each_row(session, 
     with explaining(settings.engine) as found:
         plan_of(Selection("chains", run_id=tuple(run_ids), task_regex=regex))
     most = max((rows_read(node), one["Query Text"]) for one in found for node in nodes(one["Plan"]))
-    # Each of 60 runs has 11 task instances. PostgreSQL may well go through a table that is so small.
-    assert most[0] <= 100 * 60 * 11, most
+    # Each of 240 runs has 11 task instances. A table of a few pages may well be gone through for each: of
+    # those PostgreSQL knows the pages, whatever its statistics say.
+    assert most[0] <= 500 * 240 * 11, most

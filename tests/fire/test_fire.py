@@ -50,6 +50,14 @@ LOST_TRANSACTION = ("40P01", "40001")
 DEADLOCKS = text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
 
 
+UNFINISHED = """
+    SELECT r.run_id, r.state, r.clear_number, r.last_scheduling_decision, t.task_id, t.map_index, t.state,
+        t.try_number, t.id, t.updated_at, t.external_executor_id
+    FROM dag_run r LEFT JOIN task_instance t ON (t.dag_id, t.run_id) = (r.dag_id, r.run_id)
+    WHERE r.state NOT IN ('success', 'failed')
+"""
+
+
 def now():
     return datetime.now(timezone.utc)
 
@@ -186,8 +194,9 @@ def lost_transactions():
 
     def on_error(context):
         error = context.original_exception
-        if isinstance(context.sqlalchemy_exception, OperationalError) and error.pgcode in LOST_TRANSACTION:
-            lost.append(error.pgcode)
+        code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+        if isinstance(context.sqlalchemy_exception, OperationalError) and code in LOST_TRANSACTION:
+            lost.append(code)
 
     event.listen(settings.engine, "handle_error", on_error)
     yield lost
@@ -245,6 +254,12 @@ def told():
     return [tuple(json.loads(line)[:2]) for line in written]
 
 
+def unfinished(connection):
+    """Return the unfinished dag runs, each with its unfinished task instances."""
+    rows = connection.execute(text(UNFINISHED)).all()
+    return [tuple(row) for row in rows]
+
+
 def finished():
     with settings.engine.connect() as connection:
         runs = select(func.count()).where(DagRun.dag_id == "fire", DagRun.state.not_in(("success", "failed")))
@@ -266,6 +281,7 @@ def test_under_fire(past, airflow_server, each_batch_is_compared, lost_transacti
             print(f"\nFire of {SECONDS:.0f} s, seed {SEED}, out after {time.monotonic() - begun:.0f} s:")
             print(f"  {dict(fire.counts)}")
             print(f"  batches and task instances {dict(each_batch_is_compared)}, tasks that ran {tasks}")
+            print(f"  not finished {unfinished(connection)}")
             print(f"  lost {lost_transactions}, deadlocks {connection.scalar(DEADLOCKS)}")
 
     with settings.engine.connect() as connection:

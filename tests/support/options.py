@@ -53,15 +53,36 @@ SHARED_FOLDERS = ("auth", "db", "views")
 """Of tests that run more than once: on each database, under each auth manager, on each version of Airflow."""
 
 
-def is_wanted(item: pytest.Item) -> bool:
-    """Whether this session's database, driver or Airflow can make a difference to a test."""
+MANY_CASES = 4
+"""Of a test with more, a third is enough where other sessions run all."""
+
+
+def wanted(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests that this session's database, driver or Airflow can make a difference to."""
     if chosen.full:
-        return True
+        return items
+    items = [item for item in items if _is_wanted(item)]
+    if not required_markers():
+        return items
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return [item for of_test in cases.values() for item in _thinned(of_test)]
+
+
+def _is_wanted(item: pytest.Item) -> bool:
     if item.get_closest_marker("full"):
         return False
     if item.path.parent.name not in SHARED_FOLDERS:
         return True
     return all(item.get_closest_marker(name) for name in required_markers())
+
+
+def _thinned(cases: list[pytest.Item]) -> list[pytest.Item]:
+    shared = cases[0].path.parent.name in SHARED_FOLDERS
+    if not shared or len(cases) <= MANY_CASES or cases[0].get_closest_marker("each_case"):
+        return cases
+    return cases[::3]
 
 
 def required_markers() -> list[str]:

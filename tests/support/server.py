@@ -178,7 +178,8 @@ class AirflowServer:
                 if process.poll() is not None:
                     raise RuntimeError(f"{name} ended with {process.returncode}:\n{self._log_tail(name)}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not within {timeout} s: {meaning}\n{self._log_tail('scheduler')}")
+                last = "\n".join(self._log_tail(name) for name in self._processes)
+                raise TimeoutError(f"not within {timeout} s: {meaning}\n{last}")
             time.sleep(POLL_INTERVAL)
 
     def parse(self, dag_id: str) -> None:
