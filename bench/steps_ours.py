@@ -12,12 +12,12 @@ from sqlalchemy import func, insert, literal, select
 
 from bench.scopes import Scope, run_id
 from bench.stage import Action, Stage
-from safe_clear_plugin.airflow_api.session import new_session
+from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.taking import get_plan
-from safe_clear_plugin.storage import drift
-from safe_clear_plugin.storage.models import plan as plan_table
+from safe_clear_plugin.services.clear.claim import get_plan
+from safe_clear_plugin.storage.clear import drift
+from safe_clear_plugin.storage.tables import plan as plan_table
 from tests.db.acting import clear, plan_of, step, undo_step
 
 HOME = "/pluginsv2/safe_clear"

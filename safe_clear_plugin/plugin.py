@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import airflow
 from airflow.plugins_manager import AirflowPlugin
 
-from safe_clear_plugin.airflow_api.asgi import ScopeMiddleware
+from safe_clear_plugin.airflow_api.auth.asgi_scope import ScopeMiddleware
 
 NAME = "Safe Clear"
 PLACES = {
@@ -28,10 +28,10 @@ class _Views:
 
     def __get__(self, instance: object, owner: type | None = None) -> list[dict[str, Any]]:
         try:
-            from safe_clear_plugin.web.views import SafeClearView  # noqa: PLC0415
+            from safe_clear_plugin.web.app.views import SafeClearView  # noqa: PLC0415
         except (ImportError, AttributeError, KeyError) as error:
             # A later Airflow may have moved a name; its web server starts all the same.
-            from safe_clear_plugin.web.unavailable import UnavailableView  # noqa: PLC0415
+            from safe_clear_plugin.web.app.unavailable import UnavailableView  # noqa: PLC0415
 
             return [{"view": UnavailableView(error, airflow.__version__)}]
         return [{"view": SafeClearView()}]
@@ -48,7 +48,7 @@ class _ExternalViews:
 
     def __get__(self, instance: object, owner: type | None = None) -> list[dict[str, Any]]:
         if self._views is None:
-            from safe_clear_plugin.airflow_api.settings import base_url  # noqa: PLC0415
+            from safe_clear_plugin.airflow_api.platform.config import base_url  # noqa: PLC0415
 
             page = f"{base_url()}/pluginsv2/safe_clear/"
             self._views = [

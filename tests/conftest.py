@@ -102,8 +102,9 @@ def metadata_db(migrated_metadata_db: MetadataDatabase) -> Iterator[MetadataData
     """Give the test a metadata database that holds only what the migrations put there."""
     from airflow import settings
 
-    from safe_clear_plugin.core.pacing import Pace
-    from safe_clear_plugin.services import apply, undo
+    from safe_clear_plugin.core.batch_size import Pace
+    from safe_clear_plugin.services.clear import apply
+    from safe_clear_plugin.services.undo import undo
 
     # What one test has learned of the machine is not to decide how many batches the next one takes.
     apply.pace, undo.pace = Pace(), Pace()

@@ -8,9 +8,9 @@ from typing import Any
 
 from safe_clear_plugin.core.findings import Finding
 from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.core.words import count
 
 MANY = 5
 """Things missing that a sentence names before it only counts them."""

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from safe_clear_plugin.airflow_api import database_errors
+from safe_clear_plugin.airflow_api.platform import database_errors
 from safe_clear_plugin.core.problems import Problem, Refused
 
 log = logging.getLogger(__name__)

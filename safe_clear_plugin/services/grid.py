@@ -12,12 +12,13 @@ from uuid import UUID
 from sqlalchemy import CTE
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import dags, task_tree
-from safe_clear_plugin.core import bins, grid
-from safe_clear_plugin.core.grid import Cell, Column, Level, Node, Row, Segment
+from safe_clear_plugin.airflow_api.dag import dag_versions, task_groups
+from safe_clear_plugin.core.grid import model, time_buckets
+from safe_clear_plugin.core.grid.model import Cell, Column, Level, Node, Row, Segment
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.storage import gridding, relations, touched
-from safe_clear_plugin.storage.gridding import Counted, Extent, Window
+from safe_clear_plugin.storage import grid_queries
+from safe_clear_plugin.storage.findings import task_counts, task_relations
+from safe_clear_plugin.storage.grid_queries import Counted, Extent, Window
 
 MOST_RUNS = 80
 MOST_BINS = 92
@@ -69,18 +70,18 @@ def build(
     ``tasks`` are the sorted ids of those that the plan has, where they are known.
     """
     window = Window(UUID(plan.id), plan.dag_id, question.start, question.end)
-    whole = gridding.extent(Window(window.plan_id, window.dag_id), session)
+    whole = grid_queries.extent(Window(window.plan_id, window.dag_id), session)
     if whole is None:
         return None
-    here = gridding.extent(window, session)
+    here = grid_queries.extent(window, session)
     if here is None:
         question = replace(question, start=None, end=None)
         window, here = Window(window.plan_id, window.dag_id), whole
     if tasks is None:
-        tasks = [task.task_id for task in touched.tasks(window.plan_id, session)]
+        tasks = [task.task_id for task in task_counts.tasks(window.plan_id, session)]
     nodes = _nodes(window.plan_id, tasks, session)
-    concerned = {*tasks, *relations.downstream_tasks(window.plan_id, session)}
-    rows = grid.folded(nodes, concerned, question.opened)
+    concerned = {*tasks, *task_relations.downstream_tasks(window.plan_id, session)}
+    rows = model.folded(nodes, concerned, question.opened)
     level = question.level or _level(here, len(rows))
     columns, all_columns, source, window = _columns(level, question, window, whole, here, session=session)
     shown, all_rows = _page(rows, len(columns), question.first_row)
@@ -108,18 +109,18 @@ def build(
 
 def _nodes(plan_id: UUID, tasks: Iterable[str], session: Session) -> list[Node]:
     """Return the tasks of the DAG version that most runs use, then those of others, then those gone."""
-    ids = gridding.versions_by_use(plan_id, session)[: 1 + OTHER_VERSIONS]
-    versions = dags.load_versions(ids, session)
-    trees = [task_tree.nodes(versions[id_]) for id_ in ids if id_ in versions]
+    ids = grid_queries.versions_by_use(plan_id, session)[: 1 + OTHER_VERSIONS]
+    versions = dag_versions.load_versions(ids, session)
+    trees = [task_groups.nodes(versions[id_]) for id_ in ids if id_ in versions]
     others = [node for tree in trees[1:] for node in tree]
     known = {node.id for tree in trees for node in tree}
-    return grid.with_others(trees[0] if trees else [], others, [one for one in tasks if one not in known])
+    return model.with_others(trees[0] if trees else [], others, [one for one in tasks if one not in known])
 
 
 def _gone(found: Sequence[Counted], nodes: Sequence[Node]) -> list[Row]:
     known = {node.id for node in nodes}
     gone = {one.task_id for one in found if one.task_id not in known}
-    return [Row("group" if n.group else "task", n, len(n.path)) for n in grid.with_others([], [], gone)]
+    return [Row("group" if n.group else "task", n, len(n.path)) for n in model.with_others([], [], gone)]
 
 
 def _level(here: Extent, rows: int) -> Level:
@@ -130,7 +131,7 @@ def _level(here: Extent, rows: int) -> Level:
         return "run"
     if span < timedelta(days=1):
         return "hour"
-    return bins.fitting(here.first, here.last, min(MOST_BINS, fits), bins.UNITS[1:])
+    return time_buckets.fitting(here.first, here.last, min(MOST_BINS, fits), time_buckets.UNITS[1:])
 
 
 def _levels(here: Extent) -> Iterable[Level]:
@@ -138,8 +139,8 @@ def _levels(here: Extent) -> Iterable[Level]:
     if here.runs <= MOST_RUNS or here.last - here.first < timedelta(hours=1):
         yield "run"
     finer = ENOUGH + 1
-    for unit in bins.UNITS:
-        count = len(bins.starts(here.first, here.last, unit, MOST_BINS + 1))
+    for unit in time_buckets.UNITS:
+        count = len(time_buckets.starts(here.first, here.last, unit, MOST_BINS + 1))
         if 1 < count <= MOST_BINS and finer > ENOUGH and (unit != "hour" or count <= MOST_HOURS):
             yield unit
             finer = count
@@ -165,14 +166,14 @@ def _columns(
         columns, source = _run_columns(first, window, here, session)
         count, last = here.runs, first + MOST_RUNS >= here.runs
     else:
-        starts = bins.starts(here.first, here.last, level, 100 * MOST_BINS)
+        starts = time_buckets.starts(here.first, here.last, level, 100 * MOST_BINS)
         first = question.first_column if question.first_column < len(starts) else 0
         shown = starts[first : first + MOST_BINS]
         window = _within(window, shown, here, level)
-        columns = [Column(n, start, bins.next_start(start, level)) for n, start in enumerate(shown)]
-        source = gridding.by_bin(window, shown)
+        columns = [Column(n, start, time_buckets.next_start(start, level)) for n, start in enumerate(shown)]
+        source = grid_queries.by_bin(window, shown)
         count, last = len(starts), first + MOST_BINS >= len(starts)
-    before, after = gridding.runs_beside(window, here.first, here.last, session, each=BESIDE)
+    before, after = grid_queries.runs_beside(window, here.first, here.last, session, each=BESIDE)
     if first == 0 and here.first == whole.first:
         columns = [_run_column(row, planned=False) for row in before] + columns
     if last and here.last == whole.last:
@@ -180,12 +181,12 @@ def _columns(
     return columns, count, source, window
 
 
-def _within(window: Window, shown: Sequence[datetime], here: Extent, unit: bins.Unit) -> Window:
+def _within(window: Window, shown: Sequence[datetime], here: Extent, unit: time_buckets.Unit) -> Window:
     """Narrow the window to the shown columns where it reaches beyond them.
 
     A bound that says nothing is left out: the planner of a database takes it for one that leaves few runs.
     """
-    end = bins.next_start(shown[-1], unit)
+    end = time_buckets.next_start(shown[-1], unit)
     if here.first < shown[0]:
         window = replace(window, start=max(window.start or shown[0], shown[0]))
     if here.last >= end:
@@ -195,15 +196,15 @@ def _within(window: Window, shown: Sequence[datetime], here: Extent, unit: bins.
 
 def _run_columns(first: int, window: Window, here: Extent, session: Session) -> tuple[list[Column], CTE]:
     """Return a column for each of the plan's runs and, where there is room, for those that lie among them."""
-    found = gridding.runs(window, session, offset=first, limit=MOST_RUNS)
+    found = grid_queries.runs(window, session, offset=first, limit=MOST_RUNS)
     columns = [_run_column(row, planned=True) for row in found]
     if here.runs <= MOST_RUNS:
         room = MOST_RUNS - here.runs
-        among = gridding.runs_between(window, here.first, here.last, session, limit=room + 1)
+        among = grid_queries.runs_between(window, here.first, here.last, session, limit=room + 1)
         if len(among) <= room:
             columns += [_run_column(row, planned=False) for row in among]
     columns.sort(key=lambda one: one.start)
-    return columns, gridding.by_run(window, [row.run_id for row in found])
+    return columns, grid_queries.by_run(window, [row.run_id for row in found])
 
 
 def _run_column(row: Any, *, planned: bool) -> Column:
@@ -223,14 +224,14 @@ def _count(
     stale: bool,
 ) -> list[Counted]:
     if live:
-        found = gridding.cleared_cells(window, source, task_ids, session)
+        found = grid_queries.cleared_cells(window, source, task_ids, session)
     else:
-        found = gridding.planned_cells(window.plan_id, source, task_ids, session)
+        found = grid_queries.planned_cells(window.plan_id, source, task_ids, session)
         if stale:
-            found += gridding.stale_cells(window, source, task_ids, session)
-    found += gridding.other_cells(window, source, task_ids, session)
+            found += grid_queries.stale_cells(window, source, task_ids, session)
+    found += grid_queries.other_cells(window, source, task_ids, session)
     if beside := [cast(str, one.run_id) for one in columns if not one.planned]:
-        found += gridding.beside_cells(window, beside, task_ids, session)
+        found += grid_queries.beside_cells(window, beside, task_ids, session)
     return found
 
 
@@ -238,12 +239,12 @@ def _run_cells(
     window: Window, columns: Sequence[Column], source: CTE, session: Session, *, live: bool
 ) -> dict[object, Cell]:
     segments: dict[object, list[Segment]] = defaultdict(list)
-    for row in gridding.bin_runs(source, session, live=live):
+    for row in grid_queries.bin_runs(source, session, live=live):
         segments[row.key].append(_run_segment(row, live=live))
     beside = [cast(str, one.run_id) for one in columns if not one.planned]
-    for row in gridding.run_states(window, beside, session) if beside else ():
+    for row in grid_queries.run_states(window, beside, session) if beside else ():
         segments[row.run_id].append(Segment("untouched", row.state, None, 1))
-    return {key: grid.cell(found) for key, found in segments.items()}
+    return {key: model.cell(found) for key, found in segments.items()}
 
 
 def _run_segment(row: Any, *, live: bool) -> Segment:
@@ -264,7 +265,7 @@ def _filled(rows: Iterable[Row], found: Iterable[Counted]) -> Iterable[Row]:
         mine = segments.get(row.node.id, {}) if row.kind == "task" else {}
         why = whys.get(row.node.id, {})
         yield replace(
-            row, cells={key: grid.cell(parts, _only(why.get(key, ()))) for key, parts in mine.items()}
+            row, cells={key: model.cell(parts, _only(why.get(key, ()))) for key, parts in mine.items()}
         )
 
 

@@ -12,18 +12,23 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
-from safe_clear_plugin.airflow_api.base import BaseDBManager, engine
-from safe_clear_plugin.airflow_api.database import find_unsupported_database, warn_if_unsupported
+from safe_clear_plugin.airflow_api.platform.airflow_tables import BaseDBManager, engine
+from safe_clear_plugin.airflow_api.platform.database import find_unsupported_database, warn_if_unsupported
 from safe_clear_plugin.storage.mirrors import missing_columns
-from safe_clear_plugin.storage.models import metadata
-from safe_clear_plugin.storage.table_repair import add_columns, add_indexes, complete_tables, find_reached
-from safe_clear_plugin.storage.table_shapes import find_shape, keep_known, shapes_by_revision
+from safe_clear_plugin.storage.schema.table_repair import (
+    add_columns,
+    add_indexes,
+    complete_tables,
+    find_reached,
+)
+from safe_clear_plugin.storage.schema.table_shapes import find_shape, keep_known, shapes_by_revision
+from safe_clear_plugin.storage.tables import metadata
 
 _HERE = Path(__file__).parent
 
 
 class SafeClearDBManager(BaseDBManager):
-    """Airflow's DB manager for the tables in :mod:`safe_clear_plugin.storage.models`.
+    """Airflow's DB manager for the tables in :mod:`safe_clear_plugin.storage.tables`.
 
     On a database that Safe Clear does not work on it says so and makes none, so that Airflow's own commands
     go on as without Safe Clear.

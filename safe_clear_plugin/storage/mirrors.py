@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table, inspect
 
-from safe_clear_plugin.airflow_api import compatibility
-from safe_clear_plugin.storage.models import MIRRORS
+from safe_clear_plugin.airflow_api.platform import compatibility
+from safe_clear_plugin.storage.tables import MIRRORS
 
 
 def missing_columns(connection: Connection) -> list[tuple[Table, Column[Any]]]:

@@ -8,8 +8,8 @@ from sqlalchemy import case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.base import UtcDateTime
-from safe_clear_plugin.storage.models import scheduler_pause as pause
+from safe_clear_plugin.airflow_api.platform.airflow_tables import UtcDateTime
+from safe_clear_plugin.storage.tables import scheduler_pause as pause
 
 ONLY_ROW = 1
 TURN_LOCK = (0x5AFE, 0xC1EA)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from safe_clear_plugin.storage.models import plan as plans
+from safe_clear_plugin.storage.tables import plan as plans
 from tests.auth.application import SELECTION, Browser, Program, token
 from tests.auth.every_mode import EveryMode
 from tests.auth.fab_users import CLEARING, READING, make_role, make_user

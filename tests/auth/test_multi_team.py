@@ -10,9 +10,9 @@ from airflow.models.dagbundle import DagBundleModel
 from airflow.models.team import Team
 from sqlalchemy import select
 
-from safe_clear_plugin.airflow_api.teams import dags_by_id
+from safe_clear_plugin.airflow_api.auth.teams import dags_by_id
 from safe_clear_plugin.core.plan import TeamDag
-from safe_clear_plugin.storage.models import plan as plans
+from safe_clear_plugin.storage.tables import plan as plans
 from tests.auth.application import SELECTION, Browser, Program, token
 from tests.auth.every_mode import WithLogin
 from tests.support.environment import AUTH_MANAGERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.models.dag import DagModel
 
-from safe_clear_plugin.airflow_api import auth
+from safe_clear_plugin.airflow_api.auth import permissions
 from tests.auth.application import SELECTION, Browser, Program, token
 from tests.auth.every_mode import WithLogin
 from tests.auth.refreshing_manager import RefreshingAuthManager, Server
@@ -99,29 +99,29 @@ def many_dags(dags, session):
 
 
 def test_a_list_of_dags_does_not_ask_for_all_of_them(many_dags, airflow_app, server, monkeypatch):
-    monkeypatch.setattr(auth, "ASKING_SECONDS", 0)
+    monkeypatch.setattr(permissions, "ASKING_SECONDS", 0)
     program = Program(airflow_app, token(RefreshingAuthManager.log_in()))
     found = program.get("/dags.json").json()
     assert (len(found["items"]), found["more"]) == (50, True)
-    assert len(server.asked) <= 4 * auth.ASKED_AT_ONCE
+    assert len(server.asked) <= 4 * permissions.ASKED_AT_ONCE
     server.asked.clear()
     assert [one["dag_id"] for one in program.get("/dags.json?q=dag_299").json()["items"]] == ["dag_299"]
     assert len(server.asked) <= 2
 
 
 def test_who_may_clear_nothing_is_not_asked_for_every_dag(many_dags, airflow_app, server, monkeypatch):
-    monkeypatch.setattr(auth, "ASKING_SECONDS", 0)
+    monkeypatch.setattr(permissions, "ASKING_SECONDS", 0)
     viewer = Browser(airflow_app, token(RefreshingAuthManager.log_in(role="viewer")))
     page = viewer.get("/")
     # Nobody knows that there is no DAG that they may clear, so that one can be typed.
     assert 'id="dag_id"' in page.text
-    assert len(server.asked) <= auth.ASKED_AT_ONCE
+    assert len(server.asked) <= permissions.ASKED_AT_ONCE
 
 
 def test_a_list_of_plans_does_not_ask_for_all_their_dags(dags, program, server, session, monkeypatch):
     from sqlalchemy import insert, select
 
-    from safe_clear_plugin.storage.models import plan as plans
+    from safe_clear_plugin.storage.tables import plan as plans
 
     made = program.plan()
     row = dict(session.execute(select(plans)).one()._mapping)
@@ -133,11 +133,11 @@ def test_a_list_of_plans_does_not_ask_for_all_their_dags(dags, program, server, 
         insert(plans), [{**copy, "created_at": copy["created_at"].replace(year=2025)} for copy in copies]
     )
     session.commit()
-    monkeypatch.setattr(auth, "ASKING_SECONDS", 0)
+    monkeypatch.setattr(permissions, "ASKING_SECONDS", 0)
     server.asked.clear()
     found = program.get("/plans.json").json()
-    assert (found["items"][0]["id"], found["total"]) == (made["id"], auth.ASKED_AT_ONCE)
-    assert len(server.asked) == auth.ASKED_AT_ONCE
+    assert (found["items"][0]["id"], found["total"]) == (made["id"], permissions.ASKED_AT_ONCE)
+    assert len(server.asked) == permissions.ASKED_AT_ONCE
     server.asked.clear()
     assert program.get("/plans.json?dag_id=dag_199").json()["total"] == 1
     assert server.asked == ["dag_199"]

@@ -16,14 +16,14 @@ from airflow.sdk import DAG
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.apply import apply_plan
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.services.undo import undo_plan
-from safe_clear_plugin.storage import reading, receipts
-from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.services.clear.apply import apply_plan
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.services.undo.undo import undo_plan
+from safe_clear_plugin.storage.plans import plan_list, plan_reader
+from safe_clear_plugin.storage.tables import metadata
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.snapshots import Row, Snapshot, snapshot
 
@@ -109,7 +109,7 @@ def undo_all(plan: PlanSummary, actor: Actor = ME, at: datetime | None = None) -
 def fresh(plan: PlanSummary, session: Session) -> PlanSummary:
     """Return the plan as it is now."""
     session.rollback()
-    found = reading.get(UUID(plan.id), session)
+    found = plan_reader.get(UUID(plan.id), session)
     assert found is not None
     return found
 
@@ -177,7 +177,7 @@ def keys(session: Session, run_ids: set[str], dag_id: str = DAG_ID) -> list[tupl
 
 def batch_sizes(plan: PlanSummary, kind: str, session: Session) -> list[int]:
     """Return how many dag runs each batch on the receipt has."""
-    return [batch.dag_runs for batch in receipts.batches(UUID(plan.id), session) if batch.kind == kind]
+    return [batch.dag_runs for batch in plan_list.batches(UUID(plan.id), session) if batch.kind == kind]
 
 
 def tries_in_history(session: Session) -> list[tuple[Any, ...]]:

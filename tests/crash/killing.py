@@ -19,9 +19,11 @@ from airflow import settings
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import audit, beside, clearing, locking
-from safe_clear_plugin.storage import applying, drift, images, reading, restoring, undoing, verifying
-from safe_clear_plugin.storage.models import scheduler_pause
+from safe_clear_plugin.airflow_api.clear import audit_log, clear_runs, locks, related_rows
+from safe_clear_plugin.storage.clear import batches, before_images, drift, verification
+from safe_clear_plugin.storage.plans import plan_reader
+from safe_clear_plugin.storage.tables import scheduler_pause
+from safe_clear_plugin.storage.undo import restore, undo_batches
 from tests.support.processes import stop_with_parent
 
 Moment = Literal["before", "after"]
@@ -29,38 +31,38 @@ Function = tuple[ModuleType, str]
 COMMIT = "commit"
 
 CLAIM_STEPS: Mapping[str, Function] = {
-    "take the plan": (applying, "transition"),
+    "take the plan": (batches, "transition"),
     "compare the whole plan": (drift, "find"),
 }
 CLEAR_STEPS: Mapping[str, Function] = {
-    "begin the batch": (applying, "begin_batch"),
-    "choose its runs": (applying, "next_batch"),
-    "lock the dag runs": (locking, "load_dag_runs"),
-    "lock the task instances": (locking, "lock_task_instances"),
-    "look beside": (beside, "look"),
-    "keep the before-images": (images, "capture"),
-    "Airflow's clear": (clearing, "clear_task_instances"),
-    "clear": (clearing, "clear"),
-    "note the new ids": (verifying, "note_new_ids"),
-    "note the runs": (verifying, "note_applied"),
-    "audit": (audit, "record"),
-    "enter the batch": (applying, "record_batch"),
-    "finish the batch": (applying, "finish_batch"),
+    "begin the batch": (batches, "begin_batch"),
+    "choose its runs": (batches, "next_batch"),
+    "lock the dag runs": (locks, "load_dag_runs"),
+    "lock the task instances": (locks, "lock_task_instances"),
+    "look beside": (related_rows, "look"),
+    "keep the before-images": (before_images, "capture"),
+    "Airflow's clear": (clear_runs, "clear_task_instances"),
+    "clear": (clear_runs, "clear"),
+    "note the new ids": (verification, "note_new_ids"),
+    "note the runs": (verification, "note_applied"),
+    "audit": (audit_log, "record"),
+    "enter the batch": (batches, "record_batch"),
+    "finish the batch": (batches, "finish_batch"),
 }
-ASK_STEPS: Mapping[str, Function] = {"ask for the runs": (undoing, "ask")}
+ASK_STEPS: Mapping[str, Function] = {"ask for the runs": (undo_batches, "ask")}
 UNDO_STEPS: Mapping[str, Function] = {
-    "begin the batch": (undoing, "begin_batch"),
-    "lock the dag runs": (locking, "lock_dag_runs"),
-    "lock out the scheduler": (locking, "lock_out_scheduler"),
-    "lock the task instances": (locking, "lock_task_instances"),
-    "decide": (undoing, "decide"),
-    "put the task instances back": (restoring, "restore_task_instances"),
-    "put the runs back": (restoring, "restore_runs"),
-    "read back": (restoring, "differences"),
-    "finish the batch": (undoing, "finish_batch"),
-    "audit": (audit, "record"),
-    "enter the batch": (applying, "record_batch"),
-    "look up the plan": (reading, "get"),
+    "begin the batch": (undo_batches, "begin_batch"),
+    "lock the dag runs": (locks, "lock_dag_runs"),
+    "lock out the scheduler": (locks, "lock_out_scheduler"),
+    "lock the task instances": (locks, "lock_task_instances"),
+    "decide": (undo_batches, "decide"),
+    "put the task instances back": (restore, "restore_task_instances"),
+    "put the runs back": (restore, "restore_runs"),
+    "read back": (restore, "differences"),
+    "finish the batch": (undo_batches, "finish_batch"),
+    "audit": (audit_log, "record"),
+    "enter the batch": (batches, "record_batch"),
+    "look up the plan": (plan_reader, "get"),
 }
 
 

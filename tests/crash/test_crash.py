@@ -13,7 +13,7 @@ import pytest
 
 from safe_clear_plugin.core.plan import SILENT_FOR, PlanSummary
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.storage import reading
+from safe_clear_plugin.storage.plans import plan_reader
 from tests.crash.history import (
     ME,
     OTHER,
@@ -132,7 +132,7 @@ def check_clear(plan: PlanSummary, before, cleared, session) -> set[str]:
         assert set(as_cleared(new[run], old[run])) ^ set(cleared[run]) == set(), run
     untouched = RUNS[len(done) :]
     assert done == set(RUNS) - set(untouched)
-    assert {run.run_id for run in reading.runs(UUID(plan.id), session) if run.applied_at} == done
+    assert {run.run_id for run in plan_reader.runs(UUID(plan.id), session) if run.applied_at} == done
     assert (plan.cleared_runs, plan.cleared) == (len(done), PER_RUN * len(done))
     assert sum(batch_sizes(plan, "clear", session)) == len(done)
     assert audited(plan, "safe_clear", session) == keys(session, done)
@@ -224,7 +224,7 @@ def check_undo(plan: PlanSummary, before, cleared, session) -> set[str]:
     exact, new = by_run(everything(session)), by_run(but_for_updated_at(everything(session)))
     back = {run for run in RUNS if exact[run] != middle[run]}
     assert {run: new[run] for run in back} == {run: old[run] for run in back}
-    runs = reading.runs(UUID(plan.id), session)
+    runs = plan_reader.runs(UUID(plan.id), session)
     assert {run.run_id for run in runs if run.applied_at} == set(RUNS)
     assert (plan.undone_runs, plan.put_back, plan.stayed) == (len(back), PER_RUN * len(back), 0)
     assert plan.undo_asked_runs == (len(RUNS) if back else 0)

@@ -17,14 +17,16 @@ from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
-from safe_clear_plugin.airflow_api import clearing, locking
-from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.clear import clear_runs, locks
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.apply import stop_plan
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.services.undo import undo_plan
-from safe_clear_plugin.storage import applying, reading, undoing
+from safe_clear_plugin.services.clear.apply import stop_plan
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.services.undo.undo import undo_plan
+from safe_clear_plugin.storage.clear import batches
+from safe_clear_plugin.storage.plans import plan_reader
+from safe_clear_plugin.storage.undo import undo_batches
 from tests.crash.history import (
     DAG_ID,
     ME,
@@ -83,7 +85,7 @@ def at_once(*works):
 
 
 def done_runs(plan, session):
-    return {run.run_id for run in reading.runs(UUID(plan.id), session) if run.applied_at}
+    return {run.run_id for run in plan_reader.runs(UUID(plan.id), session) if run.applied_at}
 
 
 def clear_numbers(session):
@@ -177,7 +179,7 @@ def test_a_task_that_starts_between_lock_and_clear_waits(session, monkeypatch):
             started.append(connection.execute(change).rowcount)
 
     worker = threading.Thread(target=start)
-    real = clearing.clear
+    real = clear_runs.clear
 
     def clear_while_it_starts(*args, **kwargs):
         if not worker.ident and "run_3" in locked:
@@ -186,14 +188,14 @@ def test_a_task_that_starts_between_lock_and_clear_waits(session, monkeypatch):
         return real(*args, **kwargs)
 
     locked: list[str] = []
-    real_lock = locking.lock_task_instances
+    real_lock = locks.lock_task_instances
 
     def lock(dag_id, run_ids, *rest, **options):
         locked.extend(run_ids)
         return real_lock(dag_id, run_ids, *rest, **options)
 
-    monkeypatch.setattr(clearing, "clear", clear_while_it_starts)
-    monkeypatch.setattr(locking, "lock_task_instances", lock)
+    monkeypatch.setattr(clear_runs, "clear", clear_while_it_starts)
+    monkeypatch.setattr(locks, "lock_task_instances", lock)
     assert clear_all(plan).status == "applied"
     worker.join(60)
     assert started == [0]
@@ -210,7 +212,7 @@ def test_what_runs_beside_does_not_wait_for_the_clear(session, monkeypatch, chan
     run_pk = session.scalar(select(DagRun.id).where(DagRun.run_id == "run_3"))
     session.rollback()
     beaten: list[int] = []
-    real = clearing.clear
+    real = clear_runs.clear
 
     def clear_while_it_runs(dag_id, dag_runs, *args, **kwargs):
         cleared = real(dag_id, dag_runs, *args, **kwargs)
@@ -220,7 +222,7 @@ def test_what_runs_beside_does_not_wait_for_the_clear(session, monkeypatch, chan
                 beaten.append(worker.execute(update(TaskInstance).where(*running).values(**change)).rowcount)
         return cleared
 
-    monkeypatch.setattr(clearing, "clear", clear_while_it_runs)
+    monkeypatch.setattr(clear_runs, "clear", clear_while_it_runs)
     done = clear_all(plan)
     assert (done.status, done.problem) == ("applied", None)
     assert beaten == [1]
@@ -237,7 +239,7 @@ def test_a_run_that_moves_to_the_latest_version_is_locked_whole(session, monkeyp
     run_pk = session.scalar(select(DagRun.id).where(DagRun.run_id == "run_4"))
     session.rollback()
     plan = plan_all()
-    real, refused = clearing.clear, []
+    real, refused = clear_runs.clear, []
 
     def clear_while_it_runs(dag_id, dag_runs, *args, **kwargs):
         cleared = real(dag_id, dag_runs, *args, **kwargs)
@@ -251,7 +253,7 @@ def test_a_run_that_moves_to_the_latest_version_is_locked_whole(session, monkeyp
             refused.append(run_pk)
         return cleared
 
-    monkeypatch.setattr(clearing, "clear", clear_while_it_runs)
+    monkeypatch.setattr(clear_runs, "clear", clear_while_it_runs)
     assert clear_all(plan).status == "applied"
     assert refused == [run_pk]
 
@@ -355,7 +357,7 @@ def just_before(monkeypatch, module, name, work):
 def test_a_stop_right_before_the_next_batch_begins_stops_it(session, monkeypatch):
     """The request has read the plan already, and found that it is being applied."""
     plan = step(plan_all())
-    just_before(monkeypatch, applying, "begin_batch", lambda: stop_plan(plan, OTHER, now()))
+    just_before(monkeypatch, batches, "begin_batch", lambda: stop_plan(plan, OTHER, now()))
     after = step(plan)
     assert (after.status, after.problem["kind"], after.cleared_runs) == ("stopped", "stopped", 2)
     assert sum(clear_numbers(session).values()) == 2
@@ -364,7 +366,7 @@ def test_a_stop_right_before_the_next_batch_begins_stops_it(session, monkeypatch
 def test_a_stop_right_before_somebody_takes_over_is_not_overruled(session, monkeypatch):
     """The other one wanted to go on with a clear that was under way, not with one that was stopped."""
     plan = step(plan_all())
-    just_before(monkeypatch, applying, "go_on", lambda: stop_plan(plan, ME, now()))
+    just_before(monkeypatch, batches, "go_on", lambda: stop_plan(plan, ME, now()))
     with pytest.raises(Refused) as refused:
         step(plan, OTHER, resume=True)
     assert "stopped" in refused.value.problem.reason
@@ -374,7 +376,7 @@ def test_a_stop_right_before_somebody_takes_over_is_not_overruled(session, monke
 
 def test_a_resume_right_before_an_undo_begins_keeps_it_from_beginning(session, monkeypatch):
     plan = stop_plan(step(plan_all()), ME, now())
-    just_before(monkeypatch, undoing, "begin_batch", lambda: step(plan, OTHER, resume=True))
+    just_before(monkeypatch, undo_batches, "begin_batch", lambda: step(plan, OTHER, resume=True))
     with pytest.raises(Refused):
         undo_all(plan)
     after = fresh(plan, session)
@@ -383,7 +385,7 @@ def test_a_resume_right_before_an_undo_begins_keeps_it_from_beginning(session, m
 
 def test_an_undo_right_before_a_resume_goes_on_keeps_it_from_going_on(session, monkeypatch):
     plan = stop_plan(step(step(plan_all())), ME, now())
-    just_before(monkeypatch, applying, "go_on", lambda: undo_plan(plan, (), "", ME, now()))
+    just_before(monkeypatch, batches, "go_on", lambda: undo_plan(plan, (), "", ME, now()))
     with pytest.raises(Refused):
         step(plan, OTHER, resume=True)
     after = fresh(plan, session)

@@ -9,15 +9,15 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.undo import UndoPreview
-from safe_clear_plugin.services.apply import apply_plan
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.services.undo import undo_plan
-from safe_clear_plugin.services.undo_preview import preview_undo
-from safe_clear_plugin.storage import reading
+from safe_clear_plugin.services.clear.apply import apply_plan
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.services.undo.undo import undo_plan
+from safe_clear_plugin.services.undo.undo_preview import preview_undo
+from safe_clear_plugin.storage.plans import plan_reader
 from tests.db.undo_oracle import Prediction, everything, predict
 from tests.support.scenes import START
 from tests.support.snapshots import diff_snapshots
@@ -73,7 +73,7 @@ def undo(plan: PlanSummary, *run_ids: str, actor: Actor = ME) -> PlanSummary:
 def reread(plan: PlanSummary, session: Session) -> PlanSummary:
     """Return the plan as it is now."""
     session.rollback()
-    found = reading.get(UUID(plan.id), session)
+    found = plan_reader.get(UUID(plan.id), session)
     assert found is not None
     return found
 
@@ -120,6 +120,6 @@ class Clear:
 
     def _open_runs(self) -> Sequence[str]:
         self.session.rollback()
-        runs = [run.run_id for run in reading.runs(UUID(self.plan.id), self.session) if run.applied_at]
+        runs = [run.run_id for run in plan_reader.runs(UUID(self.plan.id), self.session) if run.applied_at]
         self.session.rollback()
         return runs

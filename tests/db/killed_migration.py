@@ -15,7 +15,7 @@ from airflow import settings
 from sqlalchemy import event, inspect
 
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
-from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.storage.tables import metadata
 
 KILLED = 9
 WRITING = ("CREATE", "ALTER", "INSERT", "UPDATE", "DROP")

@@ -15,10 +15,10 @@ from airflow.utils.db import upgradedb
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.services.undo_preview import preview_undo
-from safe_clear_plugin.storage import reading, statistics
+from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
-from safe_clear_plugin.storage.models import metadata, plan_task_instance
+from safe_clear_plugin.storage.plans import plan_reader, statistics
+from safe_clear_plugin.storage.tables import metadata, plan_task_instance
 from tests.db.acting import clear, days, now, undo
 from tests.support.scenes import store_etl
 from tests.support.statements import statements
@@ -45,7 +45,7 @@ def play() -> dict[str, object]:
         schema = plan_task_instance.schema
         return {
             "schema": schema,
-            "tables": reading.tables_exist(session),
+            "tables": plan_reader.tables_exist(session),
             "current": SafeClearDBManager(session).check_migration(),
             "missing": sorted(
                 {table.name for table in metadata.sorted_tables}
@@ -54,7 +54,7 @@ def play() -> dict[str, object]:
             "cleared": plan.cleared,
             "foreseen": foreseen.put_back,
             "put back": done.put_back,
-            "rows": reading.get(UUID(plan.id), session).task_instances,
+            "rows": plan_reader.get(UUID(plan.id), session).task_instances,
             "analyzed": sorted({one.split()[2] for one in sent if one.startswith("ANALYZE")}),
         }
 

@@ -14,7 +14,7 @@ from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.utils.state import DagRunState
 from sqlalchemy import select, true, update
 
-from safe_clear_plugin.airflow_api import beside, clearing, locking
+from safe_clear_plugin.airflow_api.clear import clear_runs, locks, related_rows
 from tests.db.test_clear_contract import DAG_ID
 from tests.support.factories import add_deadline, hitl_detail, leave_trail, make_run, set_states, store_dag
 from tests.support.factories import task_instances as task_instances_of
@@ -82,15 +82,15 @@ def ours(ids: list[Any], session: Any, *, on_latest: bool, reset: bool) -> None:
 
 def clear_as_a_batch(of_batch: Any, ids: list[Any], session: Any, **options: Any) -> None:
     pks = list(session.scalars(select(DagRun.id).where(of_batch)))
-    runs = locking.load_dag_runs(pks, session)
+    runs = locks.load_dag_runs(pks, session)
     chosen = select(TaskInstance.id).where(TaskInstance.id.in_(ids))
     there = look_beside(runs, chosen.subquery(), session)
-    clearing.clear(DAG_ID, runs, chosen, beside=there, session=session, **options)
+    clear_runs.clear(DAG_ID, runs, chosen, beside=there, session=session, **options)
 
 
-def look_beside(runs: Iterable[Any], wanted: Any, session: Any) -> beside.Beside:
+def look_beside(runs: Iterable[Any], wanted: Any, session: Any) -> related_rows.Beside:
     run_ids = [run.run_id for run in runs]
-    return beside.look(DAG_ID, run_ids, [run.id for run in runs], wanted, session)
+    return related_rows.look(DAG_ID, run_ids, [run.id for run in runs], wanted, session)
 
 
 def left_by(clear: Callable[..., None], ids: list[Any], session: Any, **options: Any) -> Snapshot:

@@ -20,18 +20,21 @@ from airflow.utils.db import DBLocks
 from sqlalchemy import delete, func, insert, inspect, select, update
 from sqlalchemy.exc import OperationalError
 
-from safe_clear_plugin.airflow_api import clearing, locking, settings
-from safe_clear_plugin.airflow_api.audit import Actor
-from safe_clear_plugin.airflow_api.base import engine as settings_engine
+from safe_clear_plugin.airflow_api.clear import clear_runs, locks
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.airflow_api.platform import config
+from safe_clear_plugin.airflow_api.platform.airflow_tables import engine as settings_engine
 from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services import apply as apply_module
-from safe_clear_plugin.services import results
-from safe_clear_plugin.services.apply import apply_plan
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.services.taking import get_plan
-from safe_clear_plugin.storage import applying, drift, reading, verifying
-from safe_clear_plugin.storage.models import metadata, plan_run
+from safe_clear_plugin.services.clear import apply as apply_module
+from safe_clear_plugin.services.clear import rerun_progress
+from safe_clear_plugin.services.clear.apply import apply_plan
+from safe_clear_plugin.services.clear.claim import get_plan
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.storage.clear import batches as clear_batches
+from safe_clear_plugin.storage.clear import drift, verification
+from safe_clear_plugin.storage.plans import plan_reader
+from safe_clear_plugin.storage.tables import metadata, plan_run
 from tests.db.acting import undo
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.later_airflow import later_patch
@@ -87,7 +90,7 @@ def one_run_a_batch(monkeypatch):
 @pytest.fixture
 def after_clearing(monkeypatch):
     """Let something else happen within the transaction, once Airflow's function has done its work."""
-    real = clearing.clear_task_instances
+    real = clear_runs.clear_task_instances
 
     def happens(meddle):
         def meddling(tis, session, **options):
@@ -95,7 +98,7 @@ def after_clearing(monkeypatch):
             session.flush()
             meddle(session)
 
-        monkeypatch.setattr(clearing, "clear_task_instances", meddling)
+        monkeypatch.setattr(clear_runs, "clear_task_instances", meddling)
 
     return happens
 
@@ -182,15 +185,15 @@ def test_a_batch_holds_as_many_whole_runs_as_fit(dag, session, size, batches):
         session.execute(update(plan_run).where(*of_run).values(task_instances=task_instances_))
     found, last = [], False
     while not last:
-        batch = applying.next_batch(plan_id, 1, size, session)
+        batch = clear_batches.next_batch(plan_id, 1, size, session)
         found.append([run.task_instances for run in batch.runs])
-        applying.finish_batch(plan_id, batch, now(), session)
+        clear_batches.finish_batch(plan_id, batch, now(), session)
         of_batch = (plan_run.c.plan_id == plan_id, plan_run.c.run_id.in_(batch.run_ids))
         session.execute(update(plan_run).where(*of_batch).values(applied_at=now()))
         last = batch.last
     assert found == batches
-    assert reading.get(plan_id, session).status == "applied"
-    assert applying.next_batch(plan_id, 1, size, session).runs == ()
+    assert plan_reader.get(plan_id, session).status == "applied"
+    assert clear_batches.next_batch(plan_id, 1, size, session).runs == ()
 
 
 def test_a_move_half_way_stops_there(dag, session, one_run_a_batch):
@@ -237,13 +240,13 @@ def test_a_result_that_is_not_the_plan_is_rolled_back(dag, session, after_cleari
 )
 def test_each_promised_column_is_verified(dag, session, monkeypatch, column, value, said):
     plan = plan_of(days(1, 1, task_regex="^load$"))
-    real = clearing.clear_task_instances
+    real = clear_runs.clear_task_instances
 
     def otherwise(tis, session, **options):
         real(tis, session, **options)
         setattr(tis[0], column, value)
 
-    monkeypatch.setattr(clearing, "clear_task_instances", otherwise)
+    monkeypatch.setattr(clear_runs, "clear_task_instances", otherwise)
     before = snapshot(session)
     assert said in confirm(plan).problem["mismatches"]
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
@@ -379,8 +382,8 @@ def test_whatever_else_a_move_does_is_noticed(moving, session, after_clearing, m
 )
 def test_what_is_not_told_row_by_row_is_not_believed_either(dag, session, monkeypatch, step_, said):
     plan = plan_of(days(1, 1))
-    real = getattr(verifying, step_)
-    monkeypatch.setattr(verifying, step_, lambda *given, **options: real(*given, **options) - 1)
+    real = getattr(verification, step_)
+    monkeypatch.setattr(verification, step_, lambda *given, **options: real(*given, **options) - 1)
     before = snapshot(session)
     found = confirm(plan).problem["mismatches"]
     assert found == [f"the batch: {said}"]
@@ -428,7 +431,7 @@ def test_a_run_that_another_took_the_place_of_is_noticed(dag, session, after_cle
 
 def test_a_locked_database_is_tried_again(dag, session, monkeypatch):
     plan = plan_of(days(1, 1))
-    real, failures = locking.load_dag_runs, [1, 2]
+    real, failures = locks.load_dag_runs, [1, 2]
 
     def locked(*args):
         if failures:
@@ -436,7 +439,7 @@ def test_a_locked_database_is_tried_again(dag, session, monkeypatch):
             raise OperationalError("select", {}, Exception("database is locked"))
         return real(*args)
 
-    monkeypatch.setattr(locking, "load_dag_runs", locked)
+    monkeypatch.setattr(locks, "load_dag_runs", locked)
     assert confirm(plan).status == "applied"
     assert failures == []
 
@@ -449,7 +452,7 @@ def test_a_database_that_stays_locked_stops_the_plan(dag, session, one_run_a_bat
         tries.append(args)
         raise OperationalError("select", {}, Exception("database is locked"))
 
-    monkeypatch.setattr(locking, "load_dag_runs", locked)
+    monkeypatch.setattr(locks, "load_dag_runs", locked)
     before = snapshot(session)
     plan = step(plan)
     assert (plan.status, plan.problem["kind"], plan.cleared_runs, len(tries)) == ("stopped", "busy", 1, 3)
@@ -461,7 +464,7 @@ def test_a_database_that_stays_locked_stops_the_plan(dag, session, one_run_a_bat
 
 def test_an_error_leaves_runs_whole_and_the_plan_stopped(dag, session, one_run_a_batch, monkeypatch):
     plan = plan_of(days(1, 3))
-    real, calls = clearing.clear_task_instances, []
+    real, calls = clear_runs.clear_task_instances, []
 
     def breaking(tis, session, **options):
         real(tis, session, **options)
@@ -469,7 +472,7 @@ def test_an_error_leaves_runs_whole_and_the_plan_stopped(dag, session, one_run_a
         if len(calls) == 2:
             raise RuntimeError("the plug was pulled")
 
-    monkeypatch.setattr(clearing, "clear_task_instances", breaking)
+    monkeypatch.setattr(clear_runs, "clear_task_instances", breaking)
     with pytest.raises(RuntimeError, match="the plug"):
         confirm(plan)
     found = states(session)
@@ -477,9 +480,9 @@ def test_an_error_leaves_runs_whole_and_the_plan_stopped(dag, session, one_run_a
     assert found["run_2", "transform"] == "failed"
     assert found["run_3", "transform"] == "failed"
 
-    from safe_clear_plugin.storage import reading
+    from safe_clear_plugin.storage.plans import plan_reader
 
-    stopped = reading.get(UUID(plan.id), session)
+    stopped = plan_reader.get(UUID(plan.id), session)
     assert (stopped.status, stopped.problem["kind"]) == ("stopped", "error")
     assert (stopped.cleared, stopped.cleared_runs) == (3, 1)
 
@@ -493,20 +496,20 @@ def test_a_clear_whose_process_died_is_found_out(dag, session, monkeypatch):
     def killed(*args, **kwargs):
         raise Killed
 
-    monkeypatch.setattr(clearing, "clear_task_instances", killed)
+    monkeypatch.setattr(clear_runs, "clear_task_instances", killed)
     before = snapshot(session)
     with pytest.raises(Killed):
         confirm(plan)
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
-    from safe_clear_plugin.storage import reading
+    from safe_clear_plugin.storage.plans import plan_reader
 
     session.rollback()
-    dead = reading.get(UUID(plan.id), session)
+    dead = plan_reader.get(UUID(plan.id), session)
     assert (dead.status, dead.cleared) == ("applying", 0)
     later = now() + timedelta(seconds=16)
     assert (dead.interrupted(now()), dead.interrupted(later)) == (False, True)
-    assert (results.goes_on(dead, now()), results.goes_on(dead, later)) == (True, False)
+    assert (rerun_progress.goes_on(dead, now()), rerun_progress.goes_on(dead, later)) == (True, False)
     with pytest.raises(Refused) as refused:
         step(dead, OTHER)
     assert (refused.value.status, refused.value.problem.reason) == (409, "Me is applying the plan.")
@@ -527,8 +530,8 @@ def test_whoever_resumes_a_plan_applies_it_from_then_on(dag, session, one_run_a_
 
 def test_a_plan_is_not_resumed_across_an_upgrade_of_airflow(dag, session, one_run_a_batch, monkeypatch):
     plan = step(plan_of(days(1, 2)))
-    later = later_patch(settings.AIRFLOW_VERSION)
-    monkeypatch.setattr(settings, "AIRFLOW_VERSION", later)
+    later = later_patch(config.AIRFLOW_VERSION)
+    monkeypatch.setattr(config, "AIRFLOW_VERSION", later)
     with pytest.raises(Refused) as refused:
         step(plan, resume=True)
     assert (refused.value.status, later in refused.value.problem.reason) == (409, True)
@@ -542,7 +545,7 @@ def test_no_scheduler_queues_what_is_scheduled_while_it_is_cleared(dag, session,
     set_states(run, {"extract": "success", "transform": "scheduled"}, session=session)
     plans = {"scheduled": plan_of(days(9, 9)), "none": plan_of(days(1, 1))}
     free = {}
-    real = clearing.clear
+    real = clear_runs.clear
 
     def looked(*args, **options):
         with settings_engine().connect() as other:
@@ -550,7 +553,7 @@ def test_no_scheduler_queues_what_is_scheduled_while_it_is_cleared(dag, session,
             free[name] = other.scalar(select(func.pg_try_advisory_xact_lock(lock)))
         return real(*args, **options)
 
-    monkeypatch.setattr(clearing, "clear", looked)
+    monkeypatch.setattr(clear_runs, "clear", looked)
     for name, plan in plans.items():  # noqa: B007 (`looked` reads the name)
         assert confirm(plan).status == "applied"
     assert free == {"scheduled": False, "none": True}
@@ -674,7 +677,7 @@ def test_a_commit_whose_answer_is_lost_is_no_drift(dag, session, one_run_a_batch
 def test_the_last_runs_and_the_end_of_the_plan_are_one_transaction(dag, session, monkeypatch):
     """Whatever dies right after the last commit, the plan is known to be done."""
 
-    from safe_clear_plugin.storage import reading
+    from safe_clear_plugin.storage.plans import plan_reader
 
     plan = plan_of(days(1, 3))
     real = apply_module._clear_next_batch
@@ -686,7 +689,7 @@ def test_the_last_runs_and_the_end_of_the_plan_are_one_transaction(dag, session,
     monkeypatch.setattr(apply_module, "_clear_next_batch", dies_right_after)
     with pytest.raises(ZeroDivisionError):
         confirm(plan)
-    done = reading.get(UUID(plan.id), session)
+    done = plan_reader.get(UUID(plan.id), session)
     assert done.status == "applied"
     assert done.finished_at is not None
 
@@ -721,7 +724,7 @@ def test_a_task_to_exclude_that_there_is_not_is_refused(dag, session):
 def test_the_first_and_last_run_are_those_by_date(dag, session):
     from datetime import date
 
-    from safe_clear_plugin.storage import reading
+    from safe_clear_plugin.storage.plans import plan_reader
 
     run = make_run(
         dag,
@@ -733,10 +736,10 @@ def test_the_first_and_last_run_are_those_by_date(dag, session):
     )
     set_states(run, {"transform": "failed"}, session=session)
     plan = plan_of(Selection("etl", run_id=("run_3", "by_hand", "run_4")))
-    first, last = reading.first_and_last_run(UUID(plan.id), session)
+    first, last = plan_reader.first_and_last_run(UUID(plan.id), session)
     assert (first.run_id, last.run_id) == ("by_hand", "run_4")
     days_of_january = [date(2026, 1, day) for day in range(1, 21)]
-    assert reading.days_with_runs(UUID(plan.id), days_of_january, session) == {
+    assert plan_reader.days_with_runs(UUID(plan.id), days_of_january, session) == {
         date(2026, 1, d) for d in (2, 3, 4)
     }
 

@@ -10,11 +10,11 @@ from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
-from safe_clear_plugin.airflow_api import audit, clearing
+from safe_clear_plugin.airflow_api.clear import audit_log, clear_runs
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services.apply import stop_plan
-from safe_clear_plugin.services.approving import ask_approval, decline_plan
-from safe_clear_plugin.services.preview import make_plan
+from safe_clear_plugin.services.clear.apply import stop_plan
+from safe_clear_plugin.services.clear.approval import ask_approval, decline_plan
+from safe_clear_plugin.services.planning.preview import make_plan
 from tests.db.acting import ME, OTHER, days, now, plan_of, reread, step, undo
 from tests.support.scenes import store_etl
 
@@ -88,13 +88,13 @@ def test_who_takes_a_clear_over_is_on_record(session):
 
 
 def test_a_resume_over_a_mismatch_says_what_had_differed(session, monkeypatch):
-    plan, real = plan_of(days(1, 2)), clearing.clear_task_instances
+    plan, real = plan_of(days(1, 2)), clear_runs.clear_task_instances
 
     def does_more(tis, session, **options):
         real(tis, session, **options)
         session.execute(update(TaskInstance).where(TaskInstance.id == tis[0].id).values(max_tries=99))
 
-    monkeypatch.setattr(clearing, "clear_task_instances", does_more)
+    monkeypatch.setattr(clear_runs, "clear_task_instances", does_more)
     plan = step(plan)
     assert plan.problem["kind"] == "mismatch"
     monkeypatch.undo()
@@ -147,7 +147,7 @@ def test_a_decision_that_does_not_commit_is_not_on_record(session, monkeypatch):
     def fails(*_, **__):
         raise OperationalError("insert", {}, Exception("no room"))
 
-    monkeypatch.setattr(audit, "record_decision", fails)
+    monkeypatch.setattr(audit_log, "record_decision", fails)
     with pytest.raises(OperationalError):
         stop_plan(plan, OTHER, now())
     assert reread(plan, session).status == "applying"

@@ -17,7 +17,7 @@ from airflow.utils.sqlalchemy import ExtendedJSON
 from sqlalchemy import String, TypeDecorator, cast, event, inspect, select, update
 from sqlalchemy.exc import DataError
 
-from safe_clear_plugin.airflow_api.speedups import bulk_update
+from safe_clear_plugin.airflow_api.clear.speedups import bulk_update
 from tests.db.speedup_helpers import (
     NOW,
     SPEEDUPS,

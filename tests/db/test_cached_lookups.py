@@ -13,7 +13,7 @@ from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.taskreschedule import TaskReschedule
 from sqlalchemy import and_, delete, func, or_, select
 
-from safe_clear_plugin.airflow_api.speedups import cached_lookups, history_copy, statement_patterns
+from safe_clear_plugin.airflow_api.clear.speedups import cached_lookups, history_copy, statement_patterns
 from tests.db.speedup_helpers import (
     NOW,
     big_history,

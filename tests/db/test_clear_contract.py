@@ -23,13 +23,13 @@ from airflow.utils.state import DagRunState, State, TaskInstanceState
 from airflow.utils.types import DagRunType
 from sqlalchemy import select, update
 
-from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.core import selection as core_selection
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services import results
-from safe_clear_plugin.services.apply import apply_plan
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.storage.models import metadata, plan_run, plan_task_instance
+from safe_clear_plugin.services.clear import rerun_progress
+from safe_clear_plugin.services.clear.apply import apply_plan
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.storage.tables import metadata, plan_run, plan_task_instance
 from tests.support import options
 from tests.support.factories import expand, make_run, store_dag, task_instances
 from tests.support.snapshots import diff_snapshots, snapshot
@@ -511,5 +511,5 @@ def test_constants_name_every_state_and_type_of_airflow():
     assert set(core_selection.RUN_STATES) == set(DagRunState)
     assert set(core_selection.RUN_TYPES) >= set(DagRunType)
     assert set(core_selection.FINISHED_RUN_STATES) == set(State.finished_dr_states)
-    assert set(results.DONE_STATES) == set(State.finished)
+    assert set(rerun_progress.DONE_STATES) == set(State.finished)
     assert set(core_selection.RUNNING_STATES) == {TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}

@@ -9,11 +9,11 @@ import pytest
 from airflow.models import taskinstance
 from sqlalchemy import inspect, text
 
-from safe_clear_plugin.airflow_api import compatibility, expected_tables, settings
+from safe_clear_plugin.airflow_api.platform import compatibility, config, expected_tables
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services.approving import ask_approval
-from safe_clear_plugin.services.rest import make_rest_plan
-from safe_clear_plugin.services.undo_preview import preview_undo
+from safe_clear_plugin.services.clear.approval import ask_approval
+from safe_clear_plugin.services.planning.remaining_plan import make_rest_plan
+from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from safe_clear_plugin.storage.mirrors import missing_columns
 from tests.db.acting import ME, clear, days, now, plan_of, reread, step, undo
 from tests.support.later_airflow import later_patch
@@ -42,7 +42,7 @@ def dag(session, monkeypatch):
 @pytest.fixture
 def later(monkeypatch):
     """An Airflow of a later version, in which nothing that Safe Clear stands on has changed."""
-    monkeypatch.setattr(settings, "AIRFLOW_VERSION", "3.4.0")
+    monkeypatch.setattr(config, "AIRFLOW_VERSION", "3.4.0")
     compatibility.forget()
 
 
@@ -134,7 +134,7 @@ def test_a_later_version_previews_and_clears_nothing(dag, session):
 
 def test_what_was_cleared_before_an_upgrade_is_not_undone(dag, session, monkeypatch):
     plan = clear(days(1, 3))
-    monkeypatch.setattr(settings, "AIRFLOW_VERSION", "3.4.0")
+    monkeypatch.setattr(config, "AIRFLOW_VERSION", "3.4.0")
     before = snapshot(session)
     refused = refusal(undo, plan)
     assert preview_undo(plan, now()).problem == refused.problem
@@ -220,9 +220,9 @@ def test_a_database_that_fits_again_is_used_again(dag, session, migrated):
 def test_an_upgrade_of_airflow_stops_a_clear_at_its_next_batch(dag, session, monkeypatch):
     plan = step(plan_of(days(1, 3)))
     assert (plan.status, plan.cleared_runs) == ("applying", 1)
-    begun = settings.AIRFLOW_VERSION
+    begun = config.AIRFLOW_VERSION
     later = later_patch(begun)
-    monkeypatch.setattr(settings, "AIRFLOW_VERSION", later)
+    monkeypatch.setattr(config, "AIRFLOW_VERSION", later)
     stopped = step(plan)
     assert (stopped.status, stopped.cleared_runs) == ("stopped", 1)
     assert stopped.problem == {

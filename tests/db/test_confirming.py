@@ -11,18 +11,18 @@ import pytest
 from airflow.models.log import Log
 from sqlalchemy import select
 
-from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.policy import Given
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services.apply import stop_plan
-from safe_clear_plugin.services.approving import ask_approval, decline_plan
-from safe_clear_plugin.services.confirming import Unconfirmed, confirm_plan
-from safe_clear_plugin.services.housekeeping import clean_up
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.services.rest import make_rest_plan
-from safe_clear_plugin.storage import approving, reading
-from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.services.clear.apply import stop_plan
+from safe_clear_plugin.services.clear.approval import ask_approval, decline_plan
+from safe_clear_plugin.services.clear.confirmation import Unconfirmed, confirm_plan
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.services.planning.remaining_plan import make_rest_plan
+from safe_clear_plugin.services.retention import clean_up
+from safe_clear_plugin.storage.plans import plan_approval, plan_reader
+from safe_clear_plugin.storage.tables import metadata
 from tests.db.acting import ME, OTHER, days, now, plan_of, reread
 from tests.support.factories import make_run, set_states
 from tests.support.scenes import START, store_etl
@@ -388,7 +388,7 @@ def test_expired_between_the_question_and_the_answer(session, options):
     options(approve_above=2, approval_ttl_minutes=60)
     plan = asked(three())
     late = now() + timedelta(minutes=61)
-    assert not approving.decline(UUID(plan.id), "no", OTHER, late, session)
+    assert not plan_approval.decline(UUID(plan.id), "no", OTHER, late, session)
     session.rollback()
     assert reread(plan, session).status == "ready"
 
@@ -400,7 +400,7 @@ def test_what_was_declined_is_kept_as_long_as_a_receipt(session, options):
     assert reread(declined, session).declined_by_name == "Somebody else"
     clean_up(now() + timedelta(days=91))
     session.rollback()
-    assert reading.get(UUID(declined.id), session) is None
+    assert plan_reader.get(UUID(declined.id), session) is None
 
 
 def test_asking_at_the_last_moment_does_not_let_the_author_through(session, options):

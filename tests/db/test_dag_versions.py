@@ -13,12 +13,14 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
 from sqlalchemy import func, insert, select, update
 
-from safe_clear_plugin.airflow_api import dags
+from safe_clear_plugin.airflow_api.dag import dag_versions
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services import resolution
-from safe_clear_plugin.storage import consequences, models, statistics
-from safe_clear_plugin.storage.models import plan_relation, plan_run, plan_task, plan_task_instance
+from safe_clear_plugin.services.planning import resolution
+from safe_clear_plugin.storage import tables
+from safe_clear_plugin.storage.findings import affected_task_instances
+from safe_clear_plugin.storage.plans import statistics
+from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task, plan_task_instance
 from tests.db.acting import clear, plan_of
 from tests.support.factories import FIRST_DATE, expand, make_run, set_states, store_dag
 from tests.support.query_plan import explaining, nodes, rows_read
@@ -79,8 +81,8 @@ def said_of(plan, session):
         (row.run_id, row.task_id, row.map_index, row.why, row.after_max_tries, row.foreseen_state)
         for row in session.execute(select(rows).where(rows.c.plan_id == UUID(plan.id)))
     )
-    for code in consequences.BEHIND:
-        behind = consequences.rows_behind(code, UUID(plan.id), plan.dag_id, session, limit=1_000)
+    for code in affected_task_instances.BEHIND:
+        behind = affected_task_instances.rows_behind(code, UUID(plan.id), plan.dag_id, session, limit=1_000)
         counted = sum(one.count for one in plan.findings if one.code == code)
         assert len(behind) == counted, code
         found.update((code, row.run_id, row.task_id, row.map_index, row.related_task_id) for row in behind)
@@ -150,7 +152,7 @@ def test_mapped_tasks_of_several_versions_follow_their_own_version(session):
         expand(run, "used", 2, session=session)
         set_states(run, dict.fromkeys(("made", "used", "after"), "success"), session=session)
     plan = plan_of(Selection("chains", task_regex="^used$", run_id=("1", "2", "3")))
-    stale = consequences.rows_behind("stale_downstream", UUID(plan.id), "chains", session)
+    stale = affected_task_instances.rows_behind("stale_downstream", UUID(plan.id), "chains", session)
     assert [(row.run_id, row.task_id) for row in stale] == [("1", "after"), ("3", "after")]
 
 
@@ -164,12 +166,12 @@ def test_a_run_of_another_version_that_comes_meanwhile_is_taken_in(session, monk
     run_ids = store_versions(different, 6, session, states=FAILED)
     selection = Selection("chains", run_id=tuple(run_ids), task_regex="^step_0$")
     expected = said_of(plan_of(selection), session)
-    real = resolution.runs.used_versions
+    real = resolution.selection_queries.used_versions
 
     def before_the_last_two(*args):
         return sorted(real(*args))[:-2]
 
-    monkeypatch.setattr(resolution.runs, "used_versions", before_the_last_two)
+    monkeypatch.setattr(resolution.selection_queries, "used_versions", before_the_last_two)
     plan = plan_of(selection)
     assert said_of(plan, session) == expected
     assert len(plan.dag_versions) == 6
@@ -202,7 +204,7 @@ def test_more_versions_than_a_plan_takes_are_refused_before_any_is_read(session)
     [problem] = refused.value.problems
     assert problem.reason == "The dag runs use 1,001 DAG versions, and a plan takes 1,000 at most."
     assert problem.field == "date_from"
-    assert session.scalar(select(func.count()).select_from(models.plan)) == 0
+    assert session.scalar(select(func.count()).select_from(tables.plan)) == 0
     plan = plan_of(
         Selection("chains", date_field="run_after", date_from=FIRST_DATE, run_on_latest_version=True)
     )
@@ -212,11 +214,11 @@ def test_more_versions_than_a_plan_takes_are_refused_before_any_is_read(session)
 def test_as_many_versions_as_a_plan_takes_are_compared_in_one_statement(session):
     store_versions(alike, 3, session)
     rows = session.execute(select(DagVersion.id, DagVersion.version_number)).all()
-    there = dags.load_versions([row.id for row in rows], session).values()
+    there = dag_versions.load_versions([row.id for row in rows], session).values()
     known = [version.to_json(None) for version in there]
     gone = [{"id": str(uuid4()), "number": n, "hash": "x"} for n in range(resolution.MOST_VERSIONS - 3)]
     rewritten = [{**known[0], "hash": "another"}]
-    same = dags.unchanged_versions([*known[1:], *gone, *rewritten])
+    same = dag_versions.unchanged_versions([*known[1:], *gone, *rewritten])
     assert session.scalar(select(same)) == 2
 
 
@@ -245,20 +247,20 @@ def without_statistics(request, session, backend, monkeypatch):
     """As for a role that does not own the tables: its ANALYZE does nothing."""
     if backend.name != "postgresql":
         pytest.skip("only PostgreSQL plans by statistics that somebody must gather")
-    tables = [table.name for table in models.metadata.sorted_tables]
-    for name in tables:
+    names = [table.name for table in tables.metadata.sorted_tables]
+    for name in names:
         session.connection().exec_driver_sql(f"ALTER TABLE {name} SET (autovacuum_enabled = off)")
     session.commit()
     if request.param == "analyzed when almost empty":
         run_ids = store_versions(lambda _: chains("other"), 1, session)
         plan_of(Selection("other", run_id=tuple(run_ids)))
-        for name in tables:
+        for name in names:
             session.connection().exec_driver_sql(f"ANALYZE {name}")
         session.commit()
     monkeypatch.setattr(statistics, "_analyze", lambda *_: None)
     yield
     session.rollback()
-    for name in tables:
+    for name in names:
         session.connection().exec_driver_sql(f"ALTER TABLE {name} RESET (autovacuum_enabled)")
     session.commit()
 

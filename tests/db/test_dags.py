@@ -7,7 +7,7 @@ from airflow.models.dag_version import DagVersion
 from airflow.serialization.serialized_objects import DagSerialization
 from sqlalchemy import select
 
-from safe_clear_plugin.airflow_api import dags
+from safe_clear_plugin.airflow_api.dag import dag_versions
 from tests.support.scenes import store_etl
 
 pytestmark = pytest.mark.airflow32
@@ -18,7 +18,7 @@ def test_what_airflow_itself_reads_is_not_touched(session, monkeypatch):
     store_etl(session)
     monkeypatch.setattr(DagSerialization, "_load_operator_extra_links", True)
     ids = list(session.scalars(select(DagVersion.id)))
-    found = dags.load_versions(ids, session)
+    found = dag_versions.load_versions(ids, session)
     assert all(found[id_].dag is not None for id_ in ids)
     assert DagSerialization._load_operator_extra_links
 
@@ -26,7 +26,7 @@ def test_what_airflow_itself_reads_is_not_touched(session, monkeypatch):
 def test_a_version_is_deserialized_once(session):
     store_etl(session)
     ids = list(session.scalars(select(DagVersion.id)))
-    first = dags.load_versions(ids, session)
-    again = dags.load_versions(ids, session)
+    first = dag_versions.load_versions(ids, session)
+    again = dag_versions.load_versions(ids, session)
     assert ids
     assert all(again[id_] is first[id_] for id_ in ids)

@@ -32,11 +32,11 @@ from hypothesis import HealthCheck, currently_in_test_context, given, note, sett
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import RUNNING_STATES, Selection
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.storage import reading
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.storage.plans import plan_reader
 from tests.db.strategies import Ask, Group, History, Node, Run, Shape, asks, day, histories
 from tests.support import options
 from tests.support.factories import expand, make_run, store_dag, task_instances
@@ -168,7 +168,7 @@ def planned(ask: Ask, world: World, running: str = "terminate") -> Keys:
         if [problem.field for problem in refusal.problems] == ["exclude_task_id"]:
             return planned(without_unknown_exclusions(ask, world), world, running)
         return frozenset()
-    rows = reading.task_instances(UUID(plan.id), reading.RowFilter(), world.session, limit=EVERYTHING)
+    rows = plan_reader.task_instances(UUID(plan.id), plan_reader.RowFilter(), world.session, limit=EVERYTHING)
     cleared = [row for row in rows if row.effect in ("clear", "terminate")]
     assert plan.task_instances == len(cleared)
     assert all(row.why for row in rows)

@@ -11,12 +11,12 @@ from airflow.sdk import DAG, task
 from airflow.serialization.definitions.dag import SerializedDAG
 from sqlalchemy import insert
 
+from safe_clear_plugin.core.plan_text import sentence
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.core.words import sentence
-from safe_clear_plugin.storage import reading
-from safe_clear_plugin.web.drafts import draft_in
-from safe_clear_plugin.web.forms import SelectionForm, filled
+from safe_clear_plugin.storage.plans import plan_reader
+from safe_clear_plugin.web.select.draft import draft_in
+from safe_clear_plugin.web.select.form import SelectionForm, filled
 from tests.db.acting import clear, days, plan_of
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START, store_etl
@@ -52,7 +52,7 @@ def store_mapped(session) -> SerializedDAG:
 
 def planned(selection: Selection, session) -> set[tuple[str, int, str]]:
     plan = plan_of(selection)
-    rows = reading.task_instances(UUID(plan.id), reading.RowFilter(), session, limit=10_000)
+    rows = plan_reader.task_instances(UUID(plan.id), plan_reader.RowFilter(), session, limit=10_000)
     assert plan.task_instances == len(rows)
     return {(row.task_id, row.map_index, row.run_id) for row in rows}
 

@@ -13,10 +13,12 @@ from sqlalchemy import create_engine, text, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from safe_clear_plugin.airflow_api import clearing, database_errors
+from safe_clear_plugin.airflow_api.clear import clear_runs
+from safe_clear_plugin.airflow_api.platform import database_errors
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.storage import images, restoring
-from safe_clear_plugin.storage.models import plan as plan_table
+from safe_clear_plugin.storage.clear import before_images
+from safe_clear_plugin.storage.tables import plan as plan_table
+from safe_clear_plugin.storage.undo import restore
 from tests.db.acting import clear, days, plan_of, reread, step, undo
 from tests.support.options import chosen
 from tests.support.scenes import store_etl
@@ -65,14 +67,14 @@ def end_all_connections():
 
 @on_postgresql
 def test_a_database_that_stops_in_the_middle(session, monkeypatch, log):
-    plan, real = plan_of(days(1, 2)), images.capture
+    plan, real = plan_of(days(1, 2)), before_images.capture
     session.rollback()
 
     def stopped(*args, **options):
         end_all_connections()
         real(*args, **options)
 
-    monkeypatch.setattr(images, "capture", stopped)
+    monkeypatch.setattr(before_images, "capture", stopped)
     plan = step(plan)
     problem = plan.problem
     assert (problem["kind"], problem["code"]) == ("busy", "database_unreachable")
@@ -87,7 +89,7 @@ def test_a_database_that_stops_in_the_middle(session, monkeypatch, log):
 
 @on_postgresql
 def test_a_lock_that_does_not_come(session, monkeypatch, log):
-    plan, real = plan_of(days(1, 2)), clearing.clear
+    plan, real = plan_of(days(1, 2)), clear_runs.clear
 
     def waits_too_long(dag_id, dag_runs, cleared, *, session, **options):
         session.execute(text("SET LOCAL lock_timeout = '50ms'"))
@@ -95,7 +97,7 @@ def test_a_lock_that_does_not_come(session, monkeypatch, log):
         return real(dag_id, dag_runs, cleared, session=session, **options)
 
     session.execute(text("SELECT 1 FROM slot_pool FOR UPDATE")).all()
-    monkeypatch.setattr(clearing, "clear", waits_too_long)
+    monkeypatch.setattr(clear_runs, "clear", waits_too_long)
     problem = step(plan).problem
     session.rollback()
     assert problem["code"] == "database_busy"
@@ -112,7 +114,7 @@ def test_a_statement_that_takes_too_long(session, monkeypatch, log):
         session.execute(text("SET LOCAL statement_timeout = '50ms'"))
         session.execute(text("SELECT pg_sleep(5)"))
 
-    monkeypatch.setattr(restoring, "restore_runs", endless)
+    monkeypatch.setattr(restore, "restore_runs", endless)
     with pytest.raises(Refused) as refused:
         undo(plan)
     assert (refused.value.status, refused.value.details["code"]) == (503, "statement_timeout")
@@ -123,7 +125,7 @@ def test_a_statement_that_takes_too_long(session, monkeypatch, log):
 def test_a_statement_that_the_database_refuses(session, monkeypatch, log):
     plan = plan_of(days(1, 2))
     monkeypatch.setattr(
-        clearing,
+        clear_runs,
         "clear",
         lambda *args, session, **_: session.execute(text("SELECT lost_column FROM task_instance")),
     )
@@ -148,7 +150,7 @@ def test_an_error_of_our_own_keeps_its_text_from_the_page(session, monkeypatch, 
     def fails(*_, **__):
         raise RuntimeError("cannot read /etc/airflow/secret.cfg")
 
-    monkeypatch.setattr(clearing, "clear", fails)
+    monkeypatch.setattr(clear_runs, "clear", fails)
     with pytest.raises(RuntimeError):
         step(plan)
     problem = reread(plan, session).problem

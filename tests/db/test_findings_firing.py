@@ -16,8 +16,8 @@ from airflow.providers.standard.sensors.external_task import ExternalTaskMarker,
 from airflow.sdk import DAG, Asset, AssetAlias
 from sqlalchemy import event, select, update
 
-from safe_clear_plugin.airflow_api import dependents
-from safe_clear_plugin.services.preview import make_plan
+from safe_clear_plugin.airflow_api.dag import external_sensors
+from safe_clear_plugin.services.planning.preview import make_plan
 from tests.db.acting import ME, days, plan_of
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START
@@ -223,7 +223,7 @@ def test_only_changed_dags_are_read_again(session):
     etl(session, work())
     for number in range(3):
         store(session, f"waiting_{number}", lambda: ExternalTaskSensor(task_id="wait", external_dag_id="etl"))
-    assert len(dependents.waiting_dag_ids("etl", {"work"}, session)) == 3
+    assert len(external_sensors.waiting_dag_ids("etl", {"work"}, session)) == 3
     read = []
 
     def note(conn, cursor, statement, parameters, context, executemany):
@@ -233,10 +233,10 @@ def test_only_changed_dags_are_read_again(session):
 
     event.listen(session.get_bind(), "before_cursor_execute", note)
     try:
-        assert len(dependents.waiting_dag_ids("etl", {"work"}, session)) == 3
+        assert len(external_sensors.waiting_dag_ids("etl", {"work"}, session)) == 3
         assert read == []
         store(session, "waiting_3", lambda: ExternalTaskSensor(task_id="wait", external_dag_id="etl"))
-        assert len(dependents.waiting_dag_ids("etl", {"work"}, session)) == 4
+        assert len(external_sensors.waiting_dag_ids("etl", {"work"}, session)) == 4
         assert len(read) == 1
     finally:
         event.remove(session.get_bind(), "before_cursor_execute", note)
@@ -329,7 +329,7 @@ def test_compressed_dags_are_read_too(session):
     row = session.scalars(select(SerializedDagModel).where(SerializedDagModel.dag_id == "waiting")).one()
     row._data_compressed, row._data = zlib.compress(json.dumps(row._data).encode()), None
     session.commit()
-    assert dependents.waiting_dag_ids("etl", {"work"}, session) == {"waiting"}
+    assert external_sensors.waiting_dag_ids("etl", {"work"}, session) == {"waiting"}
 
 
 def test_what_ends_at_once_for_what_lies_upstream_fires_nothing_and_costs_nothing(session):

@@ -18,8 +18,9 @@ from airflow.task.trigger_rule import TriggerRule
 from sqlalchemy import func, select
 
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.storage import circumstances, consequences, models
-from safe_clear_plugin.storage.models import plan_relation, plan_task_instance
+from safe_clear_plugin.storage import tables
+from safe_clear_plugin.storage.findings import affected_task_instances, plan_context
+from safe_clear_plugin.storage.tables import plan_relation, plan_task_instance
 from tests.db.acting import ME, OTHER, clear, now, plan_of, undo
 from tests.support.factories import expand, make_run, nobody, set_states, store_dag, task_instances
 from tests.support.scenes import START
@@ -42,10 +43,12 @@ def finding(plan, code):
 def behind(plan, code, session):
     """Return run, task and map index of what is behind a finding, which must be as many as it says."""
     session.rollback()
-    rows = consequences.rows_behind(code, UUID(plan.id), plan.dag_id, session)
+    rows = affected_task_instances.rows_behind(code, UUID(plan.id), plan.dag_id, session)
     found = finding(plan, code)
     total = found.count if found else 0
-    assert len(rows) == total == consequences.count_behind(code, UUID(plan.id), plan.dag_id, session)
+    assert (
+        len(rows) == total == affected_task_instances.count_behind(code, UUID(plan.id), plan.dag_id, session)
+    )
     return [(row.run_id, row.task_id, row.map_index) for row in rows]
 
 
@@ -546,11 +549,11 @@ def test_who_clears_now_is_named_before_those_who_only_look(session):
     """Even before the first batch, and with more open plans about than are looked at."""
     [run] = stored(chain("etl", "a"), session, {"a": "failed"})
     claimed = plan_of(day(run), OTHER)
-    for _ in range(circumstances.CONSIDERED):
+    for _ in range(plan_context.CONSIDERED):
         plan_of(day(run), OTHER)
-    of_claimed = models.plan.c.id == UUID(claimed.id)
+    of_claimed = tables.plan.c.id == UUID(claimed.id)
     values = {"status": "applying", "applied_by": OTHER.id, "last_step_at": claimed.created_at}
-    session.execute(models.plan.update().where(of_claimed).values(**values))
+    session.execute(tables.plan.update().where(of_claimed).values(**values))
     session.commit()
     found = finding(plan_of(day(run)), "other_plan")
     assert [link.id for link in found.links][:1] == [claimed.id]

@@ -21,7 +21,7 @@ from airflow.utils.state import DagRunState
 from sqlalchemy import select, update
 
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.preview import make_plan
+from safe_clear_plugin.services.planning.preview import make_plan
 from tests.db.acting import ME, clear, days, now, plan_of
 from tests.support.factories import make_run, serialized, set_states, store_dag, task_instances
 from tests.support.scenes import START, store_etl

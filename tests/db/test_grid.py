@@ -14,12 +14,12 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup, task
 from sqlalchemy import delete, select, update
 
-from safe_clear_plugin.core.grid import Cell, describe
+from safe_clear_plugin.core.grid.model import Cell, describe
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import grid as service
 from safe_clear_plugin.services.grid import Grid, Question, build
-from safe_clear_plugin.storage import gridding
-from safe_clear_plugin.storage.models import plan_run, plan_task_instance
+from safe_clear_plugin.storage import grid_queries
+from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 from tests.db.acting import clear, plan_of, reread, undo
 from tests.support.factories import make_run, set_states, store_dag
 
@@ -307,7 +307,7 @@ def test_a_plan_without_runs_has_no_grid(session, dag):
 
 def test_bins_are_found_by_halving():
     starts = [START + n * DAY for n in range(100)]
-    found = str(gridding.by_bin(gridding.Window(UUID(int=0), "x"), starts).element)
+    found = str(grid_queries.by_bin(grid_queries.Window(UUID(int=0), "x"), starts).element)
     depth = deepest = 0
     for word in found.replace("(", " ").replace(")", " ").split():
         depth += {"CASE": 1, "END": -1}.get(word, 0)

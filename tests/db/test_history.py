@@ -8,19 +8,19 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, update
 
-from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.core.plan import TeamDag
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.apply import apply_plan, stop_plan
-from safe_clear_plugin.services.housekeeping import clean_up
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.services.results import cleared_by
-from safe_clear_plugin.services.undo import undo_plan
-from safe_clear_plugin.services.undo_preview import preview_undo
-from safe_clear_plugin.storage import receipts
-from safe_clear_plugin.storage.models import metadata, plan
-from safe_clear_plugin.storage.receipts import PlanFilter
+from safe_clear_plugin.services.clear.apply import apply_plan, stop_plan
+from safe_clear_plugin.services.clear.rerun_progress import cleared_by
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.services.retention import clean_up
+from safe_clear_plugin.services.undo.undo import undo_plan
+from safe_clear_plugin.services.undo.undo_preview import preview_undo
+from safe_clear_plugin.storage.plans import plan_list
+from safe_clear_plugin.storage.plans.plan_list import PlanFilter
+from safe_clear_plugin.storage.tables import metadata, plan
 from tests.support.scenes import START, store_etl
 
 pytestmark = pytest.mark.backend
@@ -94,7 +94,7 @@ def test_the_receipt_says_what_each_batch_did_when_by_whom_and_why(dag, session,
     while found.status == "applying":
         found = step(found, OTHER, reason="go on", resume=True)
     undo_plan(found, ("run_2",), "wrong day", OTHER, datetime.now(timezone.utc))
-    kept = receipts.batches(UUID(found.id), session)
+    kept = plan_list.batches(UUID(found.id), session)
     assert [
         (b.number, b.kind, b.by_name, b.reason, b.dag_runs, b.task_instances, b.stayed) for b in kept
     ] == [
@@ -124,12 +124,12 @@ def test_plans_are_found_by_dag_person_status_and_date(dag, session, one_run_a_b
 
     def ids(**wanted):
         wanted = {"dags": (ETL, OTHER_DAG), "now": datetime.now(timezone.utc), **wanted}
-        found = receipts.plans(PlanFilter(**wanted), session)
-        assert receipts.count_plans(PlanFilter(**wanted), session) == len(found)
+        found = plan_list.plans(PlanFilter(**wanted), session)
+        assert plan_list.count_plans(PlanFilter(**wanted), session) == len(found)
         return [item.id for item in found]
 
-    assert receipts.planned_dags(session) == [OTHER_DAG, ETL]
-    assert receipts.planned_dags(session, "etl") == [ETL]
+    assert plan_list.planned_dags(session) == [OTHER_DAG, ETL]
+    assert plan_list.planned_dags(session, "etl") == [ETL]
     assert ids() == [elsewhere.id, left.id, applied.id, ready.id, expired.id]
     assert ids(dags=(OTHER_DAG,)) == [elsewhere.id]
     assert ids(dags=()) == ids(dags=(ETL._replace(team_name="team"),)) == []
@@ -143,7 +143,7 @@ def test_plans_are_found_by_dag_person_status_and_date(dag, session, one_run_a_b
     assert ids(until=NOW - timedelta(hours=1)) == [expired.id]
     assert len(ids(since=NOW - timedelta(hours=1))) == 4
     wanted = PlanFilter((ETL, OTHER_DAG), datetime.now(timezone.utc))
-    assert [item.id for item in receipts.plans(wanted, session, offset=1, limit=2)] == [left.id, applied.id]
+    assert [item.id for item in plan_list.plans(wanted, session, offset=1, limit=2)] == [left.id, applied.id]
 
 
 def test_the_second_operator_is_told_who_cleared_and_when(dag, session):

@@ -13,7 +13,7 @@ from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.utils.state import State
 from sqlalchemy import String, cast, event, select, update
 
-from safe_clear_plugin.airflow_api.speedups import cached_lookups, history_copy
+from safe_clear_plugin.airflow_api.clear.speedups import cached_lookups, history_copy
 from tests.db.speedup_helpers import (
     NOW,
     big_history,

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from safe_clear_plugin.storage import listing
-from safe_clear_plugin.storage.reading import RowFilter
+from safe_clear_plugin.storage.plans import plan_rows
+from safe_clear_plugin.storage.plans.plan_reader import RowFilter
 from tests.db.acting import days, plan_of
 from tests.support.factories import make_run, set_states
 from tests.support.scenes import START, store_etl
@@ -36,9 +36,9 @@ def plan(session):
 @pytest.mark.parametrize("size", [1, 2, 4, 50])
 def test_pages_are_parts_of_the_whole(session, plan, sort, wanted, size):
     plan_id = UUID(plan.id)
-    whole = list(listing.stream(plan_id, wanted, sort, session, limit=1_000))
+    whole = list(plan_rows.stream(plan_id, wanted, sort, session, limit=1_000))
     pages = [
-        listing.rows(plan_id, wanted, sort, session, offset=offset, limit=size)
+        plan_rows.rows(plan_id, wanted, sort, session, offset=offset, limit=size)
         for offset in range(0, len(whole) + size, size)
     ]
     assert len({row.run_id for row in whole}) > 6

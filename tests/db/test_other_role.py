@@ -10,7 +10,7 @@ from airflow import settings
 from sqlalchemy import event, text
 
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.undo_preview import preview_undo
+from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from tests.db.acting import clear, now, plan_of, undo, undo_step
 from tests.large.history import repeat_run
 from tests.support.factories import make_run, set_states, store_dag

@@ -14,10 +14,10 @@ from sqlalchemy import select, update
 
 from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.apply import stop_plan
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.services.rest import make_rest_plan
-from safe_clear_plugin.storage import reading
+from safe_clear_plugin.services.clear.apply import stop_plan
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.services.planning.remaining_plan import make_rest_plan
+from safe_clear_plugin.storage.plans import plan_reader
 from tests.db.acting import ME, OTHER, clear, days, now, plan_of, reread, step
 from tests.support.factories import expand, make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START, store_etl
@@ -48,7 +48,7 @@ def rest_of(plan, session, actor=ME):
 def rows(plan, session):
     """What a plan clears: by run, what of it and why."""
     session.rollback()
-    found = reading.task_instances(UUID(plan.id), reading.RowFilter(), session, limit=1000)
+    found = plan_reader.task_instances(UUID(plan.id), plan_reader.RowFilter(), session, limit=1000)
     return {(row.run_id, row.task_id, row.map_index, row.effect, row.after_state) for row in found}
 
 

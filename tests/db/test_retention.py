@@ -10,10 +10,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, update
 
-from safe_clear_plugin.services import housekeeping, preview
-from safe_clear_plugin.services.housekeeping import clean_up, clean_up_beside
-from safe_clear_plugin.storage import purging
-from safe_clear_plugin.storage.models import metadata, plan
+from safe_clear_plugin.services import retention
+from safe_clear_plugin.services.planning import preview
+from safe_clear_plugin.services.retention import clean_up, clean_up_beside
+from safe_clear_plugin.storage.plans import plan_purge
+from safe_clear_plugin.storage.tables import metadata, plan
 from tests.crash.killing import Point, run_killed_at
 from tests.db.acting import clear, days, now, plan_of, reread, step, undo
 from tests.support.factories import leave_trail, set_states, task_instances
@@ -32,7 +33,7 @@ def dag(session):
 @pytest.fixture
 def few_rows_at_once(monkeypatch):
     """Make a plan of these tests a large one."""
-    monkeypatch.setattr(purging, "ROWS", 5)
+    monkeypatch.setattr(plan_purge, "ROWS", 5)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_after_many_large_plans_the_tables_hold_no_more_than_after_two(session, 
 
 def test_one_plan_that_is_a_thousand_times_as_large_as_the_next_goes_whole(session, monkeypatch):
     large = clear(plan_of(days(1, 6)))
-    monkeypatch.setattr(purging, "ROWS", 1)
+    monkeypatch.setattr(plan_purge, "ROWS", 1)
     age(session, large, days=100)
     small = plan_of(days(1, 1, task_regex="^load$"))
     wait_for_clean_up()
@@ -90,11 +91,11 @@ def test_no_transaction_removes_more_than_its_share_even_of_a_single_run(session
     leave_trail(load, "rescheduled", session=session)
     session.commit()
     made = clear(plan_of(days(1, 1)))
-    monkeypatch.setattr(purging, "ROWS", 2)
+    monkeypatch.setattr(plan_purge, "ROWS", 2)
     age(session, made, days=100)
     before, removed = rows(session), []
     session.rollback()
-    while number := purging.purge(housekeeping.retention(now()), session):
+    while number := plan_purge.purge(retention.retention(now()), session):
         session.commit()
         removed.append(number)
         after = rows(session)
@@ -127,13 +128,13 @@ def test_a_plan_that_is_being_removed_can_neither_go_on_nor_be_undone(session, k
     made = step(plan_of(days(1, 1)))
     for hours, over in ((-1, False), (1, True)):
         at = now() + timedelta(days=7, hours=hours)
-        assert housekeeping.is_over(made, at) is over
-        assert purging.any_is_over(housekeeping.retention(at), session) is over
+        assert retention.is_over(made, at) is over
+        assert plan_purge.any_is_over(retention.retention(at), session) is over
 
 
 def test_expired_plans_that_hold_much_go_before_their_day_is_over(session, monkeypatch):
     """The newest of them stays, and what has not expired or was cleared does not count."""
-    monkeypatch.setattr(purging, "EXPIRED_ROWS_KEPT", 20)
+    monkeypatch.setattr(plan_purge, "EXPIRED_ROWS_KEPT", 20)
     cleared, *expired = [
         step(plan_of(days(1, 6, task_regex="^load$"))),
         *(plan_of(days(2, 6)) for _ in range(4)),
@@ -162,7 +163,7 @@ def test_a_removal_that_was_killed_half_way_is_gone_on_with(session, few_rows_at
     age(session, made, days=100)
     whole = rows(session)
     session.rollback()
-    run_killed_at(Point("after", "purge", (purging, "purge"), 3), lambda: clean_up(now()))
+    run_killed_at(Point("after", "purge", (plan_purge, "purge"), 3), lambda: clean_up(now()))
     assert 0 < rows(session) < whole
     assert plans(session) == {made.id}
     clean_up(now())
@@ -171,13 +172,13 @@ def test_a_removal_that_was_killed_half_way_is_gone_on_with(session, few_rows_at
 
 def test_a_preview_does_not_wait_for_the_removal(session, few_rows_at_once, monkeypatch):
     age(session, plan_of(days(1, 6)), days=2)
-    go_on, real = threading.Event(), purging.purge
+    go_on, real = threading.Event(), plan_purge.purge
 
     def waits(*args):
         assert go_on.wait(60)
         return real(*args)
 
-    monkeypatch.setattr(purging, "purge", waits)
+    monkeypatch.setattr(plan_purge, "purge", waits)
     made = plan_of(days(1, 1))
     assert len(plans(session)) == 2
     # One at a time in a process.
@@ -188,7 +189,7 @@ def test_a_preview_does_not_wait_for_the_removal(session, few_rows_at_once, monk
 
 
 def test_a_preview_with_nothing_to_remove_starts_nothing(session, monkeypatch):
-    monkeypatch.setattr(purging, "purge", pytest.fail)
+    monkeypatch.setattr(plan_purge, "purge", pytest.fail)
     plan_of(days(1, 6))
     with statements(session) as sent:
         assert clean_up_beside(now()) is None
@@ -196,6 +197,6 @@ def test_a_preview_with_nothing_to_remove_starts_nothing(session, monkeypatch):
 
 
 def test_a_preview_that_fails_removes_nothing(session, monkeypatch):
-    monkeypatch.setattr(housekeeping, "clean_up_beside", pytest.fail)
+    monkeypatch.setattr(retention, "clean_up_beside", pytest.fail)
     with pytest.raises(preview.Invalid):
         plan_of(days(20, 21))

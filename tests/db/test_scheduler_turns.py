@@ -10,10 +10,11 @@ from airflow import settings
 from sqlalchemy.exc import OperationalError
 
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services import scheduler_turns
-from safe_clear_plugin.services.scheduler_turns import NotYet
-from safe_clear_plugin.services.undo import undo_plan
-from safe_clear_plugin.storage import restoring, scheduler_pause
+from safe_clear_plugin.services.clear import scheduler_turns
+from safe_clear_plugin.services.clear.scheduler_turns import NotYet
+from safe_clear_plugin.services.undo.undo import undo_plan
+from safe_clear_plugin.storage import scheduler_pause
+from safe_clear_plugin.storage.undo import restore
 from tests.db.acting import ME, clear, days, now, plan_of, reread, step, undo_step
 from tests.support.factories import set_states, task_instances
 from tests.support.options import chosen
@@ -33,13 +34,13 @@ def dag(session, monkeypatch):
 @pytest.fixture
 def slow_undo(monkeypatch):
     """Make each batch of an undo take its time under the lock."""
-    real = restoring.restore_runs
+    real = restore.restore_runs
 
     def slow(*args):
         real(*args)
         time.sleep(0.1)
 
-    monkeypatch.setattr(restoring, "restore_runs", slow)
+    monkeypatch.setattr(restore, "restore_runs", slow)
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_a_batch_that_fails_is_followed_by_a_pause_and_the_failure_is_told(
         time.sleep(seconds)
         raise OperationalError("update", {}, Exception("deadlock detected"))
 
-    monkeypatch.setattr(restoring, "restore_runs", fails)
+    monkeypatch.setattr(restore, "restore_runs", fails)
     with Recorder() as recorder, pytest.raises(Refused) as refused:
         undo_step(plan)
     assert refused.value.status == 503

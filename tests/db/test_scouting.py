@@ -17,13 +17,13 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import func, select, true, update
 
-from safe_clear_plugin.airflow_api import bounded
+from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services import scouting
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.services.scouting import SPREADS, scout
-from safe_clear_plugin.storage import reading
+from safe_clear_plugin.services.live_preview import selection_preview
+from safe_clear_plugin.services.live_preview.selection_preview import SPREADS, scout
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.storage.plans import plan_reader
 from tests.db.acting import ME, days
 from tests.db.test_equals_airflow import build, cases, selection_of
 from tests.support import options
@@ -42,7 +42,7 @@ def numbers_of_plan(selection: Selection, session) -> tuple[int, int, int] | Non
     except Invalid:
         return None
     session.rollback()
-    changes = reading.state_changes(UUID(plan.id), session)
+    changes = plan_reader.state_changes(UUID(plan.id), session)
     left_out = sum(change.count for change in changes if change.effect == "leave_out")
     return plan.task_instances, plan.dag_runs, left_out
 
@@ -86,13 +86,13 @@ def test_the_numbers_are_those_of_the_plan(session, case):
 
 def test_what_counting_takes_no_time_for_is_said(session, monkeypatch):
     store_etl(session)
-    monkeypatch.setattr(scouting, "MOST_RUNS", 2)
+    monkeypatch.setattr(selection_preview, "MOST_RUNS", 2)
     found = scout(days(1, 3), NOW)
     assert found.counts is None
     assert found.dag_runs == 3
     assert "more than 2 dag runs" in found.not_counted
-    monkeypatch.setattr(scouting, "MOST_RUNS", 20_000)
-    monkeypatch.setattr(scouting, "SECONDS", 0.0)
+    monkeypatch.setattr(selection_preview, "MOST_RUNS", 20_000)
+    monkeypatch.setattr(selection_preview, "SECONDS", 0.0)
     found = scout(days(1, 3), NOW)
     assert (found.counts, found.dag_runs) == (None, None)
     assert "takes too long" in found.not_counted
@@ -101,7 +101,7 @@ def test_what_counting_takes_no_time_for_is_said(session, monkeypatch):
 
 def test_past_and_future_are_not_counted_where_they_are_too_many(session, monkeypatch):
     store_etl(session, runs=9)
-    monkeypatch.setattr(scouting, "MOST_RUNS", 5)
+    monkeypatch.setattr(selection_preview, "MOST_RUNS", 5)
     counts = scout(days(4, 5), NOW).counts
     assert counts.found.total == 6
     assert counts.added["include_past"] is None
@@ -111,9 +111,9 @@ def test_past_and_future_are_not_counted_where_they_are_too_many(session, monkey
 def test_a_statement_that_takes_too_long_is_given_up(session):
     store_etl(session)
     endless = select(func.count()).select_from(_cross_join(20))
-    assert bounded.read(endless, bounded.Budget(0.3), session) is None
+    assert statement_timeout.read(endless, statement_timeout.Budget(0.3), session) is None
     # The session goes on to be of use.
-    assert bounded.read(select(DagRun.run_id), bounded.Budget(5), session) is not None
+    assert statement_timeout.read(select(DagRun.run_id), statement_timeout.Budget(5), session) is not None
     assert len(session.scalars(select(DagRun)).all()) == 3
 
 

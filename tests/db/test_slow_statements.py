@@ -14,11 +14,14 @@ from airflow.utils.db import DBLocks
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from safe_clear_plugin.airflow_api import bounded, lock_limits, locking
-from safe_clear_plugin.airflow_api.session import new_session
+from safe_clear_plugin.airflow_api.clear import lock_limits, locks
+from safe_clear_plugin.airflow_api.platform import statement_timeout
+from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services import apply, scheduler_turns, undo
-from safe_clear_plugin.storage import left_out, restoring, scheduler_pause
+from safe_clear_plugin.services.clear import apply, scheduler_turns
+from safe_clear_plugin.services.undo import undo
+from safe_clear_plugin.storage import scheduler_pause
+from safe_clear_plugin.storage.undo import left_out_runs, restore
 from tests.db.acting import ME, clear, days, now, plan_of, reread, step
 from tests.support.factories import set_states
 from tests.support.options import chosen
@@ -134,7 +137,7 @@ def test_one_slow_run_is_left_out_of_an_undo_and_the_others_are_put_back(dag, se
     assert (refused.status, refused.details["code"]) == (503, "statement_timeout")
     assert "run_3 stays cleared, whole" in refused.problem.remedy
     assert "pg_sleep" not in str(refused.problem)
-    assert plan.problem["undo"]["run_ids"] == left_out.run_ids_of(plan) == ["run_3"]
+    assert plan.problem["undo"]["run_ids"] == left_out_runs.run_ids_of(plan) == ["run_3"]
     # Once the database is well again, the rest is undone, and nothing is said to be left out.
     plan, told = undo_to_the_end(plan, session)
     assert (plan.status, plan.put_back, told, plan.problem) == ("undone", 15, [], None)
@@ -222,13 +225,15 @@ def test_the_timeout_of_the_deployment_is_kept_if_stricter_and_comes_back(
 ):
     deployment_limit(deployed)
     with new_session() as session:
-        locking.lock_out_scheduler(session)
+        locks.lock_out_scheduler(session)
         assert session.scalar(STATEMENT_TIMEOUT) == locked
         pid = session.scalar(text("SELECT pg_backend_pid()"))
         # What reads with a limit of its own puts back this one.
-        assert bounded.read(select(1), bounded.Budget(5), session)
+        assert statement_timeout.read(select(1), statement_timeout.Budget(5), session)
         assert session.scalar(STATEMENT_TIMEOUT) == locked
-        assert bounded.read(text("SELECT pg_sleep(1)"), bounded.Budget(0.1), session) is None
+        assert (
+            statement_timeout.read(text("SELECT pg_sleep(1)"), statement_timeout.Budget(0.1), session) is None
+        )
         assert session.scalar(STATEMENT_TIMEOUT) == locked
         session.commit()
         assert session.scalar(text("SELECT pg_backend_pid()")) == pid
@@ -241,7 +246,7 @@ def test_all_statements_together_have_a_limit_too(session, monkeypatch):
 
     def many_statements():
         with new_session() as locked:
-            locking.lock_out_scheduler(locked)
+            locks.lock_out_scheduler(locked)
             for _ in range(50):
                 locked.execute(text("SELECT pg_sleep(0.1)"))
 
@@ -255,13 +260,13 @@ def test_all_statements_together_have_a_limit_too(session, monkeypatch):
 def test_an_api_server_that_is_gone_does_not_keep_the_lock(session, monkeypatch):
     monkeypatch.setattr(lock_limits, "IDLE_SECONDS", 0.2)
     plan = _cleared(session)
-    real = restoring.restore_runs
+    real = restore.restore_runs
 
     def hangs(*args):
         real(*args)
         time.sleep(1)
 
-    monkeypatch.setattr(restoring, "restore_runs", hangs)
+    monkeypatch.setattr(restore, "restore_runs", hangs)
     with Watch() as watch, pytest.raises((DBAPIError, Refused)):
         undo.undo_plan(plan, (), "", ME, now())
     assert 0 < watch.longest < 0.8
@@ -276,13 +281,13 @@ def _cleared(session):
 def test_what_was_left_out_is_noted_beside_what_ended_the_clear(dag, session):
     plan = clear(days(1, 3))
     session.execute(text('UPDATE safe_clear_plan SET problem = \'{"kind": "drift"}\''))
-    left_out.note(_id(plan), "run_2", {"reason": "slow"}, session)
-    left_out.note(_id(plan), "run_1", {"reason": "slow"}, session)
+    left_out_runs.note(_id(plan), "run_2", {"reason": "slow"}, session)
+    left_out_runs.note(_id(plan), "run_1", {"reason": "slow"}, session)
     session.commit()
     plan = reread(plan, session)
     assert plan.problem == {"kind": "drift", "undo": {"reason": "slow", "run_ids": ["run_2", "run_1"]}}
-    left_out.forget(_id(plan), ["run_2"], session)
-    left_out.forget(_id(plan), ["run_1"], session)
+    left_out_runs.forget(_id(plan), ["run_2"], session)
+    left_out_runs.forget(_id(plan), ["run_1"], session)
     session.commit()
     assert reread(plan, session).problem == {"kind": "drift"}
 

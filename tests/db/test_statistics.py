@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from safe_clear_plugin.services.undo_preview import preview_undo
-from safe_clear_plugin.storage import statistics
-from safe_clear_plugin.storage.models import before_task_instance, plan_run, plan_task_instance
-from safe_clear_plugin.storage.verdicts import task_instance_verdicts
+from safe_clear_plugin.services.undo.undo_preview import preview_undo
+from safe_clear_plugin.storage.plans import statistics
+from safe_clear_plugin.storage.tables import before_task_instance, plan_run, plan_task_instance
+from safe_clear_plugin.storage.undo.verdicts import task_instance_verdicts
 from tests.db.acting import clear, days, now
 from tests.support.scenes import store_etl
 

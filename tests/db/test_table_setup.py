@@ -12,9 +12,9 @@ import pytest
 from airflow import settings
 from sqlalchemy import create_engine, inspect, text
 
-from safe_clear_plugin.storage import table_setup
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
-from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.storage.schema import table_setup
+from safe_clear_plugin.storage.tables import metadata
 from tests.db.test_tables import TABLES, differences, tables
 from tests.support.backends import METADATA
 from tests.support.environment import airflow_environment
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.airflow32]
 VERSIONS = "alembic_version_safe_clear"
 SET_UP = """
 import sys
-from safe_clear_plugin.storage.table_setup import set_up_tables
+from safe_clear_plugin.storage.schema.table_setup import set_up_tables
 print("ready", flush=True)
 sys.stdin.readline()
 set_up_tables()

@@ -14,11 +14,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import database, settings
+from safe_clear_plugin.airflow_api.platform import config, database
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
 from safe_clear_plugin.storage.mirrors import missing_columns
-from safe_clear_plugin.storage.models import metadata
-from safe_clear_plugin.storage.table_setup import set_up_tables
+from safe_clear_plugin.storage.schema.table_setup import set_up_tables
+from safe_clear_plugin.storage.tables import metadata
 from tests.support.environment import airflow_environment
 
 TABLES = {table.name for table in metadata.sorted_tables}
@@ -126,9 +126,9 @@ def test_this_version_means_all_the_migrations(manager):
 def test_airflow_shows_the_options(tmp_path):
     done = airflow("sqlite:////nonexistent.db", tmp_path, "config", "get-value", "safe_clear", "batch_size")
     assert done.stdout.strip().splitlines()[-1] == "650", done.stderr
-    assert settings.batch_size() == 650
-    assert settings.plan_ttl_minutes() == 30
-    assert settings.history_retention_days() == 90
+    assert config.batch_size() == 650
+    assert config.plan_ttl_minutes() == 30
+    assert config.history_retention_days() == 90
 
 
 def test_a_column_that_a_later_airflow_brings_comes_into_the_mirror(manager, session):

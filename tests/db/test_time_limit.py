@@ -7,14 +7,15 @@ import math
 import pytest
 from sqlalchemy import func, select, text
 
-from safe_clear_plugin.airflow_api import bounded, settings
+from safe_clear_plugin.airflow_api.platform import config, statement_timeout
 from safe_clear_plugin.core.findings import CHECKS
 from safe_clear_plugin.core.policy import Given
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services import preview
-from safe_clear_plugin.services.confirming import Unconfirmed, confirm_plan
+from safe_clear_plugin.services.clear.confirmation import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.facts import neighbours, others, workload
-from safe_clear_plugin.storage import circumstances, models
+from safe_clear_plugin.services.planning import preview
+from safe_clear_plugin.storage import tables
+from safe_clear_plugin.storage.findings import plan_context
 from tests.db.acting import ME, clear, days, now, plan_of
 from tests.support.factories import make_run, set_states, store_dag
 from tests.support.scenes import START, etl_dag, store_etl
@@ -54,7 +55,7 @@ def store_done(session):
 def test_a_check_that_takes_too_long_is_named_and_the_others_are_done(session, short, monkeypatch):
     store_done(session)
     whole = plan_of(days(1, 3, task_regex="^extract$"))
-    monkeypatch.setattr(circumstances, "plans_of_others", never)
+    monkeypatch.setattr(plan_context, "plans_of_others", never)
     plan = plan_of(days(1, 3, task_regex="^extract$"))
     assert plan.findings_not_checked == ("other_plan",)
     assert finding(plan, "not_checked").level == "warn"
@@ -66,19 +67,19 @@ def test_a_check_that_takes_too_long_is_named_and_the_others_are_done(session, s
 
 def test_what_a_check_has_written_goes_with_it_and_the_rows_stay(session, short, monkeypatch):
     store_done(session)
-    monkeypatch.setattr(neighbours.consequences, "affected", never)
+    monkeypatch.setattr(neighbours.affected_task_instances, "affected", never)
     plan = plan_of(days(1, 3, task_regex="^extract$"))
     assert set(plan.findings_not_checked) == codes("neighbours")
     assert finding(plan, "stale_downstream") is None
     assert finding(plan, "success_redone") is not None
     count = select(func.count()).select_from
-    assert session.scalar(count(models.plan_relation)) == 0
-    assert session.scalar(count(models.plan_task_instance)) == 3
+    assert session.scalar(count(tables.plan_relation)) == 0
+    assert session.scalar(count(tables.plan_task_instance)) == 3
 
 
 def test_what_may_ask_for_a_tick_is_ticked_when_it_was_not_checked(session, short, monkeypatch):
     store_done(session)
-    monkeypatch.setattr(neighbours.consequences, "affected", never)
+    monkeypatch.setattr(neighbours.affected_task_instances, "affected", never)
     plan = plan_of(days(1, 1, task_regex="^load$"))
     assert finding(plan, "not_checked").level == "acknowledge"
     assert "downstream data that goes stale" in finding(plan, "not_checked").detail
@@ -92,7 +93,7 @@ def test_what_may_ask_for_a_tick_is_ticked_when_it_was_not_checked(session, shor
 
 def test_what_rests_on_the_workload_is_not_checked_without_it(session, short, monkeypatch):
     store_done(session)
-    monkeypatch.setattr(workload.limits, "task_counts", never)
+    monkeypatch.setattr(workload.capacity, "task_counts", never)
     plan = plan_of(days(1, 3))
     assert set(plan.findings_not_checked) == codes("starting", "capacity", "firing", "cost")
     assert plan.estimate is None
@@ -117,8 +118,8 @@ def test_a_plan_whose_checks_came_too_late_is_cleared_as_shown(session, monkeypa
 
 def test_one_slow_check_leaves_time_for_the_next(session, short, monkeypatch):
     store_done(session)
-    monkeypatch.setattr(neighbours.consequences, "affected", never)
-    monkeypatch.setattr(circumstances, "plans_of_others", never)
+    monkeypatch.setattr(neighbours.affected_task_instances, "affected", never)
+    monkeypatch.setattr(plan_context, "plans_of_others", never)
     plan = plan_of(days(1, 3, task_regex="^extract$"))
     assert set(plan.findings_not_checked) == codes("neighbours", "others")
 
@@ -131,7 +132,7 @@ def test_no_limit_is_no_limit(session, monkeypatch):
 
 
 @pytest.mark.parametrize("text_", ["soon", "-1", "nan", "inf", ""])
-@pytest.mark.parametrize("read", [settings.preview_timeout, settings.findings_timeout])
+@pytest.mark.parametrize("read", [config.preview_timeout, config.findings_timeout])
 def test_a_time_that_cannot_be_read_is_refused(monkeypatch, text_, read):
     monkeypatch.setenv(f"AIRFLOW__SAFE_CLEAR__{read.__name__.upper()}", text_)
     with pytest.raises(Refused) as refused:
@@ -145,10 +146,10 @@ def test_a_preview_that_takes_too_long_is_refused_and_leaves_nothing(session, mo
     store_done(session)
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__PREVIEW_TIMEOUT", "0.4")
     if where == "rows":
-        monkeypatch.setattr(preview.writing, "count_task_instances_per_run", never)
+        monkeypatch.setattr(preview.plan_writer, "count_task_instances_per_run", never)
     else:
         monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "0")
-        monkeypatch.setattr(others.circumstances, "plans_of_others", never)
+        monkeypatch.setattr(others.plan_context, "plans_of_others", never)
     with pytest.raises(Refused) as refused:
         plan_of(days(1, 3))
     assert refused.value.status == 503
@@ -157,7 +158,7 @@ def test_a_preview_that_takes_too_long_is_refused_and_leaves_nothing(session, mo
         == "The preview took longer than 0.4 s and was ended; nothing was written."
     )
     assert "preview_timeout" in refused.value.problem.remedy
-    for table in (models.plan, models.plan_run, models.plan_task_instance):
+    for table in (tables.plan, tables.plan_run, tables.plan_task_instance):
         assert session.scalar(select(func.count()).select_from(table)) == 0
     session.rollback()
     monkeypatch.undo()
@@ -166,22 +167,22 @@ def test_a_preview_that_takes_too_long_is_refused_and_leaves_nothing(session, mo
 
 def test_the_rest_of_a_transaction_has_its_own_time(session, backend):
     """The time that PostgreSQL is told holds for what is limited, and no longer."""
-    inner, outer = bounded.Budget(3), bounded.Budget(5)
-    with bounded.limited(outer, session):
+    inner, outer = statement_timeout.Budget(3), statement_timeout.Budget(5)
+    with statement_timeout.limited(outer, session):
         session.execute(select(1))
-        with bounded.limited(inner, session):
+        with statement_timeout.limited(inner, session):
             session.execute(select(1))
         with (
-            pytest.raises(bounded.OutOfTime),
+            pytest.raises(statement_timeout.OutOfTime),
             session.begin_nested(),
-            bounded.limited(bounded.Budget(0.1), session),
+            statement_timeout.limited(statement_timeout.Budget(0.1), session),
         ):
             session.execute(endless())
         assert session.scalar(select(1)) == 1
     if backend.name == "postgresql":
         assert session.scalar(text("SHOW statement_timeout")) == "0"
-    with bounded.limited(bounded.Budget(math.inf), session):
-        with bounded.limited(bounded.Budget(2), session):
+    with statement_timeout.limited(statement_timeout.Budget(math.inf), session):
+        with statement_timeout.limited(statement_timeout.Budget(2), session):
             session.execute(select(1))
         if backend.name == "postgresql":
             assert session.scalar(text("SHOW statement_timeout")) == "0"
@@ -201,14 +202,14 @@ def test_a_shorter_time_of_the_databases_own_counts(session, backend):
     of_role("SET statement_timeout = '200ms'")
     try:
         with airflow.NonScopedSession() as other:
-            assert bounded.read(endless(), bounded.Budget(30), other) is None
+            assert statement_timeout.read(endless(), statement_timeout.Budget(30), other) is None
             assert other.scalar(text("SHOW statement_timeout")) == "200ms"
     finally:
         of_role("RESET statement_timeout")
 
 
 def test_what_is_behind_a_finding_is_read_in_time(session, monkeypatch):
-    from safe_clear_plugin.services.time_limit import reading_time
+    from safe_clear_plugin.services.planning.time_limit import reading_time
 
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "0.2")
     with pytest.raises(Refused) as refused, reading_time(session):

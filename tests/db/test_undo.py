@@ -25,13 +25,15 @@ from airflow.utils.db import DBLocks
 from sqlalchemy import delete, event, func, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from safe_clear_plugin.airflow_api import clearing, settings
+from safe_clear_plugin.airflow_api.clear import clear_runs
+from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services import scheduler_turns
-from safe_clear_plugin.services import undo as undo_module
-from safe_clear_plugin.services.apply import stop_plan
-from safe_clear_plugin.services.undo_preview import preview_undo
-from safe_clear_plugin.storage import receipts, restoring, undoing
+from safe_clear_plugin.services.clear import scheduler_turns
+from safe_clear_plugin.services.clear.apply import stop_plan
+from safe_clear_plugin.services.undo import undo as undo_module
+from safe_clear_plugin.services.undo.undo_preview import preview_undo
+from safe_clear_plugin.storage.plans import plan_list
+from safe_clear_plugin.storage.undo import restore, undo_batches
 from tests.db.acting import ME, OTHER, Clear, clear, days, now, plan_of, reread, step, undo, undo_step
 from tests.db.undo_oracle import OWN_TABLES, everything
 from tests.support.factories import (
@@ -668,14 +670,14 @@ def test_an_undo_waits_for_the_scheduler(dag, session, scheduler):
 def test_the_scheduler_queues_nothing_during_an_undo(dag, session, scheduler, monkeypatch):
     plan = clear(days(1, 1))
     locked, go_on = threading.Event(), threading.Event()
-    real = undoing.decide
+    real = undo_batches.decide
 
     def slowly(*args, **more):
         locked.set()
         assert go_on.wait(30)
         real(*args, **more)
 
-    monkeypatch.setattr(undoing, "decide", slowly)
+    monkeypatch.setattr(undo_batches, "decide", slowly)
     with ThreadPoolExecutor(1) as pool:
         undoing_it = pool.submit(undo, plan)
         try:
@@ -706,13 +708,13 @@ def test_what_is_queued_before_the_locks_stays(dag, session, scheduler):
 
 def test_an_undo_that_does_not_come_out_as_before_is_rolled_back(dag, session, monkeypatch):
     plan = clear(days(1, 1))
-    real = restoring.restore_task_instances
+    real = restore.restore_task_instances
 
     def meddling(*args):
         real(*args)
         args[-1].execute(update(TaskInstance).where(TaskInstance.task_id == "load").values(max_tries=77))
 
-    monkeypatch.setattr(restoring, "restore_task_instances", meddling)
+    monkeypatch.setattr(restore, "restore_task_instances", meddling)
     before = snapshot(session)
     session.rollback()
     with pytest.raises(Refused) as refused:
@@ -765,7 +767,7 @@ def test_batch_by_batch_and_by_somebody_else(dag, session, small_batches):
     assert (plan.status, plan.undoing, plan.put_back) == ("undone", False, 9)
     assert diff_snapshots(cleared.before, everything(session)) == {}
     session.rollback()
-    found = [batch for batch in receipts.batches(UUID(plan.id), session) if batch.kind == "undo"]
+    found = [batch for batch in plan_list.batches(UUID(plan.id), session) if batch.kind == "undo"]
     assert [(batch.number, batch.by_name, batch.dag_runs, batch.task_instances) for batch in found] == [
         (4, "Me", 1, 3),
         (5, "Somebody else", 1, 3),
@@ -802,7 +804,7 @@ def test_an_undo_gives_up_on_a_busy_database(dag, session, monkeypatch):
     def busy(*args):
         raise OperationalError("update", {}, Exception("deadlock detected"))
 
-    monkeypatch.setattr(restoring, "restore_runs", busy)
+    monkeypatch.setattr(restore, "restore_runs", busy)
     with pytest.raises(Refused) as refused:
         undo(plan)
     assert refused.value.status == 503
@@ -835,7 +837,7 @@ def test_the_receipt_tells_what_stayed(dag, session):
     advance("etl", "run_2", "extract", "queued", session=session)
     plan = undo(plan, actor=OTHER)
     assert (plan.put_back, plan.stayed, plan.applied_by_name) == (5, 1, "Me")
-    [cleared, undone] = receipts.batches(UUID(plan.id), session)
+    [cleared, undone] = plan_list.batches(UUID(plan.id), session)
     assert (cleared.kind, cleared.by_name, cleared.reason) == ("clear", "Me", "because")
     assert (cleared.dag_runs, cleared.task_instances, cleared.stayed) == (2, 6, 0)
     assert (undone.kind, undone.by_name, undone.reason) == ("undo", "Somebody else", "I mixed the date")
@@ -920,8 +922,8 @@ def test_an_undone_plan_is_undone_no_second_time(dag, session):
 
 def test_no_undo_across_an_upgrade_of_airflow(dag, session, monkeypatch):
     plan = clear(days(1, 1))
-    later = later_patch(settings.AIRFLOW_VERSION)
-    monkeypatch.setattr(settings, "AIRFLOW_VERSION", later)
+    later = later_patch(config.AIRFLOW_VERSION)
+    monkeypatch.setattr(config, "AIRFLOW_VERSION", later)
     assert refusal(plan) == f"It was cleared by Airflow {plan.airflow_version}, and this is {later}."
 
 
@@ -969,7 +971,7 @@ def test_an_interrupted_clear_is_undone_and_does_not_go_on(dag, session, small_b
 def test_an_undo_goes_on_where_it_broke_off(dag, session, small_batches, monkeypatch):
     before = everything(session)
     plan = clear(days(1, 3))
-    real, calls = restoring.restore_runs, []
+    real, calls = restore.restore_runs, []
 
     def breaking(*args):
         calls.append(1)
@@ -977,7 +979,7 @@ def test_an_undo_goes_on_where_it_broke_off(dag, session, small_batches, monkeyp
             raise RuntimeError("the plug was pulled")
         real(*args)
 
-    monkeypatch.setattr(restoring, "restore_runs", breaking)
+    monkeypatch.setattr(restore, "restore_runs", breaking)
     with pytest.raises(RuntimeError, match="the plug"):
         undo(plan)
     plan = reread(plan, session)
@@ -1007,7 +1009,7 @@ def test_of_many_who_undo_each_run_is_undone_once(dag, session, backend, small_b
     assert (done.put_back, done.undone_runs, done.undo_asked_runs) == (12, 4, 4)
     logged = select(func.count()).select_from(Log).where(Log.event == "safe_clear_undo")
     assert session.scalar(logged) == 12
-    numbers = [batch.number for batch in receipts.batches(UUID(plan.id), session)]
+    numbers = [batch.number for batch in plan_list.batches(UUID(plan.id), session)]
     assert numbers == list(range(1, 9))
 
 
@@ -1020,7 +1022,7 @@ def test_a_plan_over_undone_runs_may_be_applied(dag, session):
 
 def test_an_error_in_the_clear_leaves_an_undo_for_what_was_cleared(dag, session, small_batches, monkeypatch):
     before = everything(session)
-    real, calls = clearing.clear_task_instances, []
+    real, calls = clear_runs.clear_task_instances, []
 
     def breaking(tis, session, **options):
         calls.append(1)
@@ -1028,7 +1030,7 @@ def test_an_error_in_the_clear_leaves_an_undo_for_what_was_cleared(dag, session,
             raise RuntimeError("the plug was pulled")
         real(tis, session, **options)
 
-    monkeypatch.setattr(clearing, "clear_task_instances", breaking)
+    monkeypatch.setattr(clear_runs, "clear_task_instances", breaking)
     plan = plan_of(days(1, 4))
     with pytest.raises(RuntimeError, match="the plug"):
         clear(plan)

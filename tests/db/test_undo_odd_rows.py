@@ -21,7 +21,7 @@ from sqlalchemy import delete, func, select, update
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.undo import VERDICT_WORDS
-from safe_clear_plugin.services.undo_preview import preview_undo
+from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from tests.db.acting import Clear, clear, days, now, plan_of, step, undo
 from tests.db.undo_oracle import everything
 from tests.support.factories import (

@@ -21,15 +21,15 @@ from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from hypothesis import HealthCheck, event, given, note, settings
 from sqlalchemy import delete, select, update
 
-from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.apply import apply_plan
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.services.undo import undo_plan
-from safe_clear_plugin.services.undo_preview import preview_undo
-from safe_clear_plugin.storage import reading
+from safe_clear_plugin.services.clear.apply import apply_plan
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.services.undo.undo import undo_plan
+from safe_clear_plugin.services.undo.undo_preview import preview_undo
+from safe_clear_plugin.storage.plans import plan_reader
 from tests.db.strategies import ClearAndUndo, Meanwhile, Run, Shape, clears_and_undos, day
 from tests.db.undo_oracle import COMES_BACK, everything, predict
 from tests.support import options
@@ -197,7 +197,7 @@ def check_undo(
 
 def only_what_can_come_back(plan: PlanSummary, session: Any) -> bool:
     """Whether everything that was cleared, or removed by a move to another version, can come back."""
-    rows = reading.task_instances(UUID(plan.id), reading.RowFilter(), session, limit=10_000)
+    rows = plan_reader.task_instances(UUID(plan.id), plan_reader.RowFilter(), session, limit=10_000)
     return all(row.state in COMES_BACK for row in rows if row.effect not in ("leave_out", "create"))
 
 
@@ -214,7 +214,7 @@ def check(case: ClearAndUndo, session: Any) -> None:
     cleared = everything(session)
     for meanwhile in case.meanwhile:
         happen(meanwhile, session)
-    runs = [run.run_id for run in reading.runs(UUID(plan.id), session) if run.applied_at]
+    runs = [run.run_id for run in plan_reader.runs(UUID(plan.id), session) if run.applied_at]
     session.rollback()
     first = tuple(run_id for run_id in case.first_undone if run_id in runs)
     rest = tuple(run_id for run_id in runs if run_id not in first)

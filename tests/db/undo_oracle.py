@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.storage.tables import metadata
 from tests.support.options import chosen
 from tests.support.snapshots import Row, Snapshot, diff_snapshots, snapshot
 

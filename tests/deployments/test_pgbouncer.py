@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.storage.tables import metadata
 from tests.deployments.through_pgbouncer import RUNS
 from tests.support import pgbouncer
 from tests.support.environment import airflow_environment, without_airflow_settings

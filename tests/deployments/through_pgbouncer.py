@@ -16,10 +16,10 @@ from airflow import settings
 from sqlalchemy import Connection, event, func, select, text
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import bounded
-from safe_clear_plugin.airflow_api.session import new_session
-from safe_clear_plugin.storage.reading import tables_exist
-from safe_clear_plugin.storage.table_setup import set_up_tables
+from safe_clear_plugin.airflow_api.platform import statement_timeout
+from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.storage.plans.plan_reader import tables_exist
+from safe_clear_plugin.storage.schema.table_setup import set_up_tables
 from tests.db.acting import clear, days, plan_of, undo
 from tests.db.undo_oracle import everything
 from tests.support.pgbouncer import POOL
@@ -91,8 +91,10 @@ def left_behind() -> dict[str, Any]:
 
 def read_too_long(session: Session) -> bool:
     """Return whether a statement that takes too long is cancelled by its time limit, after one in time."""
-    in_time = bounded.read(select(func.pg_sleep(0)), bounded.Budget(30), session)
-    return in_time is not None and bounded.read(SLEEP, bounded.Budget(0.3), session) is None
+    in_time = statement_timeout.read(select(func.pg_sleep(0)), statement_timeout.Budget(30), session)
+    return (
+        in_time is not None and statement_timeout.read(SLEEP, statement_timeout.Budget(0.3), session) is None
+    )
 
 
 def act() -> dict[str, Any]:

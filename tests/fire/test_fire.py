@@ -25,15 +25,16 @@ from airflow.models.taskinstancehistory import TaskInstanceHistory
 from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import OperationalError
 
-from safe_clear_plugin.airflow_api.audit import Actor
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.apply import apply_plan, stop_plan
-from safe_clear_plugin.services.preview import make_plan
-from safe_clear_plugin.services.rest import make_rest_plan
-from safe_clear_plugin.services.undo import undo_plan
-from safe_clear_plugin.storage import applying, images, reading
-from safe_clear_plugin.storage.models import plan_task_instance
+from safe_clear_plugin.services.clear.apply import apply_plan, stop_plan
+from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.services.planning.remaining_plan import make_rest_plan
+from safe_clear_plugin.services.undo.undo import undo_plan
+from safe_clear_plugin.storage.clear import batches, before_images
+from safe_clear_plugin.storage.plans import plan_reader
+from safe_clear_plugin.storage.tables import plan_task_instance
 from tests.fire import ledger
 from tests.support.factories import make_run
 from tests.support.options import chosen
@@ -171,7 +172,7 @@ class Operator:
 
     def _undo(self, plan):
         with settings.NonScopedSession() as session:
-            runs = [run.run_id for run in reading.runs(UUID(plan.id), session) if run.applied_at]
+            runs = [run.run_id for run in plan_reader.runs(UUID(plan.id), session) if run.applied_at]
         chosen = (
             runs
             if self.chance.random() < 0.6
@@ -207,7 +208,7 @@ def lost_transactions():
 def each_batch_is_compared(monkeypatch):
     """Compare every task instance of a batch with the plan, before it commits, with SQL of the test's own."""
     ids_before = {}
-    capture, record = images.capture, applying.record_batch
+    capture, record = before_images.capture, batches.record_batch
     compared = Counter()
 
     def locked(plan_id, dag_id, run_ids, beside, session):
@@ -224,8 +225,8 @@ def each_batch_is_compared(monkeypatch):
             given = {"plan_id": plan_id.hex, "run_ids": run_ids, "ids_before": ids}
             assert session.execute(text(ledger.OF_A_BATCH), given).all() == []
 
-    monkeypatch.setattr(images, "capture", locked)
-    monkeypatch.setattr(applying, "record_batch", about_to_commit)
+    monkeypatch.setattr(before_images, "capture", locked)
+    monkeypatch.setattr(batches, "record_batch", about_to_commit)
     return compared
 
 

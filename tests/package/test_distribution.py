@@ -194,6 +194,7 @@ def test_the_plugin_brings_nothing_heavy_to_airflows_start(tmp_path):
         check=True,
     )
     assert done.stdout.strip().splitlines()[-1] == (
-        "['safe_clear_plugin', 'safe_clear_plugin.airflow_api', 'safe_clear_plugin.airflow_api.asgi', "
+        "['safe_clear_plugin', 'safe_clear_plugin.airflow_api', 'safe_clear_plugin.airflow_api.auth', "
+        "'safe_clear_plugin.airflow_api.auth.asgi_scope', "
         "'safe_clear_plugin.plugin', 'safe_clear_plugin.provider_info'] []"
     )

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api import locking
+from safe_clear_plugin.airflow_api.clear import locks
 
 Interval = tuple[float, float]
 
@@ -22,7 +22,7 @@ class Recorder:
         """Begin with none."""
         self.held: list[Interval] = []
         self.since: float | None = None
-        self.real = locking.lock_out_scheduler
+        self.real = locks.lock_out_scheduler
 
     def __enter__(self) -> Recorder:
         """Watch from here on."""
@@ -31,7 +31,7 @@ class Recorder:
             self.real(session)
             self.since = time.monotonic()
 
-        locking.lock_out_scheduler = lock_out
+        locks.lock_out_scheduler = lock_out
         event.listen(Session, "after_commit", self.ended)
         event.listen(Session, "after_rollback", self.ended)
         return self
@@ -44,7 +44,7 @@ class Recorder:
 
     def __exit__(self, *_: Any) -> None:
         """Watch no more."""
-        locking.lock_out_scheduler = self.real
+        locks.lock_out_scheduler = self.real
         event.remove(Session, "after_commit", self.ended)
         event.remove(Session, "after_rollback", self.ended)
 

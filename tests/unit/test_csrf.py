@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from safe_clear_plugin.web.csrf import Sent, demand, host_of
+from safe_clear_plugin.web.app.csrf import Sent, demand, host_of
 
 HOSTS = ("airflow.example", "localhost:8080", "")
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"

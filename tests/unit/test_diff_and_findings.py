@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from safe_clear_plugin.core.diff import mismatches
 from safe_clear_plugin.core.findings import (
     Facts,
     Finding,
@@ -18,6 +17,7 @@ from safe_clear_plugin.core.findings import (
     VersionFacts,
     find,
 )
+from safe_clear_plugin.core.mismatch import mismatches
 from safe_clear_plugin.core.plan import StateChange, fingerprint
 
 KEY, OTHER = ("run", "task", -1), ("run", "other", 2)

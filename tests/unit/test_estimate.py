@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safe_clear_plugin.core import spans
+from safe_clear_plugin.core import formats
 from safe_clear_plugin.core.estimate import Duration, Estimate, Lane, Limits, Step, estimate
 
 MINUTE = 60.0
@@ -217,7 +217,7 @@ def test_clearing_less_costs_no_more_work(case, task_id):
     ],
 )
 def test_lengths_of_time(seconds, text):
-    assert spans.span(seconds) == text
+    assert formats.span(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,10 @@ def test_lengths_of_time(seconds, text):
     ],
 )
 def test_work(seconds, text):
-    assert spans.work(seconds) == text
+    assert formats.work(seconds) == text
 
 
 def test_a_moment_to_come_has_its_date_unless_that_is_today():
     now = datetime(2026, 11, 4, 22, 30, tzinfo=timezone.utc)
-    assert spans.about(now, 3_600) == "23:30 UTC"
-    assert spans.about(now, 7_200) == "Thu 2026-11-05 00:30 UTC"
+    assert formats.about(now, 3_600) == "23:30 UTC"
+    assert formats.about(now, 7_200) == "Thu 2026-11-05 00:30 UTC"

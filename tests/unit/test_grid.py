@@ -6,8 +6,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from safe_clear_plugin.core import bins
-from safe_clear_plugin.core.grid import Node, Segment, cell, describe, folded, with_others
+from safe_clear_plugin.core.grid import time_buckets
+from safe_clear_plugin.core.grid.model import Node, Segment, cell, describe, folded, with_others
 
 
 def at(text: str) -> datetime:
@@ -26,31 +26,31 @@ def at(text: str) -> datetime:
 )
 def test_units(unit, start, following):
     moment = at("2026-12-31 23:59:59.999999")
-    assert bins.start_of(moment, unit) == at(start)
-    assert bins.next_start(at(start), unit) == at(following)
-    assert bins.start_of(at(following), unit) == at(following)
+    assert time_buckets.start_of(moment, unit) == at(start)
+    assert time_buckets.next_start(at(start), unit) == at(following)
+    assert time_buckets.start_of(at(following), unit) == at(following)
 
 
-@pytest.mark.parametrize("unit", bins.UNITS)
+@pytest.mark.parametrize("unit", time_buckets.UNITS)
 def test_units_at_the_rims_of_the_calendar(unit):
-    first, last = at("0001-01-01"), bins.LAST
-    assert bins.start_of(first, unit) == first
-    assert bins.next_start(bins.start_of(last, unit), unit) == bins.LAST
-    assert len(bins.starts(last - timedelta(hours=1), last, unit, 10)) <= 2
+    first, last = at("0001-01-01"), time_buckets.LAST
+    assert time_buckets.start_of(first, unit) == first
+    assert time_buckets.next_start(time_buckets.start_of(last, unit), unit) == time_buckets.LAST
+    assert len(time_buckets.starts(last - timedelta(hours=1), last, unit, 10)) <= 2
 
 
 def test_other_zones_are_read_in_utc():
     berlin = datetime(2026, 11, 2, 0, 30, tzinfo=timezone(timedelta(hours=1)))
-    assert bins.start_of(berlin, "day") == at("2026-11-01")
+    assert time_buckets.start_of(berlin, "day") == at("2026-11-01")
 
 
 def test_starts():
-    assert bins.starts(at("2026-11-01 23:59"), at("2026-11-03"), "day", 10) == [
+    assert time_buckets.starts(at("2026-11-01 23:59"), at("2026-11-03"), "day", 10) == [
         at("2026-11-01"),
         at("2026-11-02"),
         at("2026-11-03"),
     ]
-    assert len(bins.starts(at("2026-11-01"), at("2027-11-03"), "hour", 10)) == 10
+    assert len(time_buckets.starts(at("2026-11-01"), at("2027-11-03"), "hour", 10)) == 10
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_starts():
 )
 def test_the_smallest_unit_that_fits(days, unit):
     first = at("2026-11-02")
-    assert bins.fitting(first, first + timedelta(days=days), 92) == unit
+    assert time_buckets.fitting(first, first + timedelta(days=days), 92) == unit
 
 
 def test_a_cell_adds_up_like_parts_and_shows_what_changes_first():

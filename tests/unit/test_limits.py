@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from safe_clear_plugin.core.confirmation_summary import Extent, order_of
 from safe_clear_plugin.core.findings import Finding
 from safe_clear_plugin.core.findings.limits import (
     LimitFacts,
@@ -14,12 +15,11 @@ from safe_clear_plugin.core.findings.limits import (
     protected_unreadable,
     too_many,
 )
-from safe_clear_plugin.core.order import Extent, order_of
 from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange
 from safe_clear_plugin.core.policy import Given, Limits, demands, missing, summed_up
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.protection import Pattern, Unreadable, find, read
-from safe_clear_plugin.storage.touched import TouchedTask
+from safe_clear_plugin.services.planning.protected_tasks import Pattern, Unreadable, find, read
+from safe_clear_plugin.storage.findings.task_counts import TouchedTask
 
 NOW = datetime(2026, 11, 4, 3, 12, tzinfo=timezone.utc)
 AUTHOR, OTHER = "1", "2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from safe_clear_plugin.core.pacing import FIRST, LEAST, SECONDS, Pace
+from safe_clear_plugin.core.batch_size import FIRST, LEAST, SECONDS, Pace
 
 
 def test_the_first_one_is_careful():

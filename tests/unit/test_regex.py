@@ -10,7 +10,7 @@ import pytest
 from safe_clear_plugin.core import regex
 from safe_clear_plugin.core.input_limits import TASK_REGEX
 from safe_clear_plugin.core.regex import Regex, RegexError
-from safe_clear_plugin.services.protection import Unreadable, find, read
+from safe_clear_plugin.services.planning.protected_tasks import Unreadable, find, read
 
 IDS = ["x" * 250, "xy" * 125, "load_" * 50, "ж漢xé" * 62]
 """The longest task ids that there are."""

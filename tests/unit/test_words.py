@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 
 import pytest
 
+from safe_clear_plugin.core.plan_text import headline, sentence
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.core.words import headline, sentence
 
 FIRST = datetime(2026, 11, 1, tzinfo=timezone.utc)
 LAST = datetime(2026, 11, 3, 23, 59, 59, 999999, tzinfo=timezone.utc)

@@ -7,7 +7,7 @@ import re
 import pytest
 from sqlalchemy import update
 
-from safe_clear_plugin.storage.models import plan as plan_table
+from safe_clear_plugin.storage.tables import plan as plan_table
 from tests.support.auth import TEAM_A, bearer, login
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
@@ -196,11 +196,11 @@ def test_nobody_is_handed_the_words_of_another(client, session, dags):
 
 
 def test_the_tables_are_missing(client, session, dags, monkeypatch):
-    from safe_clear_plugin.storage import reading
-    from safe_clear_plugin.storage.models import metadata
-    from safe_clear_plugin.web import guard
+    from safe_clear_plugin.storage.plans import plan_reader
+    from safe_clear_plugin.storage.tables import metadata
+    from safe_clear_plugin.web.app import request_hooks
 
-    guard._tables_seen.clear()
+    request_hooks._tables_seen.clear()
     bind = session.get_bind()
     metadata.drop_all(bind)
     try:
@@ -213,5 +213,5 @@ def test_the_tables_are_missing(client, session, dags, monkeypatch):
         assert "airflow db migrate" in program.get_json()["remedy"]
     finally:
         metadata.create_all(bind)
-    assert reading.tables_exist(session)
+    assert plan_reader.tables_exist(session)
     assert client.get("/safe_clear/").status_code == 200

@@ -13,7 +13,7 @@ from airflow.models.dagbundle import DagBundleModel
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup
 
-from safe_clear_plugin.web.ranges import Range
+from safe_clear_plugin.web.select.date_range import Range
 from tests.support.auth import TEAM_A, bearer, login
 from tests.support.factories import make_run, set_states, store_dag
 from tests.support.scenes import START, store_etl

@@ -7,7 +7,7 @@ import logging
 import pytest
 from sqlalchemy import create_engine, text
 
-from safe_clear_plugin.storage import reading
+from safe_clear_plugin.storage.plans import plan_reader
 from tests.support.auth import TEAM_A, login
 from tests.support.scenes import store_etl
 from tests.views.actions import get, make, path
@@ -41,7 +41,7 @@ def unreachable(monkeypatch):
     engine = create_engine("postgresql+psycopg://meta_owner:hidden@127.0.0.1:1/metadata_prod")
 
     def stop():
-        monkeypatch.setattr(reading, "get", lambda plan_id, session: engine.connect())
+        monkeypatch.setattr(plan_reader, "get", lambda plan_id, session: engine.connect())
 
     yield stop
     engine.dispose()
@@ -66,7 +66,7 @@ def test_a_database_that_cannot_be_reached(client, unreachable, log):
 def test_a_statement_that_fails(client, monkeypatch, log):
     plan = make(client)
     monkeypatch.setattr(
-        reading, "get", lambda plan_id, session: session.execute(text("SELECT nothing_there FROM dag"))
+        plan_reader, "get", lambda plan_id, session: session.execute(text("SELECT nothing_there FROM dag"))
     )
     login(client, "admin")
     page = client.get(path(plan))
@@ -82,7 +82,7 @@ def test_an_error_that_nobody_foresaw(client, app, monkeypatch, log):
     def fails(*_):
         raise RuntimeError("cannot read /etc/airflow/secret.cfg")
 
-    monkeypatch.setattr(reading, "get", fails)
+    monkeypatch.setattr(plan_reader, "get", fails)
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
     login(client, "admin")
     page, program = client.get(path(plan)), get(client, plan, ".json")

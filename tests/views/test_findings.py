@@ -12,7 +12,7 @@ from airflow.models.dagrun import DagRun
 from sqlalchemy import select
 
 from safe_clear_plugin.core.findings import CHECKS
-from safe_clear_plugin.storage.models import plan as plan_table
+from safe_clear_plugin.storage.tables import plan as plan_table
 from tests.support.auth import TEAM_B, bearer, login
 from tests.support.factories import make_run, set_states, store_dag
 from tests.support.scenes import START, etl_dag, store_etl

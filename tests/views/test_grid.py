@@ -13,7 +13,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup
 from sqlalchemy import update
 
-from safe_clear_plugin.storage.models import plan_run, plan_task_instance
+from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 from tests.support.auth import login
 from tests.support.factories import make_run, store_dag
 from tests.support.scenes import START, store_etl

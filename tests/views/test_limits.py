@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.storage.tables import metadata
 from tests.support.auth import TEAM_A, bearer, login
 from tests.support.factories import make_run, set_states
 from tests.support.scenes import START, store_etl

@@ -8,14 +8,14 @@ import jsonschema
 import pytest
 
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.storage import listing
+from safe_clear_plugin.storage.plans import plan_rows
 from safe_clear_plugin.web.api import openapi
 from safe_clear_plugin.web.api.answers import SelectionAnswer
 from safe_clear_plugin.web.api.bodies import SelectionRequest
 from safe_clear_plugin.web.api.form_data import shapes
 from safe_clear_plugin.web.api.queries import Sort
 from safe_clear_plugin.web.api.routes import ROUTES
-from safe_clear_plugin.web.forms import SelectionForm, filled
+from safe_clear_plugin.web.select.form import SelectionForm, filled
 from tests.support.auth import bearer, login
 from tests.support.scenes import store_etl
 from tests.views.actions import apply_all, get, make, post
@@ -80,7 +80,7 @@ def test_form_and_model_have_the_same_fields_and_choices():
 
 
 def test_the_orders_are_those_of_the_table():
-    assert {sort.removeprefix("-") for sort in get_args(Sort)} == set(listing.SORTS)
+    assert {sort.removeprefix("-") for sort in get_args(Sort)} == set(plan_rows.SORTS)
 
 
 def check(document: dict[str, Any], name: str, answer: Any) -> None:

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from safe_clear_plugin.storage import restoring, scheduler_pause
+from safe_clear_plugin.storage import scheduler_pause
+from safe_clear_plugin.storage.undo import restore
 from tests.support.auth import TEAM_A, login
 from tests.support.factories import make_run, set_states
 from tests.support.scenes import START, store_etl
@@ -44,13 +45,13 @@ def schedulers_turn(session):
 
 
 def test_a_program_that_never_waits_undoes_all_and_leaves_half_of_the_time(client, cleared, monkeypatch):
-    real = restoring.restore_runs
+    real = restore.restore_runs
 
     def slow(*args):
         real(*args)
         time.sleep(0.1)
 
-    monkeypatch.setattr(restoring, "restore_runs", slow)
+    monkeypatch.setattr(restore, "restore_runs", slow)
     with Recorder() as recorder:
         answer = post(client, cleared, "undo")
         while answer.get_json()["under_way"]:

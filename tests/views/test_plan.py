@@ -9,7 +9,7 @@ import pytest
 import time_machine
 from sqlalchemy import text, update
 
-from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.storage.tables import metadata
 from tests.support.auth import bearer, login
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START, etl_dag, store_etl

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.web.forms import filled
+from safe_clear_plugin.web.select.form import filled
 from tests.support.auth import bearer, login
 from tests.support.scenes import store_etl
 

@@ -11,8 +11,8 @@ import re
 import pytest
 from sqlalchemy import event, update
 
-from safe_clear_plugin.storage.models import plan_task_instance
-from safe_clear_plugin.web import csv_export
+from safe_clear_plugin.storage.tables import plan_task_instance
+from safe_clear_plugin.web.plan import csv_export
 from tests.support.auth import bearer, login
 from tests.support.scenes import store_etl
 from tests.views.actions import forms, get, make, path
@@ -135,7 +135,7 @@ def test_orders(client, plan, sort, first, last):
 
 
 def test_pages(client, plan, monkeypatch):
-    monkeypatch.setattr("safe_clear_plugin.web.table_pages.ROWS", 4)
+    monkeypatch.setattr("safe_clear_plugin.web.plan.table_page.ROWS", 4)
     page = table(client, plan, "?sort=-run&run=run")
     assert len(rows(page)) == 4
     link = re.search(r'rel="next" href="([^"]+)"', page)

@@ -11,8 +11,8 @@ import time_machine
 from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import select, update
 
-from safe_clear_plugin.storage import left_out
-from safe_clear_plugin.storage.models import metadata
+from safe_clear_plugin.storage.tables import metadata
+from safe_clear_plugin.storage.undo import left_out_runs
 from tests.support.auth import TEAM_A, login
 from tests.support.factories import make_run, set_states
 from tests.support.scenes import START, store_etl
@@ -279,7 +279,7 @@ def test_names_from_the_database_are_escaped(client, session, monkeypatch):
 
 def test_the_receipt_names_the_runs_that_an_undo_left_out(client, cleared, session):
     why = {"reason": "The metadata DB stopped a statement.", "remedy": "Run `airflow <b>`."}
-    left_out.note(UUID(cleared["id"]), NASTY, why, session)
+    left_out_runs.note(UUID(cleared["id"]), NASTY, why, session)
     session.commit()
     login(client, "admin")
     page = client.get(path(cleared)).text

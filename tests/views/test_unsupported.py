@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from safe_clear_plugin.airflow_api import compatibility, settings
+from safe_clear_plugin.airflow_api.platform import compatibility, config
 from tests.support.auth import TEAM_A, bearer, login
 from tests.support.later_airflow import later_patch
 from tests.support.scenes import store_etl
@@ -27,7 +27,7 @@ def dag(session, auth_manager_name):
 @pytest.fixture
 def later(monkeypatch):
     """Return what makes this Airflow one of a later version, in which nothing else has changed."""
-    return lambda: monkeypatch.setattr(settings, "AIRFLOW_VERSION", "3.4.0")
+    return lambda: monkeypatch.setattr(config, "AIRFLOW_VERSION", "3.4.0")
 
 
 @pytest.fixture
@@ -153,9 +153,9 @@ def test_a_clear_that_an_upgrade_comes_into_is_stopped_with_the_reason(client, m
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "2")
     plan = make(client)
     assert post(client, plan, "apply").get_json()["status"] == "applying"
-    begun = settings.AIRFLOW_VERSION
+    begun = config.AIRFLOW_VERSION
     patch = later_patch(begun)
-    monkeypatch.setattr(settings, "AIRFLOW_VERSION", patch)
+    monkeypatch.setattr(config, "AIRFLOW_VERSION", patch)
     answer = post(client, plan, "apply")
     assert (answer.status_code, answer.get_json()["code"]) == (409, "upgraded")
     assert answer.get_json()["error"] == f"It was begun under Airflow {begun}, and this is {patch}."

@@ -8,9 +8,9 @@ import pytest
 
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.web.history_pages import outcome
-from safe_clear_plugin.web.receipt_pages import receipt_of
-from safe_clear_plugin.web.rendering import when_day, when_full, when_minute, when_span
+from safe_clear_plugin.web.app.template_filters import when_day, when_full, when_minute, when_span
+from safe_clear_plugin.web.plan_list import outcome
+from safe_clear_plugin.web.receipt.receipt_page import receipt_of
 
 NOW = datetime(2026, 11, 4, 3, 12, 9, tzinfo=timezone.utc)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -8,30 +8,30 @@ from typing import Any
 
 from safe_clear_plugin.core.findings import (
     capacity,
+    concurrent_plans,
     cost,
     deadlines,
-    firing,
+    dependencies,
     limits,
-    neighbours,
     not_checked,
-    others,
-    redone,
+    reruns,
     running,
-    starting,
+    scheduling,
+    side_effects,
     versions,
 )
 from safe_clear_plugin.core.findings.capacity import CapacityFacts
+from safe_clear_plugin.core.findings.concurrent_plans import OtherFacts
 from safe_clear_plugin.core.findings.cost import CostFacts
 from safe_clear_plugin.core.findings.deadlines import DeadlineFacts
+from safe_clear_plugin.core.findings.dependencies import NeighbourFacts
 from safe_clear_plugin.core.findings.finding import Check, Finding, Level, Link
-from safe_clear_plugin.core.findings.firing import FiringFacts
 from safe_clear_plugin.core.findings.limits import LimitFacts
-from safe_clear_plugin.core.findings.neighbours import NeighbourFacts
 from safe_clear_plugin.core.findings.not_checked import NotCheckedFacts
-from safe_clear_plugin.core.findings.others import OtherFacts
-from safe_clear_plugin.core.findings.redone import RedoneFacts
+from safe_clear_plugin.core.findings.reruns import RedoneFacts
 from safe_clear_plugin.core.findings.running import RunningFacts
-from safe_clear_plugin.core.findings.starting import StartingFacts
+from safe_clear_plugin.core.findings.scheduling import StartingFacts
+from safe_clear_plugin.core.findings.side_effects import FiringFacts
 from safe_clear_plugin.core.findings.versions import VersionFacts
 
 __all__ = [
@@ -86,13 +86,13 @@ class Facts:
 CHECKS: dict[str, tuple[Check[Any], ...]] = {
     "limits": limits.CHECKS,
     "not_checked": not_checked.CHECKS,
-    "neighbours": neighbours.CHECKS,
-    "redone": redone.CHECKS,
-    "others": others.CHECKS,
+    "neighbours": dependencies.CHECKS,
+    "redone": reruns.CHECKS,
+    "others": concurrent_plans.CHECKS,
     "running": running.CHECKS,
-    "starting": starting.CHECKS,
+    "starting": scheduling.CHECKS,
     "capacity": capacity.CHECKS,
-    "firing": firing.CHECKS,
+    "firing": side_effects.CHECKS,
     "cost": cost.CHECKS,
     "versions": versions.CHECKS,
     "deadlines": deadlines.CHECKS,

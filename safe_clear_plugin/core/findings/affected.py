@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from safe_clear_plugin.core.plan_text import MANY, count
 from safe_clear_plugin.core.selection import NO_STATE
-from safe_clear_plugin.core.words import MANY, count
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from safe_clear_plugin.core import spans
+from safe_clear_plugin.core import formats
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.findings.finding import Check, Finding
-from safe_clear_plugin.core.words import MANY, count
+from safe_clear_plugin.core.plan_text import MANY, count
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +33,18 @@ def cost(facts: CostFacts) -> Finding | None:
             f"None of the tasks succeeded in the last {count(found.runs_looked_at, 'dag run')}.",
             facts.task_instances,
         )
-    title = f"About {spans.work(found.task_seconds)}"
-    successes = spans.verb(found.successes, "success", "successes")
+    title = f"About {formats.work(found.task_seconds)}"
+    successes = formats.verb(found.successes, "success", "successes")
     looked_at = count(found.runs_looked_at, "dag run")
     detail = [f"By the median of {found.successes:,} {successes} in the last {looked_at}."]
-    slow = spans.work(found.task_seconds_slow)
+    slow = formats.work(found.task_seconds_slow)
     if found.seconds is None or found.seconds_slow is None or facts.now is None:
         detail.append(f"{slow.capitalize()} by the 90th percentile.")
     else:
-        title += f", done about {spans.about(facts.now, found.seconds)} if cleared now"
+        title += f", done about {formats.about(facts.now, found.seconds)} if cleared now"
         detail.append(
-            f"That is {spans.span(found.seconds)} from the clear on; by the 90th percentile "
-            f"{slow} and {spans.span(found.seconds_slow)}."
+            f"That is {formats.span(found.seconds)} from the clear on; by the 90th percentile "
+            f"{slow} and {formats.span(found.seconds_slow)}."
         )
         if found.held_by:
             detail.append(f"What holds it up most is `{found.held_by}`.")

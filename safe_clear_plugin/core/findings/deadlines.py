@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from safe_clear_plugin.core.findings.finding import Check, Finding
-from safe_clear_plugin.core.words import count, moment
+from safe_clear_plugin.core.plan_text import count, moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from safe_clear_plugin.core.findings.finding import Check, Finding
-from safe_clear_plugin.core.words import count
+from safe_clear_plugin.core.plan_text import count
 
 NAMED = 3
 """Tasks and patterns that a sentence names before it only counts them."""

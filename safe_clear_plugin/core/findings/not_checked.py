@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safe_clear_plugin.core.findings.finding import Check, Finding
-from safe_clear_plugin.core.words import count
+from safe_clear_plugin.core.plan_text import count
 
 NAMED = 6
 """Checks that the finding names before it only counts them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safe_clear_plugin.core.findings.finding import Check, Finding
-from safe_clear_plugin.core.words import count
+from safe_clear_plugin.core.plan_text import count
 
 
 @dataclass(frozen=True, slots=True)

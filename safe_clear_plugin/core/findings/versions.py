@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from safe_clear_plugin.core.findings.affected import joined, named
 from safe_clear_plugin.core.findings.finding import Check, Finding
-from safe_clear_plugin.core.spans import verb
-from safe_clear_plugin.core.words import MANY, count
+from safe_clear_plugin.core.formats import verb
+from safe_clear_plugin.core.plan_text import MANY, count
 
 
 @dataclass(frozen=True, slots=True)

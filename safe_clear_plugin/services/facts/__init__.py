@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from safe_clear_plugin.airflow_api import settings
-from safe_clear_plugin.airflow_api.bounded import Budget
+from safe_clear_plugin.airflow_api.platform import config
+from safe_clear_plugin.airflow_api.platform.statement_timeout import Budget
 from safe_clear_plugin.core.findings import Facts
 from safe_clear_plugin.services.facts import (
     capacity,
@@ -32,7 +32,7 @@ def gather(plan: PlanContext) -> Facts:
 
     Limits keep a plan from being confirmed, so they are looked at however long it takes.
     """
-    budget = Budget(settings.findings_timeout() or math.inf)
+    budget = Budget(config.findings_timeout() or math.inf)
     with Patience(budget, plan.session) as patience:
         around = patience.ask(neighbours.facts, plan)
         patience.keep()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from safe_clear_plugin.airflow_api.limits import PoolSlots, RunGroup, TaskCount
-from safe_clear_plugin.core import spans
+from safe_clear_plugin.airflow_api.scheduling.capacity import PoolSlots, RunGroup, TaskCount
+from safe_clear_plugin.core import formats
 from safe_clear_plugin.core.findings import CapacityFacts
 from safe_clear_plugin.core.findings.capacity import Places, PoolUse, TaskLimit
 from safe_clear_plugin.services.facts.context import PlanContext
@@ -19,7 +19,7 @@ def facts(plan: PlanContext, workload: Workload) -> CapacityFacts:
     return CapacityFacts(
         dag_id=plan.selection.dag_id,
         places=tuple(_places(group, workload) for group in workload.groups),
-        last_start=spans.about(plan.now, last) if last else "",
+        last_start=formats.about(plan.now, last) if last else "",
         max_active_tasks=workload.dag.max_active_tasks,
         widest_task=widest.task_id if widest else "",
         widest=widest.widest if widest else 0,

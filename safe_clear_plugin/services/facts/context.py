@@ -9,12 +9,12 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.audit import Actor
-from safe_clear_plugin.airflow_api.dags import Version
-from safe_clear_plugin.airflow_api.runs import Scope
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.airflow_api.dag.dag_versions import Version
+from safe_clear_plugin.airflow_api.selection.selection_queries import Scope
 from safe_clear_plugin.core.plan import StateChange
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.shapes import Shape
+from safe_clear_plugin.services.planning.shapes import Shape
 
 
 @dataclass(frozen=True)

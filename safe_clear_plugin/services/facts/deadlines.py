@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from safe_clear_plugin.airflow_api import deadlines
+from safe_clear_plugin.airflow_api.scheduling import deadlines
 from safe_clear_plugin.core.findings.deadlines import DeadlineFacts
 from safe_clear_plugin.services.facts.context import PlanContext
-from safe_clear_plugin.storage import circumstances
+from safe_clear_plugin.storage.findings import plan_context
 
 
 def facts(plan: PlanContext) -> DeadlineFacts:
@@ -15,7 +15,7 @@ def facts(plan: PlanContext) -> DeadlineFacts:
         for version in plan.versions.values()
         if version.dag is not None and version.dag.dagrun_timeout
     }
-    counted = circumstances.timed_runs(plan.plan_id, plan.session) if timeouts else {}
+    counted = plan_context.timed_runs(plan.plan_id, plan.session) if timeouts else {}
     timed = {id_: counted[id_] for id_ in timeouts if id_ in counted}
     ends = [
         start + timeouts[id_]
@@ -30,11 +30,11 @@ def facts(plan: PlanContext) -> DeadlineFacts:
         going_on=sum(runs.going_on for runs in timed.values()),
         first_ends_at=min(ends, default=None),
         last_ends_at=max(ends, default=None),
-        overdue=circumstances.running_since(plan.plan_id, since, plan.session),
+        overdue=plan_context.running_since(plan.plan_id, since, plan.session),
         unclearable_runs=_unclearable(plan) if plan.selection.reset_dag_runs else 0,
     )
 
 
 def _unclearable(plan: PlanContext) -> int:
-    run_pks = circumstances.cleared_run_pks(plan.plan_id)
+    run_pks = plan_context.cleared_run_pks(plan.plan_id)
     return deadlines.runs_that_break_clear(run_pks, plan.now, plan.session)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from safe_clear_plugin.airflow_api import relations
-from safe_clear_plugin.airflow_api.relations import Relation, Upstream
+from safe_clear_plugin.airflow_api.dag import dependencies
+from safe_clear_plugin.airflow_api.dag.dependencies import Relation, Upstream
 from safe_clear_plugin.core.findings.affected import NOTHING
-from safe_clear_plugin.core.findings.neighbours import NeighbourFacts
+from safe_clear_plugin.core.findings.dependencies import NeighbourFacts
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
 from safe_clear_plugin.services.facts.context import PlanContext
-from safe_clear_plugin.services.shapes import Shape
-from safe_clear_plugin.storage import consequences, foresight, statistics
-from safe_clear_plugin.storage import relations as stored
-from safe_clear_plugin.storage.models import plan_relation
-from safe_clear_plugin.storage.relations import PlannedTasks
+from safe_clear_plugin.services.planning.shapes import Shape
+from safe_clear_plugin.storage.findings import affected_task_instances, predicted_states
+from safe_clear_plugin.storage.findings import task_relations as stored
+from safe_clear_plugin.storage.findings.task_relations import PlannedTasks
+from safe_clear_plugin.storage.plans import statistics
+from safe_clear_plugin.storage.tables import plan_relation
 
 
 def facts(plan: PlanContext) -> NeighbourFacts:
@@ -25,11 +26,11 @@ def facts(plan: PlanContext) -> NeighbourFacts:
     written = _relate_downstream(plan, tasks) + _foresee(plan, tasks)
     statistics.refresh_within(written, (plan_relation,), plan.session)
     found = {
-        code: consequences.affected(code, plan.plan_id, plan.selection.dag_id, plan.session)
-        for code in consequences.BEHIND
+        code: affected_task_instances.affected(code, plan.plan_id, plan.selection.dag_id, plan.session)
+        for code in affected_task_instances.BEHIND
     }
     blocked = {
-        code: consequences.blockers(code, plan.plan_id, plan.selection.dag_id, plan.session)
+        code: affected_task_instances.blockers(code, plan.plan_id, plan.selection.dag_id, plan.session)
         for code in ("upstream_failed", "upstream_unfinished")
         if found[code].count
     }
@@ -58,7 +59,7 @@ def _relate_downstream(plan: PlanContext, tasks: Mapping[int, PlannedTasks]) -> 
     for shape in plan.shapes:
         if (planned := tasks.get(shape.number)) and shape.version.dag is not None:
             cleared, everywhere = (_in_dag(shape, ids) for ids in (planned.cleared, planned.everywhere))
-            found[shape.number] = list(relations.downstream_of(shape.version.dag, cleared, everywhere))
+            found[shape.number] = list(dependencies.downstream_of(shape.version.dag, cleared, everywhere))
     ahead = {relation.task_id for related in found.values() for relation in related}
     if not ahead:
         return 0
@@ -75,9 +76,9 @@ def _foresee(plan: PlanContext, tasks: Mapping[int, PlannedTasks]) -> int:
     found: dict[int, list[Upstream]] = {}
     for shape in plan.shapes:
         if (planned := tasks.get(shape.number)) and (dag := shape.version.dag) is not None:
-            upstream = (relations.upstream_of(dag, task_id) for task_id in _in_dag(shape, planned.pending))
+            upstream = (dependencies.upstream_of(dag, task_id) for task_id in _in_dag(shape, planned.pending))
             found[shape.number] = [task for task in upstream if task is not None]
-    foresight.foresee(plan.plan_id, plan.selection.dag_id, found, plan.session)
+    predicted_states.foresee(plan.plan_id, plan.selection.dag_id, found, plan.session)
     written = {shape: [r for task in tasks for r in task.relations] for shape, tasks in found.items()}
     return stored.write_relations(plan.plan_id, written, plan.session)
 

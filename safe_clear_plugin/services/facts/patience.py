@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.bounded import Budget, OutOfTime, limited
+from safe_clear_plugin.airflow_api.platform.statement_timeout import Budget, OutOfTime, limited
 
 P = ParamSpec("P")
 T = TypeVar("T")

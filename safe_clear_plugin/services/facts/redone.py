@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from safe_clear_plugin.core.findings.affected import NOTHING, Affected
-from safe_clear_plugin.core.findings.redone import RedoneFacts
+from safe_clear_plugin.core.findings.reruns import RedoneFacts
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.services.facts.context import PlanContext
-from safe_clear_plugin.storage import circumstances
+from safe_clear_plugin.storage.findings import plan_context
 
 
 def facts(plan: PlanContext) -> RedoneFacts:
@@ -21,5 +21,5 @@ def facts(plan: PlanContext) -> RedoneFacts:
     whole_runs = not plan.selection.task_regex
     return RedoneFacts(
         cleared=Affected(count=by_state.total(), runs=plan.dag_runs, states=states),
-        gone=circumstances.not_in_dag(plan.plan_id, plan.session) if whole_runs else NOTHING,
+        gone=plan_context.not_in_dag(plan.plan_id, plan.session) if whole_runs else NOTHING,
     )

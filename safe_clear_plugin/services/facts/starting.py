@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
-from safe_clear_plugin.airflow_api import limits, past
+from safe_clear_plugin.airflow_api.scheduling import capacity, depends_on_past
 from safe_clear_plugin.core.findings import StartingFacts
-from safe_clear_plugin.core.findings.starting import WaitsForPast
+from safe_clear_plugin.core.findings.scheduling import WaitsForPast
 from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
 from safe_clear_plugin.services.facts.context import PlanContext
 from safe_clear_plugin.services.facts.workload import Workload, task_of
@@ -17,7 +17,7 @@ from safe_clear_plugin.services.facts.workload import Workload, task_of
 def facts(plan: PlanContext, workload: Workload) -> StartingFacts:
     """Read the DAG's own state, and what its runs wait for."""
     dag = workload.dag
-    not_due, first_due = limits.not_due(workload.planned, plan.now, plan.session)
+    not_due, first_due = capacity.not_due(workload.planned, plan.now, plan.session)
     return StartingFacts(
         dag_id=plan.selection.dag_id,
         dag_is_paused=bool(dag.is_paused),
@@ -33,7 +33,7 @@ def facts(plan: PlanContext, workload: Workload) -> StartingFacts:
         past=tuple(_past(plan, workload)),
         not_due=not_due,
         first_due=first_due,
-        after_end_date=limits.runs_after(workload.planned, _ends(plan, workload), plan.session),
+        after_end_date=capacity.runs_after(workload.planned, _ends(plan, workload), plan.session),
     )
 
 
@@ -41,9 +41,9 @@ def _past(plan: PlanContext, workload: Workload) -> Iterator[WaitsForPast]:
     task_ids: dict[UUID, set[str]] = {}
     for count in workload.counts:
         task_ids.setdefault(count.version, set()).add(count.task_id)
-    rules = past.past_rules((plan.versions[id_], ids) for id_, ids in task_ids.items())
+    rules = depends_on_past.past_rules((plan.versions[id_], ids) for id_, ids in task_ids.items())
     for rule in rules:
-        for held in past.held(workload.planned, rule, plan.selection.dag_id, plan.session):
+        for held in depends_on_past.held(workload.planned, rule, plan.selection.dag_id, plan.session):
             yield WaitsForPast(
                 held.task_id, held.count, held.run_id, held.previous_run_id, held.for_downstream
             )

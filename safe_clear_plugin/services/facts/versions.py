@@ -5,7 +5,7 @@ from __future__ import annotations
 from safe_clear_plugin.core.findings import VersionFacts
 from safe_clear_plugin.core.findings.versions import OlderVersion
 from safe_clear_plugin.services.facts.context import PlanContext
-from safe_clear_plugin.storage import circumstances
+from safe_clear_plugin.storage.findings import plan_context
 
 
 def facts(plan: PlanContext) -> VersionFacts:
@@ -23,7 +23,7 @@ def facts(plan: PlanContext) -> VersionFacts:
 
 
 def _older(plan: PlanContext) -> tuple[OlderVersion, ...]:
-    runs = circumstances.runs_by_version(plan.plan_id, plan.session)
+    runs = plan_context.runs_by_version(plan.plan_id, plan.session)
     latest = set(plan.latest.task_ids)
     versions = sorted(plan.versions.values(), key=lambda version: -version.number)
     return tuple(

@@ -6,51 +6,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safe_clear_plugin.airflow_api import dags, durations, limits
+from safe_clear_plugin.airflow_api.dag import dag_versions
+from safe_clear_plugin.airflow_api.scheduling import capacity, task_durations
 from safe_clear_plugin.core.estimate import Estimate, Lane, Limits, Step, estimate
 from safe_clear_plugin.services.facts.context import PlanContext
-from safe_clear_plugin.storage.models import plan_run, plan_task_instance
+from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 
 @dataclass(frozen=True)
 class Workload:
     """The cleared tasks by DAG version, and the limits that concern them; nothing grows with the rows."""
 
-    planned: limits.Planned
+    planned: capacity.Planned
     dag: Any
     """The DAG's row."""
-    counts: Sequence[limits.TaskCount]
-    groups: Sequence[limits.RunGroup]
-    pools: Mapping[str, limits.PoolSlots]
+    counts: Sequence[capacity.TaskCount]
+    groups: Sequence[capacity.RunGroup]
+    pools: Mapping[str, capacity.PoolSlots]
     estimate: Estimate | None
     """``None`` when the plan gives the scheduler nothing to do."""
 
-    def places(self, group: limits.RunGroup) -> int:
+    def places(self, group: capacity.RunGroup) -> int:
         """Return how many runs of the group may be active."""
         return (group.limit if group.backfill_id is not None else self.dag.max_active_runs) or 0
 
 
 def read(plan: PlanContext) -> Workload:
     """Read what the scheduler will have to do with the plan."""
-    planned = limits.Planned(plan.plan_id, plan_run, plan_task_instance)
-    counts = limits.task_counts(planned, plan.session)
-    groups = limits.run_groups(planned, plan.selection.dag_id, plan.session)
-    dag = dags.get_dag_model(plan.selection.dag_id, plan.session)
+    planned = capacity.Planned(plan.plan_id, plan_run, plan_task_instance)
+    counts = capacity.task_counts(planned, plan.session)
+    groups = capacity.run_groups(planned, plan.selection.dag_id, plan.session)
+    dag = dag_versions.get_dag_model(plan.selection.dag_id, plan.session)
     steps = [step for count in counts if (step := _step(count, plan)) is not None]
-    pools = limits.pools({step.pool for step in steps}, plan.session)
+    pools = capacity.pools({step.pool for step in steps}, plan.session)
     workload = Workload(planned, dag, counts, groups, pools, None)
     if not steps:
         return workload
     return Workload(planned, dag, counts, groups, pools, _estimate(plan, workload, steps))
 
 
-def task_of(count: limits.TaskCount, plan: PlanContext) -> Any:
+def task_of(count: capacity.TaskCount, plan: PlanContext) -> Any:
     """Return the task in its DAG version, or ``None`` when that does not have it."""
     version = plan.versions[count.version]
     return version.dag.task_dict.get(count.task_id) if version.dag else None
 
 
-def _step(count: limits.TaskCount, plan: PlanContext) -> Step | None:
+def _step(count: capacity.TaskCount, plan: PlanContext) -> Step | None:
     task = task_of(count, plan)
     if task is None:
         return None
@@ -70,8 +71,8 @@ def _step(count: limits.TaskCount, plan: PlanContext) -> Step | None:
 
 def _estimate(plan: PlanContext, workload: Workload, steps: Sequence[Step]) -> Estimate:
     task_ids = {step.task_id for step in steps}
-    past = durations.history(plan.selection.dag_id, task_ids, plan.now, plan.session)
-    runs = limits.runs_by_version(workload.planned, plan.session)
+    past = task_durations.history(plan.selection.dag_id, task_ids, plan.now, plan.session)
+    runs = capacity.runs_by_version(workload.planned, plan.session)
     return estimate(
         steps,
         past.durations,
@@ -90,7 +91,7 @@ def _limits(workload: Workload) -> Limits:
         ),
         per_run=workload.dag.max_active_tasks,
         pools={name: pool.total for name, pool in workload.pools.items()},
-        executor=limits.parallelism(),
+        executor=capacity.parallelism(),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from alembic import context
 
-from safe_clear_plugin.airflow_api.base import engine, engine_url
+from safe_clear_plugin.airflow_api.platform.airflow_tables import engine, engine_url
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
 
 _OPTIONS: dict[str, Any] = {

@@ -11,14 +11,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from safe_clear_plugin.airflow_api import authentication
+from safe_clear_plugin.airflow_api.auth import authentication
 from safe_clear_plugin.core.input_limits import ID
 from safe_clear_plugin.web.api import answers
 from safe_clear_plugin.web.api.form_data import Shape, shapes
 from safe_clear_plugin.web.api.request_reader import FORM
 from safe_clear_plugin.web.api.routes import HTML, JSON, REDIRECTS, REFUSALS, ROUTES, Route
 from safe_clear_plugin.web.api.types import AsJson, Request
-from safe_clear_plugin.web.identity import CSRF_FIELD, CSRF_HEADER
+from safe_clear_plugin.web.app.identity import CSRF_FIELD, CSRF_HEADER
 
 REF = "#/components/schemas/{model}"
 NOT_DESCRIBED = "nowhere"

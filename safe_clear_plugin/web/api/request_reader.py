@@ -13,7 +13,7 @@ from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.web.api import form_data
 from safe_clear_plugin.web.api.mistakes import Mistakes, shown_name
 from safe_clear_plugin.web.api.types import Empty, Request
-from safe_clear_plugin.web.identity import CSRF_FIELD
+from safe_clear_plugin.web.app.identity import CSRF_FIELD
 
 FORM = "application/x-www-form-urlencoded"
 LONGEST_NUMBER = 20

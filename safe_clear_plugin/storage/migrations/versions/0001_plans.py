@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from safe_clear_plugin.airflow_api.base import StringID, UtcDateTime
+from safe_clear_plugin.airflow_api.platform.airflow_tables import StringID, UtcDateTime
 
 revision = "5afec1ea0001"
 down_revision = None

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from safe_clear_plugin.airflow_api.base import UtcDateTime
-from safe_clear_plugin.storage.models import MIRRORS, mirror_columns
+from safe_clear_plugin.airflow_api.platform.airflow_tables import UtcDateTime
+from safe_clear_plugin.storage.tables import MIRRORS, mirror_columns
 
 revision = "5afec1ea0002"
 down_revision = "5afec1ea0001"

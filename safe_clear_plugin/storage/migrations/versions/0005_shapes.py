@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from safe_clear_plugin.airflow_api.base import StringID
+from safe_clear_plugin.airflow_api.platform.airflow_tables import StringID
 
 revision = "5afec1ea0005"
 down_revision = "5afec1ea0004"

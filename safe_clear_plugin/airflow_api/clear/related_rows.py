@@ -1,0 +1,81 @@
+"""What lies beside the task instances and dag runs of a batch in Airflow's other tables, counted at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow.models.hitl import HITLDetail
+from sqlalchemy import FromClause, func, select
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.platform.airflow_tables import (
+    deadline,
+    task_instance,
+    task_instance_history,
+    task_reschedule,
+)
+from safe_clear_plugin.airflow_api.platform.joins import there_is
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """How many rows there are. Most batches have few kinds, and what is not there need not be read."""
+
+    task_instances: int
+    """Of the dag runs, be they cleared or not."""
+    versionless: int
+    """Those of them without a DAG version."""
+    deadlines: int
+    """Of the dag runs."""
+    reschedules: int
+    questions: int
+    """To a person (``HITLDetail``)."""
+    tries: int
+    """In the history, under the ids of what is cleared."""
+    this_try: int
+    """In the history: the very try that is cleared, under whatever id."""
+
+
+def look(
+    dag_id: str, run_ids: Sequence[str], run_pks: Sequence[int], wanted: FromClause, session: Session
+) -> Beside:
+    """Count what there is beside the runs, and the task instances whose ids ``wanted`` selects."""
+    ti, history = task_instance, task_instance_history
+    of_runs = (
+        select(func.count().label("all"), func.count(ti.c.dag_version_id).label("with_version"))
+        .where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids))
+        .subquery()
+        .c
+    )
+    wanted_id = wanted.c[0]
+    # Counted: of a plain EXISTS that finds nothing, PostgreSQL may read the whole table.
+    counts = {
+        "deadlines": _count(deadline, deadline.c.dagrun_id.in_(run_pks)),
+        "reschedules": _count(wanted.join(task_reschedule, task_reschedule.c.ti_id == wanted_id)),
+        "questions": _count(wanted.join(HITLDetail.__table__, HITLDetail.ti_id == wanted_id)),
+        "tries": _count(wanted.join(history, history.c.task_instance_id == wanted_id)),
+        "this_try": _count(
+            wanted.join(ti, ti.c.id == wanted_id),
+            there_is(
+                history,
+                *(
+                    history.c[name] == ti.c[name]
+                    for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")
+                ),
+            ),
+        ),
+    }
+    labelled = (count.label(name) for name, count in counts.items())
+    row = session.execute(select(of_runs["all"], of_runs.with_version, *labelled)).one()
+    found = row._mapping
+    return Beside(
+        task_instances=found["all"],
+        versionless=found["all"] - row.with_version,
+        **{name: found[name] for name in counts},
+    )
+
+
+def _count(rows: FromClause, *conditions: Any) -> Any:
+    return select(func.count()).select_from(rows).where(*conditions).scalar_subquery()

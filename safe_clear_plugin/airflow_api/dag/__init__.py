@@ -1,0 +1,1 @@
+"""DAGs and their versions: tasks, dependencies, outlets."""

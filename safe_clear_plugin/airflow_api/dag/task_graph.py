@@ -1,0 +1,37 @@
+"""What of a DAG version decides which tasks a clear takes and how they are related."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from airflow.serialization.definitions.mappedoperator import is_mapped
+
+from safe_clear_plugin.airflow_api.dag.dag_versions import Version
+from safe_clear_plugin.airflow_api.dag.dependencies import mapped_over, trigger_rule
+
+TaskGraph = Hashable
+"""Equal for DAG versions of which :mod:`propagation` and :mod:`relations` say the same of each task."""
+
+
+def task_graph(version: Version) -> TaskGraph:
+    """Return the graph of a version: its tasks in their orders, with all that the two modules look at."""
+    if version.dag is None:
+        return None
+    tasks = version.dag.task_dict
+    return (version.task_ids, tuple(tasks), tuple(_node(task) for task in tasks.values()))
+
+
+def _node(task: Any) -> Hashable:
+    return (
+        tuple(sorted(task.upstream_task_ids)),
+        trigger_rule(task),
+        task.is_setup,
+        task.is_teardown,
+        int(task.retries or 0),
+        is_mapped(task),
+        is_mapped(task.task_group),
+        task.get_needs_expansion(),
+        tuple(group.group_id for group in task.iter_mapped_task_groups()),
+        tuple(sorted(mapped_over(task))),
+    )

@@ -1,0 +1,1 @@
+"""The metadata database, Airflow's configuration, and which versions are supported."""

@@ -1,0 +1,1 @@
+"""What Airflow's scheduler does with dag runs and task instances."""

@@ -1,0 +1,270 @@
+"""What keeps dag runs and task instances waiting: how much may be active, and what is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from airflow.configuration import conf
+from airflow.models.backfill import Backfill
+from airflow.models.pool import Pool
+from airflow.ti_deps.dependencies_states import EXECUTION_STATES
+from sqlalchemy import ColumnElement, Table, and_, case, func, or_, select
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins
+from safe_clear_plugin.airflow_api.platform.key_table import by_value, in_parts
+
+UNFINISHED_RUNS = ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan's own tables, as queries over it join them with Airflow's."""
+
+    plan_id: UUID
+    runs: Table
+    task_instances: Table
+
+    def joined(self) -> Any:
+        """Join the plan's task instances with their runs."""
+        runs, rows = self.runs, self.task_instances
+        return rows.join(runs, and_(runs.c.plan_id == rows.c.plan_id, runs.c.run_id == rows.c.run_id))
+
+    def at_work(self) -> tuple[ColumnElement[bool], ...]:
+        """Return the conditions on rows of :meth:`joined` that the scheduler has to do with after the clear.
+
+        It leaves finished runs alone, and task instances that are marked removed. What it is foreseen to end
+        at once, for what lies upstream, it does not start.
+        """
+        runs, rows = self.runs, self.task_instances
+        return (
+            rows.c.plan_id == self.plan_id,
+            rows.c.effect.in_(("clear", "terminate", "create", "restore")),
+            or_(rows.c.after_state.is_(None), rows.c.after_state != "removed"),
+            rows.c.foreseen_state.is_(None),
+            *self.runs_at_work(),
+            runs.c.plan_id == self.plan_id,
+        )
+
+    def runs_at_work(self) -> tuple[ColumnElement[bool], ...]:
+        """Return the conditions on the plan's runs that the scheduler has to do with after the clear."""
+        runs = self.runs
+        return (
+            runs.c.plan_id == self.plan_id,
+            runs.c.task_instances > 0,
+            runs.c.after_state.in_(UNFINISHED_RUNS),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCount:
+    """How often a task of a DAG version is cleared."""
+
+    version: UUID
+    task_id: str
+    runs: int
+    instances: int
+    widest: int
+    """Most task instances in one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunGroup:
+    """Dag runs that count against the same ``max_active_runs``: a backfill's, or all others of the DAG."""
+
+    backfill_id: int | None
+    limit: int | None
+    """Only of a backfill; the others' is the DAG's."""
+    paused: bool
+    to_queue: int
+    """Runs of the plan that go to queued, or are queued already."""
+    running: int
+    """Runs of the plan that are running and stay so."""
+    others_running: int
+    others_queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSlots:
+    """The slots of a pool, without end for -1, and how many of them are free."""
+
+    total: float
+    open: float
+
+
+def task_counts(planned: Planned, session: Session) -> list[TaskCount]:
+    """Count what is cleared by DAG version and task."""
+    with hash_joins(session):
+        return _task_counts(planned, session)
+
+
+def _task_counts(planned: Planned, session: Session) -> list[TaskCount]:
+    runs, rows = planned.runs, planned.task_instances
+    task = (runs.c.uses_dag_version_id, rows.c.task_id)
+    at_work = select(*task, func.count().label("n")).select_from(planned.joined()).where(*planned.at_work())
+    mapped = list(
+        session.scalars(
+            select(rows.c.task_id).where(rows.c.plan_id == planned.plan_id, rows.c.map_index >= 0).distinct()
+        )
+    )
+    # Only what is mapped can have more than one in a run: to count run by run takes three times as long.
+    found = [
+        TaskCount(row.uses_dag_version_id, row.task_id, runs=row.n, instances=row.n, widest=1)
+        for row in session.execute(at_work.where(rows.c.task_id.not_in(mapped)).group_by(*task))
+    ]
+    if mapped:
+        in_run = at_work.where(rows.c.task_id.in_(mapped)).group_by(*task, rows.c.run_id).subquery().c
+        result = session.execute(
+            select(
+                in_run.uses_dag_version_id,
+                in_run.task_id,
+                func.count().label("runs"),
+                func.sum(in_run.n).label("instances"),
+                func.max(in_run.n).label("widest"),
+            ).group_by(in_run.uses_dag_version_id, in_run.task_id)
+        )
+        found += [
+            TaskCount(row.uses_dag_version_id, row.task_id, row.runs, int(row.instances), row.widest)
+            for row in result
+        ]
+    return sorted(found, key=lambda count: count.task_id)
+
+
+def runs_by_version(planned: Planned, session: Session) -> dict[UUID, int]:
+    """Count the runs that the scheduler has to do with by the DAG version that they use."""
+    runs = planned.runs
+    result = session.execute(
+        select(runs.c.uses_dag_version_id, func.count().label("n"))
+        .where(*planned.runs_at_work())
+        .group_by(runs.c.uses_dag_version_id)
+    )
+    return {row.uses_dag_version_id: row.n for row in result}
+
+
+def run_groups(planned: Planned, dag_id: str, session: Session) -> list[RunGroup]:
+    """Count the plan's runs, and the DAG's other active ones, as ``_start_queued_dagruns`` counts them.
+
+    It counts the running ones by DAG and backfill, and takes a backfill's ``max_active_runs`` from the
+    backfill. ``get_queued_dag_runs_to_set_running`` passes over a paused backfill.
+    """
+    own = _own_runs(planned, session)
+    active = _active_runs(dag_id, session)
+    backfills = _backfills([backfill_id for backfill_id in own if backfill_id is not None], session)
+    groups = []
+    for backfill_id, row in own.items():
+        limit, paused = backfills.get(backfill_id, (None, False))
+        groups.append(
+            RunGroup(
+                backfill_id=backfill_id,
+                limit=limit,
+                paused=paused,
+                to_queue=int(row.to_queue),
+                running=int(row.running),
+                others_running=active.get((backfill_id, "running"), 0) - int(row.running),
+                others_queued=active.get((backfill_id, "queued"), 0) - int(row.were_queued),
+            )
+        )
+    return groups
+
+
+def _own_runs(planned: Planned, session: Session) -> dict[int | None, Any]:
+    runs = planned.runs
+    result = session.execute(
+        select(
+            dag_run.c.backfill_id,
+            func.sum(case((runs.c.after_state == "queued", 1), else_=0)).label("to_queue"),
+            func.sum(case((runs.c.after_state == "running", 1), else_=0)).label("running"),
+            func.sum(case((runs.c.state == "queued", 1), else_=0)).label("were_queued"),
+        )
+        .select_from(runs.join(dag_run, dag_run.c.id == runs.c.dag_run_id))
+        .where(*planned.runs_at_work())
+        .group_by(dag_run.c.backfill_id)
+        .order_by(dag_run.c.backfill_id)
+    )
+    return {row.backfill_id: row for row in result}
+
+
+def _active_runs(dag_id: str, session: Session) -> dict[tuple[int | None, str], int]:
+    result = session.execute(
+        select(dag_run.c.backfill_id, dag_run.c.state, func.count().label("n"))
+        .where(dag_run.c.dag_id == dag_id, dag_run.c.state.in_(UNFINISHED_RUNS))
+        .group_by(dag_run.c.backfill_id, dag_run.c.state)
+    )
+    return {(row.backfill_id, str(row.state)): row.n for row in result}
+
+
+def _backfills(ids: Collection[int], session: Session) -> dict[int | None, tuple[int, bool]]:
+    if not ids:
+        return {}
+    result = session.execute(
+        select(Backfill.id, Backfill.max_active_runs, Backfill.is_paused).where(Backfill.id.in_(ids))
+    )
+    return {row.id: (row.max_active_runs, bool(row.is_paused)) for row in result}
+
+
+def pools(names: Collection[str], session: Session) -> dict[str, PoolSlots]:
+    """Return the pools that exist of these, counted as ``Pool.slots_stats`` does."""
+    occupied = _occupied(names, session)
+    found = session.execute(
+        select(Pool.pool, Pool.slots, Pool.include_deferred).where(Pool.pool.in_(names))
+    ).all()
+    slots = {}
+    for name, total, include_deferred in found:
+        used = sum(
+            count
+            for (pool, state), count in occupied.items()
+            if pool == name and (state != "deferred" or include_deferred)
+        )
+        whole = math.inf if total == -1 else total
+        slots[name] = PoolSlots(whole, max(whole - used, 0))
+    return slots
+
+
+def _occupied(names: Collection[str], session: Session) -> dict[tuple[str, str], int]:
+    states = [*(str(state.value) for state in EXECUTION_STATES), "deferred"]
+    result = session.execute(
+        select(task_instance.c.pool, task_instance.c.state, func.sum(task_instance.c.pool_slots).label("n"))
+        .where(task_instance.c.pool.in_(names), task_instance.c.state.in_(states))
+        .group_by(task_instance.c.pool, task_instance.c.state)
+    )
+    return {(row.pool, str(row.state)): int(row.n) for row in result}
+
+
+def parallelism() -> float:
+    """Return ``[core] parallelism``, which is each scheduler's; 0 is without end (``BaseExecutor``)."""
+    return conf.getint("core", "parallelism") or math.inf
+
+
+def not_due(planned: Planned, now: datetime, session: Session) -> tuple[int, datetime | None]:
+    """Count the runs that lie in the future, and say when the first of them is due.
+
+    ``get_queued_dag_runs_to_set_running`` passes over a ``run_after`` to come, and ``_schedule_dag_run``
+    over a logical date to come.
+    """
+    runs = planned.runs
+    due = case((runs.c.logical_date > runs.c.run_after, runs.c.logical_date), else_=runs.c.run_after)
+    count, first = session.execute(
+        select(func.count(), func.min(due)).where(*planned.runs_at_work(), due > now)
+    ).one()
+    return count, first
+
+
+def runs_after(planned: Planned, ends: Mapping[UUID, datetime], session: Session) -> int:
+    """Count the runs whose logical date lies after the end date of the DAG version that they use."""
+    runs = planned.runs
+    found = 0
+    for part in in_parts(by_value(ends)):
+        late = or_(
+            *(
+                and_(runs.c.uses_dag_version_id.in_(versions), runs.c.logical_date > end)
+                for end, versions in part
+            )
+        )
+        found += session.scalar(select(func.count()).where(*planned.runs_at_work(), late)) or 0
+    return found

@@ -1,0 +1,203 @@
+"""``depends_on_past`` and ``wait_for_downstream``: what a task instance waits for in the dag run before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from airflow.models.backfill import BackfillDagRun
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import literal
+
+from safe_clear_plugin.airflow_api.dag.dag_versions import Version
+from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
+from safe_clear_plugin.airflow_api.scheduling.capacity import Planned
+
+DONE = ("success", "skipped")
+"""``_SUCCESSFUL_STATES`` of ``PrevDagrunDep``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastRule:
+    """Tasks whose past ``PrevDagrunDep`` judges alike, in each of some DAG versions."""
+
+    versions: tuple[UUID, ...]
+    task_ids: tuple[str, ...]
+    catchup: bool
+    start_date: datetime | None
+    ignore_first: bool
+    downstream: frozenset[str]
+    """Tasks that must be done too in the run before, by ``wait_for_downstream``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Task instances of a task that wait for one in the run before that the plan does not clear."""
+
+    task_id: str
+    count: int
+    run_id: str
+    """The first of their runs by its id, and the run before it."""
+    previous_run_id: str
+    for_downstream: bool
+    """Whether it is not the same task there that it waits for, but what is downstream of it."""
+
+
+def past_rules(found: Iterable[tuple[Version, Collection[str]]]) -> list[PastRule]:
+    """Return the rules for those of the tasks that depend on their past, in these versions."""
+    versions: dict[tuple[Any, ...], list[UUID]] = {}
+    for version, task_ids in found:
+        for rule in _rules_of(version, task_ids):
+            versions.setdefault(rule, []).append(version.id)
+    return [PastRule(tuple(ids), *rule) for rule, ids in versions.items()]
+
+
+def _rules_of(version: Version, task_ids: Collection[str]) -> list[tuple[Any, ...]]:
+    """Return what a rule is made of, beside the version."""
+    grouped: dict[tuple[Any, ...], list[str]] = {}
+    for task_id in sorted(task_ids):
+        task = version.dag.task_dict.get(task_id) if version.dag else None
+        if task is None or not task.depends_on_past:
+            continue
+        waits_for = frozenset(task.downstream_task_ids) if task.wait_for_downstream else frozenset()
+        started = task.start_date if version.dag.catchup else None
+        grouped.setdefault((started, bool(task.ignore_first_depends_on_past), waits_for), []).append(task_id)
+    return [(tuple(ids), bool(version.dag.catchup), *key) for key, ids in grouped.items()]
+
+
+def held(planned: Planned, rule: PastRule, dag_id: str, session: Session) -> Iterator[Held]:
+    """Yield what waits for a run before, mirroring ``PrevDagrunDep._get_dep_statuses``.
+
+    What the plan clears in the run before is left aside, as it runs again first, unless it is foreseen to
+    become upstream_failed.
+    """
+    before, rows = _previous(planned, rule, dag_id), planned.task_instances
+    previous = dag_run.alias("previous")
+    there = task_instance.alias("there")
+    in_run = and_(there.c.dag_id == dag_id, there.c.run_id == previous.c.run_id)
+    same_task = and_(in_run, there.c.task_id == rows.c.task_id)
+    planned_again = planned.task_instances.alias("again")
+    foreseen = planned_again.c.foreseen_state
+    undone = or_(
+        _is_planned(planned, planned_again, there, foreseen == "upstream_failed"),
+        and_(
+            or_(there.c.state.is_(None), there.c.state.not_in(DONE)),
+            ~_is_planned(planned, planned_again, there),
+        ),
+    )
+    missing: ColumnElement[bool] = ~_exists(there, same_task)
+    if rule.ignore_first:
+        missing = and_(missing, _ran_before(dag_id, rows, before))
+    # Not two queries: the OR makes PostgreSQL look each row up by index, where it would otherwise choose a
+    # join by statistics that a plan just written does not have.
+    reasons = [(or_(missing, _exists(there, same_task, undone)), False)]
+    if rule.downstream:
+        below = _exists(there, in_run, there.c.task_id.in_(rule.downstream), undone)
+        reasons.append((below, True))
+    for fails, for_downstream in reasons:
+        query = _held(planned, rule, before, previous).where(fails)
+        for row in session.execute(query.group_by(rows.c.task_id).order_by(rows.c.task_id)):
+            yield Held(row.task_id, row.n, row.run_id, row.previous_run_id, for_downstream)
+
+
+def _held(planned: Planned, rule: PastRule, before: Any, previous: Any) -> Select[Any]:
+    rows = planned.task_instances
+    passes = previous.c.logical_date < rule.start_date if rule.start_date else literal(value=False)
+    return (
+        select(
+            rows.c.task_id,
+            func.count().label("n"),
+            func.min(rows.c.run_id).label("run_id"),
+            func.min(previous.c.run_id).label("previous_run_id"),
+        )
+        .select_from(
+            planned.joined()
+            .join(before, before.c.run_id == rows.c.run_id)
+            .join(previous, previous.c.id == before.c.previous_id)
+        )
+        .where(
+            *planned.at_work(),
+            planned.runs.c.uses_dag_version_id.in_(rule.versions),
+            rows.c.task_id.in_(rule.task_ids),
+            ~passes,
+        )
+    )
+
+
+def _previous(planned: Planned, rule: PastRule, dag_id: str) -> Any:
+    """Select each planned run of the rule's version with the run that Airflow holds to be before it.
+
+    ``DagRun.get_previous_scheduled_dagrun`` with catchup, else ``get_previous_dagrun``; the first run of a
+    backfill has none.
+    """
+    own, earlier, runs = dag_run.alias("own"), dag_run.alias("earlier"), planned.runs
+    previous_id = (
+        select(earlier.c.id)
+        .where(earlier.c.dag_id == dag_id, earlier.c.logical_date < own.c.logical_date)
+        .order_by(earlier.c.logical_date.desc())
+        .limit(1)
+    )
+    if rule.catchup:
+        previous_id = previous_id.where(earlier.c.run_type != "manual")
+    first_of_backfill = (
+        select(BackfillDagRun.id)
+        .where(
+            BackfillDagRun.dag_run_id == own.c.id,
+            BackfillDagRun.backfill_id == own.c.backfill_id,
+            BackfillDagRun.sort_ordinal == 1,
+        )
+        .exists()
+    )
+    return (
+        select(
+            runs.c.run_id,
+            own.c.logical_date,
+            previous_id.correlate(own).scalar_subquery().label("previous_id"),
+        )
+        .select_from(runs.join(own, own.c.id == runs.c.dag_run_id))
+        .where(runs.c.plan_id == planned.plan_id, runs.c.uses_dag_version_id.in_(rule.versions))
+        .where(~first_of_backfill)
+        .subquery("before")
+    )
+
+
+def _exists(there: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    found: Select[Any] = select(there.c.id).where(*conditions)
+    return found.correlate_except(there).exists()
+
+
+def _is_planned(planned: Planned, again: Any, there: Any, *more: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the plan clears a task instance; what it leaves out goes on by itself."""
+    return (
+        select(again.c.run_id)
+        .where(
+            again.c.plan_id == planned.plan_id,
+            again.c.run_id == there.c.run_id,
+            again.c.task_id == there.c.task_id,
+            again.c.map_index == there.c.map_index,
+            again.c.effect.in_(("clear", "terminate", "restore")),
+            *more,
+        )
+        .correlate(there)
+        .exists()
+    )
+
+
+def _ran_before(dag_id: str, rows: Any, before: Any) -> ColumnElement[bool]:
+    """Mirror ``PrevDagrunDep._has_any_prior_tis``."""
+    prior, run = task_instance.alias("prior"), dag_run.alias("prior_run")
+    return (
+        select(prior.c.id)
+        .join(run, and_(run.c.dag_id == prior.c.dag_id, run.c.run_id == prior.c.run_id))
+        .where(
+            prior.c.dag_id == dag_id,
+            prior.c.task_id == rows.c.task_id,
+            run.c.logical_date < before.c.logical_date,
+        )
+        .correlate(rows, before)
+        .exists()
+    )

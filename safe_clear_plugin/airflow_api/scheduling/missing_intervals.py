@@ -1,0 +1,164 @@
+"""Schedule intervals that have no dag run, and the backfill that creates those runs."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.dag.dag_versions import get_dag_model
+from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
+from safe_clear_plugin.airflow_api.selection.selection_queries import Scope
+
+MOST = 2_000
+"""Intervals that are looked at."""
+SECONDS = 0.5
+"""Time that looking at them may take: a timetable may be anybody's code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Schedule intervals in a range without a dag run, by logical date."""
+
+    count: int
+    first: datetime
+    last: datetime
+    at_least: bool
+    """Whether the range goes on beyond the intervals that were looked at."""
+    stretches: int
+    """How many rows of neighbouring intervals they make."""
+    command: str
+    """The backfill that creates the runs; empty when the DAG allows none."""
+    covers: int
+    """How many of the runs that command creates."""
+
+
+def find_missing(dag: Any, scope: Scope, now: datetime, session: Session) -> Missing | None:
+    """Return the intervals of the range that have no dag run; ``None`` when there is none, or no schedule.
+
+    Intervals before the DAG begins, after it ends, that are not over yet, or that the scheduler is still to
+    come to, do not count.
+    """
+    if not dag.timetable.periodic or getattr(dag.timetable, "partitioned", False):
+        return None
+    infos, more = _infos_between(dag, scope, now)
+    if not infos:
+        return None
+    pending = _pending_from(dag, session)
+    dates = [info.logical_date for info in infos]
+    taken = _dates_with_runs(dag.dag_id, dates, session)
+    missing = [
+        position
+        for position, date in enumerate(dates)
+        if _utc(date) not in taken and not (pending and pending(date))
+    ]
+    if not missing:
+        return None
+    stretches = list(_neighbours(missing))
+    # Where a task depends on the past, a backfill must be allowed to run what is there again: it is given a
+    # stretch in which nothing is.
+    chosen = stretches[0] if _depends_on_past(dag) else missing
+    return Missing(
+        count=len(missing),
+        first=_utc(dates[missing[0]]),
+        last=_utc(dates[missing[-1]]),
+        at_least=more,
+        stretches=len(stretches),
+        command=backfill_command(dag, dates[chosen[0]], dates[chosen[-1]]) if _may_backfill(dag) else "",
+        covers=len(chosen),
+    )
+
+
+def backfill_command(dag: Any, first: datetime, last: datetime) -> str:
+    """Return the command that creates the runs that are not there, quoted for a shell."""
+    words = [
+        *("airflow", "backfill", "create", f"--dag-id={dag.dag_id}"),
+        *("--from-date", _utc(first).isoformat(), "--to-date", _utc(last).isoformat()),
+    ]
+    if _depends_on_past(dag):
+        words += ["--reprocess-behavior", "failed"]
+    return shlex.join(words)
+
+
+def _infos_between(dag: Any, scope: Scope, now: datetime) -> tuple[list[Any], bool]:
+    """Return the intervals of the range, the first ones if there are many, and whether there are more."""
+    bounds = dag._time_restriction
+    earliest = max(filter(None, (scope.date_from, bounds.earliest)), default=None)
+    latest = min(filter(None, (scope.date_to, bounds.latest, now)))
+    if earliest is None or earliest > latest:
+        return [], False
+    if scope.selection.date_field == "run_after":
+        # A run is due after its logical date, by an interval.
+        earliest = max(filter(None, (earliest - _length(dag, earliest, now), bounds.earliest)))
+    return _first_of(dag.iter_dagrun_infos_between(earliest, latest), scope, now)
+
+
+def _first_of(infos: Iterable[Any], scope: Scope, now: datetime) -> tuple[list[Any], bool]:
+    start, end = scope.date_from, scope.date_to
+    found: list[Any] = []
+    stop = time.monotonic() + SECONDS
+    for seen, info in enumerate(infos):
+        if seen >= MOST or time.monotonic() > stop:
+            return found, True
+        date = getattr(info, scope.selection.date_field)
+        # As a backfill does, which leaves out an interval that is not over.
+        over = info.data_interval is not None and info.data_interval.end < now
+        if over and (start is None or date >= start) and (end is None or date <= end):
+            found.append(info)
+    return found, False
+
+
+def _length(dag: Any, around: datetime, now: datetime) -> timedelta:
+    info = next(iter(dag.iter_dagrun_infos_between(around, now + timedelta(days=366))), None)
+    if info is None or info.data_interval is None:
+        return timedelta()
+    after: timedelta = info.run_after - info.logical_date
+    interval: timedelta = info.data_interval.end - info.data_interval.start
+    return max(after, interval)
+
+
+def _pending_from(dag: Any, session: Session) -> Any:
+    """Return whether the scheduler is still to come to an interval by itself, as a function of its date."""
+    model = get_dag_model(dag.dag_id, session)
+    if model is None or model.is_paused or model.is_stale or model.next_dagrun is None:
+        return None
+    upcoming: datetime = model.next_dagrun
+    if dag.catchup:
+        return lambda date: date >= upcoming
+    return lambda date: date == upcoming
+
+
+def _dates_with_runs(dag_id: str, dates: Sequence[datetime], session: Session) -> set[datetime]:
+    query = select(dag_run.c.logical_date).where(
+        dag_run.c.dag_id == dag_id, dag_run.c.logical_date.in_(dates)
+    )
+    return {_utc(date) for date in session.scalars(query)}
+
+
+def _neighbours(positions: Sequence[int]) -> Iterator[list[int]]:
+    row: list[int] = []
+    for position in positions:
+        if row and position != row[-1] + 1:
+            yield row
+            row = []
+        row.append(position)
+    yield row
+
+
+def _depends_on_past(dag: Any) -> bool:
+    return any(task.depends_on_past for task in dag.tasks)
+
+
+def _may_backfill(dag: Any) -> bool:
+    allowed = getattr(dag, "allowed_run_types", None)
+    return allowed is None or "backfill" in [str(getattr(kind, "value", kind)) for kind in allowed]
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(timezone.utc)

@@ -1,0 +1,106 @@
+"""Airflow's trigger rules in SQL: the state that they give a task instance without running it.
+
+Mirrors ``TriggerRuleDep`` and ``MappedTaskUpstreamDep`` with ``flag_upstream_failed``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, String, and_, case, func, literal, null, or_
+
+from safe_clear_plugin.airflow_api.dag.dependencies import WITHOUT_SUCCESS_IS_FAILED
+
+COUNTED = ("success", "failed", "upstream_failed", "skipped", "removed")
+"""The finished states, counted each by itself."""
+
+SUCCESS_MATTERS = frozenset({"all_failed", "one_failed", "all_skipped"})
+"""Trigger rules that can end a task instance although everything upstream succeeded."""
+
+UPSTREAM_FAILED, SKIPPED, REMOVED = (
+    literal(state, String(20)) for state in ("upstream_failed", "skipped", "removed")
+)
+
+
+class Counts:
+    """How many task instances upstream of one are in each state, as columns of a query."""
+
+    def __init__(self, table: FromClause, expected: int | None) -> None:
+        """Take the sums of ``table``; ``expected`` of ``None`` means as many as there are."""
+        self.success, self.failed, self.upstream_failed, self.skipped, self.removed = (
+            func.sum(table.c[state]) for state in COUNTED
+        )
+        self.done = self.success + self.failed + self.upstream_failed + self.skipped + self.removed
+        self.expected: ColumnElement[Any] = func.sum(table.c.total) if expected is None else literal(expected)
+        self.setups = func.sum(table.c.setups)
+        self.setups_succeeded = func.sum(table.c.setups_succeeded)
+        self.setups_skipped = func.sum(table.c.setups_skipped)
+
+    @property
+    def all_done(self) -> ColumnElement[bool]:
+        """Whether everything upstream has finished."""
+        return self.done >= self.expected
+
+    @property
+    def any_failed(self) -> ColumnElement[bool]:
+        """Whether something upstream has failed, or not run for that reason."""
+        return self.failed + self.upstream_failed > 0
+
+
+def by_rule(rule: str, n: Counts, map_index: ColumnElement[Any]) -> ColumnElement[Any] | None:
+    """Mirror ``TriggerRuleDep._evaluate_direct_relatives``: the state that a trigger rule gives at once."""
+    failed, skipped = UPSTREAM_FAILED, SKIPPED
+    rules: dict[str, tuple[tuple[ColumnElement[bool], ColumnElement[Any]], ...]] = {
+        "all_success": (
+            (n.any_failed, failed),
+            (n.skipped > 0, skipped),
+            (_beyond_what_is_left(n, map_index), REMOVED),
+        ),
+        "all_failed": ((n.success + n.skipped > 0, skipped),),
+        "one_success": (
+            (and_(n.all_done, n.done == n.skipped), skipped),
+            (and_(n.all_done, n.success == 0), failed),
+        ),
+        "one_failed": ((and_(n.all_done, ~n.any_failed), skipped),),
+        "one_done": ((and_(n.all_done, n.failed + n.success == 0), skipped),),
+        "none_failed": ((n.any_failed, failed),),
+        "none_failed_min_one_success": (
+            (n.any_failed, failed),
+            (n.skipped == n.expected, skipped),
+            *(((and_(n.all_done, n.success == 0), failed),) if WITHOUT_SUCCESS_IS_FAILED else ()),
+        ),
+        "none_skipped": ((n.skipped > 0, skipped),),
+        "all_skipped": ((or_(n.success > 0, n.any_failed), skipped),),
+        "all_done_min_one_success": (
+            (n.skipped > 0, skipped),
+            (and_(n.all_done, n.success == 0), failed),
+        ),
+        "all_done_setup_success": (
+            (and_(n.all_done, n.setups > 0, n.setups_skipped >= n.setups), skipped),
+            (and_(n.all_done, n.setups > 0, n.setups_succeeded == 0), failed),
+        ),
+    }
+    return case(*rules[rule], else_=null()) if rule in rules else None
+
+
+def by_setups(n: Counts, map_index: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Mirror ``TriggerRuleDep._evaluate_setup_constraint``."""
+    return case(
+        (n.any_failed, UPSTREAM_FAILED),
+        (n.skipped > 0, SKIPPED),
+        (_beyond_what_is_left(n, map_index), REMOVED),
+        else_=null(),
+    )
+
+
+def by_mapping(n: Counts) -> ColumnElement[Any]:
+    """Mirror ``MappedTaskUpstreamDep``: what a mapping is taken from has not succeeded."""
+    return case(
+        (n.any_failed, UPSTREAM_FAILED),
+        (n.skipped > 0, SKIPPED),
+        else_=null(),
+    )
+
+
+def _beyond_what_is_left(n: Counts, map_index: ColumnElement[Any]) -> ColumnElement[bool]:
+    return and_(n.removed > 0, n.success > 0, map_index > -1, map_index >= n.success)

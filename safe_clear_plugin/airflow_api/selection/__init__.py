@@ -1,0 +1,1 @@
+"""Queries from a selection to dag runs and task instances."""

@@ -1,0 +1,82 @@
+"""What a plan does, as one sentence for the moment before it is confirmed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from safe_clear_plugin.core import plan_text
+from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange
+from safe_clear_plugin.core.plan_text import count
+
+DONE_WORDS = {"create": "created", "restore": "restored", "remove": "marked removed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a plan changes, and the first and the last run in which it does."""
+
+    changes: Sequence[StateChange]
+    run_changes: Sequence[StateChange]
+    first: PlannedRun | None
+    last: PlannedRun | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """``what`` ends before the DAG id, which pages set apart; ``then`` are the consequences."""
+
+    what: str
+    when: str
+    then: tuple[str, ...]
+
+    def said_of(self, dag_id: str) -> str:
+        """Return the whole sentence."""
+        return "; ".join((f"{self.what} {dag_id}{', ' if self.when else ''}{self.when}", *self.then))
+
+
+def order_of(plan: PlanSummary, extent: Extent, tasks: int) -> Order:
+    """Say what is cleared, of how many tasks, in which runs, and what that does to them."""
+    what = (
+        f"Clear {count(plan.task_instances, 'task instance')} of {count(tasks, 'task')} "
+        f"in {count(plan.dag_runs, 'run')} of"
+    )
+    then = (*_of_task_instances(extent.changes), *_of_runs(extent.run_changes))
+    return Order(what, span(extent.first, extent.last), then)
+
+
+def span(first: PlannedRun | None, last: PlannedRun | None) -> str:
+    """Return the dates of the first and the last run, each with its weekday, in UTC."""
+    if first is None or last is None:
+        return ""
+    start, end = (plan_text.moment(run.logical_date or run.run_after) for run in (first, last))
+    return start if start == end else f"{start.removesuffix(' UTC')} to {end}"
+
+
+def _of_task_instances(changes: Iterable[StateChange]) -> Iterator[str]:
+    by_effect: Counter[str] = Counter()
+    for change in changes:
+        by_effect[change.effect] += change.count
+    for effect, done in (("leave_out", "left out"), ("terminate", "terminated")):
+        if number := by_effect[effect]:
+            yield f"{count(number, 'running one')} {'is' if number == 1 else 'are'} {done}"
+    moved = [f"{by_effect[effect]:,} {done}" for effect, done in DONE_WORDS.items() if by_effect[effect]]
+    if moved:
+        yield f"with the DAG version {', '.join(moved)}"
+
+
+def _of_runs(changes: Iterable[StateChange]) -> Iterator[str]:
+    goes: Counter[str] = Counter()
+    stays: Counter[str] = Counter()
+    for change in changes:
+        (stays if change.before == change.after else goes)[change.after or "no status"] += change.count
+    parts = [f"{'goes' if n == 1 else 'go'} back to {state}" for state, n in goes.most_common()]
+    parts += [f"{'stays' if n == 1 else 'stay'} {state}" for state, n in stays.most_common()]
+    numbers = [*(n for _, n in goes.most_common()), *(n for _, n in stays.most_common())]
+    said = [
+        f"{count(number, 'run') if index == 0 else f'{number:,}'} {part}"
+        for index, (number, part) in enumerate(zip(numbers, parts, strict=True))
+    ]
+    if said:
+        yield ", ".join(said)

@@ -1,0 +1,1 @@
+"""From a plan to cleared task instances: confirmation, approval, claim, batches."""

@@ -1,0 +1,301 @@
+"""From a confirmed plan to cleared task instances: batches of whole dag runs, as shown or not at all."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.clear import audit_log, clear_runs, locks, related_rows
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.airflow_api.platform import compatibility, config
+from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.core.batch_size import Pace
+from safe_clear_plugin.core.mismatch import Mismatch, Moved
+from safe_clear_plugin.core.plan import COVERED_EFFECTS, PlanSummary
+from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.services import failures
+from safe_clear_plugin.services.clear.claim import get_plan, take, upgrade_problem
+from safe_clear_plugin.services.clear.retry import retrying
+from safe_clear_plugin.services.clear.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
+from safe_clear_plugin.services.clear.slow_batches import RunTooSlow, halving
+from safe_clear_plugin.storage.clear import batches, before_images, drift, verification
+from safe_clear_plugin.storage.clear.batches import Batch
+from safe_clear_plugin.storage.plans import plan_reader
+
+log = logging.getLogger(__name__)
+pace = Pace()
+T = TypeVar("T")
+
+
+class Drifted(Exception):
+    """What the plan covers has moved: the first rows of it, and how many there are."""
+
+    def __init__(self, moved: list[Moved], total: int) -> None:
+        super().__init__(f"{total} moved")
+        self.moved = moved
+        self.total = total
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one transaction has locked."""
+
+    dag_runs: Sequence[Any]
+    """As they are under their locks, for Airflow's clear."""
+    task_instance_ids: Set[UUID]
+
+
+class NotAsPlanned(Exception):
+    """The clear did something else than the plan said, and was rolled back."""
+
+    def __init__(self, found: list[Mismatch]) -> None:
+        super().__init__(f"{len(found)} not as planned")
+        self.found = found
+
+
+class AirflowChanged(Exception):
+    """Airflow, or its database, is no longer the one that the clear began under."""
+
+    def __init__(self, problem: Problem, code: str) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+        self.code = code
+
+
+def apply_plan(
+    plan: PlanSummary,
+    fingerprint: str,
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    *,
+    resume: bool = False,
+    acknowledged: Sequence[str] = (),
+    approved: bool = False,
+) -> PlanSummary:
+    """Clear the next batch of the plan, and return the plan as it then is.
+
+    The first call takes the plan for this actor and compares all of it with the database; each batch is
+    compared again under its locks. While the plan comes back as ``applying``, there is more to clear. A drift
+    or a mismatch rolls its batch back and stops there. Sent again, whatever was lost on the way, a call
+    clears nothing twice. To go on with a plan that was stopped, or that somebody else applies, takes
+    ``resume``. Whether the actor may confirm it, what they ``acknowledged`` and whether they ``approved`` in
+    place of its author, has been decided before; the first call puts it on record.
+
+    :raises Refused: 409 when the plan was not what was shown, was applied, or drifted, and on an Airflow that
+        is not supported; 410 when it expired
+    """
+    compatibility.require_supported()
+    if fingerprint != plan.fingerprint:
+        raise Refused(
+            409, Problem("This is not the plan that was shown.", "Open the plan and look at it again.")
+        )
+    plan = take(plan, reason, actor, now, resume=resume, acknowledged=acknowledged, approved=approved)
+    after = None
+    if plan.status == "applying":
+        why = reason or plan.reason
+        after = _guarded(lambda: retrying_in_turn(lambda: _clear_next_batch(plan, actor, why)), UUID(plan.id))
+    return after or get_plan(UUID(plan.id))
+
+
+def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
+    """Stop a clear after the batch in hand; any other plan is returned as it is."""
+    problem = {
+        "kind": "stopped",
+        "by": actor.name,
+        "reason": f"Stopped by {actor.name}.",
+        "remedy": "Each dag run was cleared whole or not at all. Resume, undo, or leave it so.",
+    }
+    retrying(_stop_for, plan, problem, actor, now)
+    return get_plan(UUID(plan.id))
+
+
+def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
+    """Run a step; whatever keeps it from its end stops the plan, with the reason on its page."""
+    now = datetime.now(timezone.utc)
+    try:
+        return step()
+    except NotYet:
+        # The plan goes on being applied; whoever asks again clears the batch.
+        return None
+    except Drifted as drifted:
+        _stop(plan_id, _drift_problem(drifted), now)
+    except NotAsPlanned as result:
+        log.error("Plan %s was rolled back: %s", plan_id.hex, "; ".join(map(str, result.found)))
+        _stop(plan_id, _mismatch_problem(result), now)
+    except AirflowChanged as changed:
+        log.error("Plan %s stopped: %s", plan_id.hex, changed)
+        _stop(plan_id, _changed_problem(changed), now)
+    except RunTooSlow as slow:
+        _stop(plan_id, {"kind": "busy", **_explained(slow.error, plan_id)}, now)
+    except OperationalError as error:
+        _stop(plan_id, {"kind": "busy", **_explained(error, plan_id)}, now)
+    except Exception as error:
+        _stop(plan_id, {"kind": "error", **_explained(error, plan_id)}, now)
+        raise
+    return None
+
+
+def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSummary | None:
+    """Clear the next runs in one transaction, if the plan is still being applied, and return it then."""
+    plan_id, now = UUID(plan.id), datetime.now(timezone.utc)
+    with turn() as own_turn, new_session() as session:
+        # A write of our own comes first: on SQLite it takes the write lock before anything is read.
+        number = batches.begin_batch(plan_id, now, session)
+        if number is None:
+            return None
+        _require_same_airflow(plan, session)
+        batch = batches.next_batch(plan_id, number, pace.size(config.batch_size()), session)
+        with halving(pace, batch.run_ids, batch.task_instances, own_turn):
+            held = _lock(plan, batch, own_turn, session) if batch.runs else None
+            # Whoever waits for a lock learns nothing of the database's pace.
+            begun = time.monotonic()
+            if held:
+                _clear_batch(plan, batch, held, actor, reason, session=session)
+            after = batches.finish_batch(plan_id, batch, datetime.now(timezone.utc), session)
+            own_turn.leave(session)
+    pace.learn(batch.task_instances, time.monotonic() - begun)
+    return after
+
+
+def _require_same_airflow(plan: PlanSummary, session: Session) -> None:
+    """Compare Airflow with the one that the clear began under, as a rolling upgrade may come in between."""
+    if problem := upgrade_problem(plan):
+        raise AirflowChanged(problem, "upgraded")
+    if found := compatibility.check(session.connection()):
+        raise AirflowChanged(found.problem, compatibility.CODE)
+
+
+def _lock(plan: PlanSummary, batch: Batch, own_turn: Turn, session: Session) -> Held:
+    """Lock the runs of one transaction, and of their task instances those that are not free to go on."""
+    if batch.has_scheduled:
+        own_turn.take(session)
+    dag_runs = locks.load_dag_runs(batch.run_pks, session)
+    if batch.has_scheduled:
+        own_turn.lock_out_scheduler(session)
+    ids = locks.lock_task_instances(
+        plan.dag_id,
+        batch.run_ids,
+        session,
+        touched=plan_reader.touched_ids(UUID(plan.id), batch.run_ids),
+        # Bringing a run up to the latest DAG version looks at, and may write, each of its task instances.
+        whole=[run.run_id for run in batch.runs if run.moves_to_latest],
+    )
+    return Held(dag_runs, ids)
+
+
+def _clear_batch(
+    plan: PlanSummary, batch: Batch, held: Held, actor: Actor, reason: str, *, session: Session
+) -> None:
+    """Compare, keep, clear, verify and record the runs of one transaction, under its locks."""
+    plan_id, run_ids = UUID(plan.id), batch.run_ids
+    moved, total = drift.find(plan, session, run_ids)
+    if moved:
+        raise Drifted(moved, total)
+    cleared = plan_reader.cleared_ids(plan_id, run_ids)
+    lies_beside = related_rows.look(plan.dag_id, run_ids, batch.run_pks, cleared.subquery(), session)
+    has_others = lies_beside.task_instances > batch.of(*COVERED_EFFECTS) - batch.of("create")
+    others = verification.read_others(plan_id, plan.dag_id, run_ids, session) if has_others else {}
+    before_images.capture(plan_id, plan.dag_id, run_ids, lies_beside, session)
+    clear_runs.clear(
+        plan.dag_id,
+        held.dag_runs,
+        cleared,
+        beside=lies_beside,
+        reset_dag_runs=plan.selection.reset_dag_runs,
+        on_latest=plan.run_on_latest_version,
+        session=session,
+    )
+    at = datetime.now(timezone.utc)
+    if found := verification.verify(plan, batch, others, held.task_instance_ids, at=at, session=session):
+        raise NotAsPlanned(found)
+    audit_log.record(
+        audit_log.CLEAR_EVENT,
+        batches.audit_select(plan_id, run_ids),
+        batch.cleared_from,
+        dag_id=plan.dag_id,
+        plan_id=plan.id,
+        reason=reason,
+        actor=actor,
+        details=_consent(plan),
+        session=session,
+    )
+    batches.record_batch(
+        plan_id,
+        batch.number,
+        "clear",
+        actor=actor,
+        reason=reason,
+        at=at,
+        dates=[run.date for run in batch.runs],
+        task_instances=batch.task_instances,
+        session=session,
+    )
+
+
+def _consent(plan: PlanSummary) -> dict[str, Any]:
+    """Return who agreed to what when the plan was confirmed, for the audit log."""
+    consent: dict[str, Any] = {"acknowledged": list(plan.acknowledged)} if plan.acknowledged else {}
+    if plan.approved_by:
+        consent |= {"asked_by": plan.created_by_name, "approved_by": plan.approved_by_name}
+    return consent
+
+
+def _stop_for(plan: PlanSummary, problem: dict[str, Any], actor: Actor, now: datetime) -> None:
+    with new_session() as session:
+        stopped = batches.transition(
+            UUID(plan.id), "applying", "stopped", session, problem=problem, finished_at=now
+        )
+        if stopped:
+            audit_log.record_decision(
+                audit_log.STOP_EVENT,
+                dag_id=plan.dag_id,
+                plan_id=plan.id,
+                reason="",
+                actor=actor,
+                details={"applied_by": plan.applied_by_name},
+                session=session,
+            )
+
+
+def _stop(plan_id: UUID, problem: dict[str, Any], now: datetime) -> None:
+    with new_session() as session:
+        batches.transition(plan_id, "applying", "stopped", session, problem=problem, finished_at=now)
+
+
+def _explained(error: Exception, plan_id: UUID) -> dict[str, Any]:
+    outcome = "The batch in hand was rolled back, what was cleared before stands; the plan can be resumed."
+    return failures.explain(error, f"clearing plan {plan_id.hex}", outcome).to_json()
+
+
+def _drift_problem(drifted: Drifted) -> dict[str, Any]:
+    return {
+        "kind": "drift",
+        "reason": f"{count(drifted.total, 'thing')} moved while the plan was being applied.",
+        "remedy": "What was cleared before stands. Go on without the runs that moved, or undo.",
+        "moved": [row.to_json() for row in drifted.moved],
+        "total": drifted.total,
+    }
+
+
+def _changed_problem(changed: AirflowChanged) -> dict[str, Any]:
+    return {"kind": changed.code, "reason": changed.problem.reason, "remedy": changed.problem.remedy}
+
+
+def _mismatch_problem(result: NotAsPlanned) -> dict[str, Any]:
+    return {
+        "kind": "mismatch",
+        "reason": "Airflow's clear did something else than the plan said, so it was rolled back.",
+        "remedy": "Preview the same selection again. If it stops there again, report the rows below.",
+        "mismatches": [str(mismatch) for mismatch in result.found[:50]],
+        "total": len(result.found),
+    }

@@ -1,0 +1,108 @@
+"""Above a limit it takes two: the author of a plan asks, and somebody else applies it or declines."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.clear import audit_log
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.airflow_api.platform import compatibility, config
+from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.core import policy
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.services.clear.claim import get_plan, not_ready
+from safe_clear_plugin.services.clear.confirmation import Unconfirmed, demands_of
+from safe_clear_plugin.services.clear.retry import retrying
+from safe_clear_plugin.storage.plans import plan_approval
+
+
+def ask_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> PlanSummary:
+    """Ask for a second person, and return the plan as it then is, which lives longer from now on.
+
+    Asked once, it stays asked for, with the reason that was given first.
+
+    :raises Refused: 403 for anybody but its author; 409 when it needs nobody else; 410 when it expired; 422
+        when it is refused anyway, or has no reason
+    """
+    compatibility.require_supported()
+    if plan.status != "ready" or plan.expired(now):
+        raise not_ready(plan)
+    if plan.created_by != actor.id:
+        raise Refused(
+            403,
+            Problem(
+                f"Only {plan.created_by_name}, who made the plan, can ask for its approval.",
+                "Preview the selection yourself, or ask them to.",
+            ),
+        )
+    if plan.approval_asked_at is not None:
+        return plan
+    with new_session() as session:
+        asked = demands_of(plan, session)
+    if asked.refused or (asked.approval and not reason):
+        raise Unconfirmed(tuple(policy.missing_to_ask(asked, reason)))
+    if not asked.approval:
+        raise Refused(409, Problem("The plan needs no second person.", "Confirm it on its page."))
+    retrying(_ask, plan, reason, actor, now)
+    found = get_plan(UUID(plan.id))
+    if found.approval_asked_at is None:
+        raise not_ready(found)
+    return found
+
+
+def _ask(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
+    expires_at = max(plan.expires_at, now + timedelta(minutes=config.approval_ttl_minutes()))
+    with new_session() as session:
+        if plan_approval.ask(UUID(plan.id), reason, now, expires_at, session):
+            _put_on_record(audit_log.ASK_EVENT, plan, reason, actor, session)
+
+
+def decline_plan(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> PlanSummary:
+    """Decline a plan that waits for approval, or withdraw one's own; it can no longer be applied.
+
+    Sent again by whoever declined it, it changes nothing.
+
+    :raises Refused: 409 when nobody was asked, or it is too late; 410 when it expired; 422 when somebody else
+        than its author gives no reason
+    """
+    if plan.status == "ready" and not plan.expired(now):
+        _require_declinable(plan, reason, actor)
+        retrying(_decline, plan, reason, actor, now)
+        plan = get_plan(UUID(plan.id))
+    if plan.status == "declined" and plan.declined_by == actor.id:
+        return plan
+    raise not_ready(plan)
+
+
+def _require_declinable(plan: PlanSummary, reason: str, actor: Actor) -> None:
+    if plan.approval_asked_at is None:
+        raise Refused(
+            409,
+            Problem("Nobody was asked to approve the plan.", "Leave it: unless it is confirmed, it expires."),
+        )
+    if actor.id != plan.created_by and not reason:
+        raise Unconfirmed((policy.NO_DECLINE_REASON,))
+
+
+def _decline(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
+    with new_session() as session:
+        if plan_approval.decline(UUID(plan.id), reason, actor, now, session):
+            event = audit_log.WITHDRAW_EVENT if actor.id == plan.created_by else audit_log.DECLINE_EVENT
+            _put_on_record(event, plan, reason, actor, session)
+
+
+def _put_on_record(event: str, plan: PlanSummary, reason: str, actor: Actor, session: Session) -> None:
+    details = {"task_instances": plan.task_instances, "dag_runs": plan.dag_runs}
+    audit_log.record_decision(
+        event,
+        dag_id=plan.dag_id,
+        plan_id=plan.id,
+        reason=reason,
+        actor=actor,
+        details={**details, "asked_by": plan.created_by_name},
+        session=session,
+    )

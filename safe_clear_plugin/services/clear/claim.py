@@ -1,0 +1,197 @@
+"""Who applies a plan: taking it, taking it over, and why it cannot be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.clear import audit_log
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.airflow_api.platform import compatibility, config
+from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.services import retention
+from safe_clear_plugin.services.clear.retry import retrying
+from safe_clear_plugin.storage.clear import batches, drift
+from safe_clear_plugin.storage.plans import plan_reader
+
+MISMATCHES_ON_RECORD = 10
+"""Of what differed, how much the audit log names when somebody goes on all the same."""
+
+
+def take(
+    plan: PlanSummary,
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    *,
+    resume: bool,
+    acknowledged: Sequence[str] = (),
+    approved: bool = False,
+) -> PlanSummary:
+    """Return the plan ready for its next batch, or as it is when it is done already."""
+    plan_id = UUID(plan.id)
+    if plan.status == "ready":
+        retrying(_claim, plan, reason, actor, now, acknowledged=acknowledged, approved=approved)
+        plan = get_plan(plan_id)
+    elif resume and plan.status in ("stopped", "applying"):
+        _require_resumable(plan, now)
+        # From here on it is this person who applies it; the receipt keeps both names.
+        retrying(_go_on, plan, reason, actor, now)
+        plan = get_plan(plan_id)
+    if plan.status in ("applying", "applied") and plan.applied_by == actor.id:
+        return plan
+    raise not_ready(plan)
+
+
+def _go_on(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
+    with new_session() as session:
+        resumed = batches.go_on(UUID(plan.id), plan.status, actor, now, session)
+        _require_supported_database(session)
+        # Whoever applies it may say so again with each batch.
+        if not resumed or (plan.status == "applying" and plan.applied_by == actor.id):
+            return
+        problem = plan.problem or {}
+        audit_log.record_decision(
+            audit_log.RESUME_EVENT,
+            dag_id=plan.dag_id,
+            plan_id=plan.id,
+            reason=reason,
+            actor=actor,
+            details={
+                "applied_by": plan.applied_by_name,
+                "status_before": plan.status,
+                # Of a mismatch: that somebody went on although the result had differed from the plan.
+                "stopped_because": problem.get("kind"),
+                "mismatches": problem.get("mismatches", [])[:MISMATCHES_ON_RECORD],
+            },
+            session=session,
+        )
+
+
+def _require_supported_database(session: Session) -> None:
+    """Refuse, and leave the plan as it is, if Airflow's tables have been migrated to another shape."""
+    if found := compatibility.check(session.connection()):
+        raise found.refusal()
+
+
+def _require_resumable(plan: PlanSummary, now: datetime) -> None:
+    """Refuse to go on with a plan that is being removed, or across an upgrade.
+
+    What is kept for the undo has the columns of one version of Airflow.
+    """
+    if retention.is_over(plan, now):
+        raise Refused(409, Problem("The plan is too old to go on with.", "Preview the rest as a new plan."))
+    if problem := upgrade_problem(plan):
+        raise Refused(409, problem)
+
+
+def upgrade_problem(plan: PlanSummary) -> Problem | None:
+    """Return why a plan that was begun cannot go on, if Airflow has been upgraded since."""
+    if plan.airflow_version == config.AIRFLOW_VERSION:
+        return None
+    return Problem(
+        f"It was begun under Airflow {plan.airflow_version}, and this is {config.AIRFLOW_VERSION}.",
+        "Preview the rest as a new plan.",
+    )
+
+
+def _claim(
+    plan: PlanSummary,
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    *,
+    acknowledged: Sequence[str],
+    approved: bool,
+) -> None:
+    """Take the plan for this actor alone, if it still holds; what moved makes it stale instead."""
+    plan_id = UUID(plan.id)
+    with new_session() as session:
+        taken = batches.claim(
+            plan,
+            actor,
+            now,
+            session,
+            reason=reason,
+            acknowledged=acknowledged,
+            approved=approved,
+            airflow_version=config.AIRFLOW_VERSION,
+        )
+        found = plan_reader.get(plan_id, session)
+        if not taken:
+            if found is not None and found.status == "ready" and not found.expired(now):
+                raise Refused(
+                    409,
+                    Problem(
+                        "Somebody asked for the plan's approval meanwhile; nothing was cleared.",
+                        "Open the plan and look at it again.",
+                    ),
+                )
+            if found is None or found.status == "ready" or found.applied_by != actor.id:
+                raise not_ready(found)
+            return
+        _require_supported_database(session)
+        moved, total = drift.find(plan, session)
+        if moved:
+            problem = {"kind": "drift", "moved": [row.to_json() for row in moved], "total": total}
+            batches.transition(plan_id, "applying", "stale", session, problem=problem, finished_at=now)
+    if moved:
+        raise Refused(
+            409,
+            Problem(
+                f"Nothing was cleared: {count(total, 'thing')} moved since the preview.",
+                "Preview the same selection again.",
+            ),
+            {"drift": problem["moved"], "drift_total": total},
+        )
+
+
+def not_ready(plan: PlanSummary | None) -> Refused:
+    """Return why a plan, as it is now, can neither be taken nor declined."""
+    if plan is None:
+        return Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
+    if plan.status == "ready":
+        return Refused(
+            410, Problem("The plan has expired; nothing was cleared.", "Preview the selection again.")
+        )
+    if plan.status == "declined":
+        did = "withdrew" if plan.withdrawn else "declined"
+        return Refused(
+            409,
+            Problem(f"{plan.declined_by_name} {did} the plan; nothing was cleared.", "Preview it again."),
+            {"status": plan.status},
+        )
+    moved = plan.problem or {}
+    details = {"drift": moved.get("moved", []), "drift_total": moved.get("total", 0)}
+    if plan.status == "stale":
+        reason = "What the plan covers has moved; nothing was cleared."
+        return Refused(409, Problem(reason, "Preview the selection again."), details)
+    who = plan.applied_by_name or plan.applied_by
+    details = {"status": plan.status, "done": plan.cleared, "total": plan.task_instances}
+    if plan.status == "applying":
+        problem = Problem(f"{who} is applying the plan.", "Its page shows how far it is, and can resume it.")
+    elif plan.undo_asked_runs:
+        problem = Problem("The plan has been undone, so it cannot go on.", "Preview the selection again.")
+    elif plan.status == "stopped":
+        problem = Problem("The plan was stopped part of the way.", "Resume it on its page, or undo it.")
+    else:
+        problem = Problem(f"The plan has already been applied, by {who}.", "Its page shows what was cleared.")
+    return Refused(409, problem, details)
+
+
+def get_plan(plan_id: UUID) -> PlanSummary:
+    """Return a plan as it is now.
+
+    :raises Refused: 404 when it is gone
+    """
+    with new_session() as session:
+        plan = plan_reader.get(plan_id, session)
+    if plan is None:
+        raise Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
+    return plan

@@ -1,0 +1,93 @@
+"""Confirming a plan: whether whoever does it may, and has said all that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.airflow_api.platform import compatibility, config
+from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.core import policy
+from safe_clear_plugin.core.findings import CHECKS
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.policy import Demands, Given, Missing
+from safe_clear_plugin.core.problems import Refused
+from safe_clear_plugin.services.clear.apply import apply_plan
+from safe_clear_plugin.services.clear.claim import not_ready
+from safe_clear_plugin.services.facts.limits import against
+
+
+class Unconfirmed(Refused):
+    """A confirmation that lacks something; ``missing`` is never empty."""
+
+    def __init__(self, missing: tuple[Missing, ...]) -> None:
+        status = 403 if any(one.forbidden for one in missing) else 422
+        details = {"missing": [one.to_json() for one in missing]}
+        super().__init__(status, policy.summed_up(missing), details)
+        self.missing = missing
+
+
+def demands_of(plan: PlanSummary, session: Session) -> Demands:
+    """Return what the plan asks for, holding its rows against the options as they are now."""
+    limits = config.limits()
+    facts = against(limits, UUID(plan.id), plan.dag_id, plan.task_instances, session)
+    found = [check.rule(facts) for check in CHECKS["limits"]]
+    concerning = replace(limits, protected=tuple(one.pattern for one in facts.protections))
+    return policy.demands(plan, concerning, [finding for finding in found if finding is not None])
+
+
+def confirm_plan(
+    plan: PlanSummary,
+    fingerprint: str,
+    given: Given,
+    actor: Actor,
+    now: datetime,
+    *,
+    resume: bool = False,
+) -> PlanSummary:
+    """Clear the next batch; the first one only if whoever asks for it has confirmed all that is to be.
+
+    Further batches, and going on with a plan that was stopped, do not ask again.
+
+    :raises Unconfirmed: 422, or 403 when it takes somebody else, with everything that is missing
+    :raises Refused: as :func:`~safe_clear_plugin.services.clear.apply.apply_plan`
+    """
+    compatibility.require_supported()
+    reason, approved = given.reason, False
+    acknowledged: tuple[str, ...] = ()
+    # A plan that is not what was shown is refused for that below; the claim takes only what was checked here.
+    if plan.status == "ready" and fingerprint == plan.fingerprint:
+        if plan.expired(now):
+            raise not_ready(plan)
+        asked = confirmed(plan, given, actor)
+        approved = asked.approval
+        acknowledged = tuple(finding.code for finding in asked.acknowledge)
+        if approved:
+            # The reason on record is that of its author, which the second person read.
+            reason = plan.reason
+    return apply_plan(
+        plan,
+        fingerprint,
+        reason,
+        actor,
+        now,
+        resume=resume,
+        acknowledged=acknowledged,
+        approved=approved,
+    )
+
+
+def confirmed(plan: PlanSummary, given: Given, actor: Actor) -> Demands:
+    """Return what was asked for, once all of it is given.
+
+    :raises Unconfirmed: with what is missing
+    """
+    with new_session() as session:
+        asked = demands_of(plan, session)
+    if missing := tuple(policy.missing(plan, asked, given, actor.id)):
+        raise Unconfirmed(missing)
+    return asked

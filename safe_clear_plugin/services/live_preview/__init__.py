@@ -1,0 +1,1 @@
+"""What a selection would take, while an operator still makes it."""

@@ -1,0 +1,128 @@
+"""The tasks of a DAG, each marked with what a selection does to it and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.dag import task_groups
+from safe_clear_plugin.airflow_api.dag.dag_versions import Version
+from safe_clear_plugin.airflow_api.dag.propagation import Marker
+from safe_clear_plugin.core.grid.model import Node
+from safe_clear_plugin.core.regex import Regex
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.selection_counts import Taken
+from safe_clear_plugin.services.planning import task_matching
+
+Kind = Literal["matched", "along", "off", "excluded"]
+Marks = Mapping[UUID, Mapping[Marker, str]]
+MATCHED = ("matched", "whole run")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A task, or a group with what is in it, of the DAG as it is shown."""
+
+    node: Node
+    kind: Kind
+    why: str
+    children: tuple[Mark, ...] = ()
+
+    @property
+    def tasks(self) -> Iterator[Mark]:
+        """Yield the task itself, or all tasks in the group."""
+        if not self.node.group:
+            yield self
+        for child in self.children:
+            yield from child.tasks
+
+    @property
+    def marked(self) -> int:
+        """How many of its tasks are cleared."""
+        return sum(task.kind in ("matched", "along") for task in self.tasks)
+
+    @property
+    def total(self) -> int:
+        """How many tasks it has."""
+        return sum(1 for _ in self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The latest version of the DAG, and what other versions have that it has not."""
+
+    roots: tuple[Mark, ...]
+    elsewhere: tuple[str, ...]
+    """Tasks that are cleared in runs of other DAG versions only."""
+    versions: tuple[int, ...]
+    """The numbers of the other DAG versions that the runs use."""
+
+    def count(self, *kinds: Kind) -> int:
+        """Count the tasks marked so; all tasks without an argument."""
+        return sum(not kinds or task.kind in kinds for root in self.roots for task in root.tasks)
+
+
+def mark(selection: Selection, pattern: Regex, versions: Iterable[Version], session: Session) -> Marks:
+    """Return by DAG version what is taken of it, with why.
+
+    :raises Invalid: when a map index is asked for, of several tasks, or the task regex takes too long
+    """
+    found = {}
+    for version in versions:
+        matched = task_matching.matched_tasks(pattern, version)
+        found[version.id] = task_matching.markers(selection, matched, version, session)
+    return found
+
+
+def taken(selection: Selection, marks: Marks) -> Taken:
+    """Return what is counted of each DAG version; whole runs are taken with tasks that the DAG has lost."""
+    return {version: None if not selection.task_regex else set(found) for version, found in marks.items()}
+
+
+def tree(latest: Version, marks: Marks, versions: Mapping[UUID, Version], selection: Selection) -> Tree:
+    """Return the tasks of the latest version in their groups, marked."""
+    reasons = _reasons(marks.get(latest.id, {}))
+    known = set(latest.task_ids)
+    others = [version for id_, version in versions.items() if id_ != latest.id]
+    elsewhere = (task for version in others for task, _ in marks.get(version.id, {}) if task not in known)
+    return Tree(
+        roots=_children(list(task_groups.nodes(latest)), reasons, set(selection.exclude_task_id)),
+        elsewhere=tuple(dict.fromkeys(task for task in elsewhere if task not in selection.exclude_task_id)),
+        versions=tuple(sorted((version.number for version in others), reverse=True)),
+    )
+
+
+def _reasons(marks: Mapping[Marker, str]) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    for (task_id, index), why in marks.items():
+        reasons.setdefault(task_id, why if index is None or "[" in why else f"{why} [{index}]")
+    return reasons
+
+
+def _children(nodes: list[Node], reasons: Mapping[str, str], excluded: set[str]) -> tuple[Mark, ...]:
+    by_path: dict[tuple[str, ...], list[Node]] = {}
+    for node in nodes:
+        by_path.setdefault(node.path, []).append(node)
+
+    def build(at: tuple[str, ...]) -> tuple[Mark, ...]:
+        return tuple(
+            Mark(node, "off", "", build((*at, node.id))) if node.group else _mark(node, reasons, excluded)
+            for node in by_path.get(at, ())
+        )
+
+    return build(())
+
+
+def _mark(node: Node, reasons: Mapping[str, str], excluded: set[str]) -> Mark:
+    why = reasons.get(node.id)
+    if why is None:
+        return Mark(node, "off", "")
+    if node.id in excluded:
+        return Mark(node, "excluded", "excluded")
+    if why.startswith(MATCHED):
+        return Mark(node, "matched", why)
+    return Mark(node, "along", why)

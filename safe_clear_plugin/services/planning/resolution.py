@@ -1,0 +1,119 @@
+"""What a selection comes to before anything is written: its dag runs, and the DAG versions that they use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.dag import dag_versions
+from safe_clear_plugin.airflow_api.selection import selection_queries
+from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.regex import Regex
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.services.planning import exclusions, task_matching
+from safe_clear_plugin.services.planning.run_scope import resolve_scope
+from safe_clear_plugin.services.planning.shapes import Shapes
+
+MOST_VERSIONS = 1_000
+"""DAG versions in one plan: each of them is read, and is in memory meanwhile."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A selection, resolved."""
+
+    selection: Selection
+    latest: dag_versions.Version
+    scope: selection_queries.Scope
+    on_latest: bool
+    """Whether the runs move to the latest DAG version."""
+    target: selection_queries.LatestVersion
+    versions: dict[UUID, dag_versions.Version]
+    """The DAG versions that the runs use when they re-run."""
+    shapes: Shapes
+
+    def add(self, versions: Mapping[UUID, dag_versions.Version]) -> None:
+        """Take in versions of runs that have come since."""
+        self.shapes.add(versions.values())
+        self.versions.update(versions)
+
+
+def resolve(selection: Selection, pattern: Regex, session: Session) -> Resolution:
+    """Read what the selection is about; write nothing.
+
+    :raises Invalid: when there is nothing like that, or too much
+    """
+    latest = _latest_version(selection.dag_id, session)
+    scope = resolve_scope(selection, session)
+    on_latest = dag_versions.runs_on_latest(selection.run_on_latest_version, selection.dag_id, session)
+    versions = _used_versions(scope, on_latest, latest, session)
+    exclusions.require_known(selection, versions.values(), session)
+    shapes = Shapes(selection, pattern, session)
+    shapes.add(versions.values())
+    if selection.task_regex and not any(shape.matched for shape in shapes):
+        raise Invalid(task_matching.no_match(selection, exclusions.listed_tasks(versions.values())))
+    target = _move_target(latest, session, selection)
+    return Resolution(selection, latest, scope, on_latest, target, versions, shapes)
+
+
+def _latest_version(dag_id: str, session: Session) -> dag_versions.Version:
+    if dag_versions.get_dag_model(dag_id, session) is None:
+        raise Invalid(Problem(f"There is no DAG {dag_id}.", "Choose one from the list.", "dag_id"))
+    latest_id = dag_versions.latest_version_id(dag_id, session)
+    latest = dag_versions.load_versions([latest_id], session).get(latest_id) if latest_id else None
+    if latest is None or latest.dag is None:
+        raise Invalid(
+            Problem(
+                f"{dag_id} has no serialized version.",
+                "Wait until Airflow has parsed its file, or look at the DAG's import errors.",
+                "dag_id",
+            )
+        )
+    return latest
+
+
+def _move_target(
+    latest: dag_versions.Version, session: Session, selection: Selection
+) -> selection_queries.LatestVersion:
+    bundle = (
+        selection_queries.bundle_version_of(selection.dag_id, session)
+        if dag_versions.has_bundle_versioning(latest)
+        else None
+    )
+    return selection_queries.LatestVersion(latest.id, bundle)
+
+
+def _used_versions(
+    scope: selection_queries.Scope, on_latest: bool, latest: dag_versions.Version, session: Session
+) -> dict[UUID, dag_versions.Version]:
+    ids = selection_queries.used_versions(scope, on_latest, latest.id, session)
+    if not ids:
+        raise Invalid(_no_runs(scope.selection))
+    if len(ids) > MOST_VERSIONS:
+        raise Invalid(_too_many_versions(scope.selection, len(ids)))
+    loaded = dag_versions.load_versions([id_ for id_ in ids if id_ != latest.id], session)
+    return {id_: latest if id_ == latest.id else loaded[id_] for id_ in ids}
+
+
+def _no_runs(selection: Selection) -> Problem:
+    return Problem(
+        f"No dag run of {selection.dag_id} is selected.",
+        "Widen the dates, or loosen the filters on runs. A run without a logical date is found by its "
+        "run_after, or by its run id.",
+        _field_of_runs(selection),
+    )
+
+
+def _too_many_versions(selection: Selection, number: int) -> Problem:
+    return Problem(
+        f"The dag runs use {number:,} DAG versions, and a plan takes {MOST_VERSIONS:,} at most.",
+        "Choose fewer runs or a shorter range of dates, or run on the latest version.",
+        _field_of_runs(selection),
+    )
+
+
+def _field_of_runs(selection: Selection) -> str:
+    return "run_id" if selection.run_id and not selection.has_dates else "date_from"

@@ -1,0 +1,1 @@
+"""Undoing a clear: its preview and its batches."""

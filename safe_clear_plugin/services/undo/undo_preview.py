@@ -1,0 +1,116 @@
+"""What an undo would do now, and whether there is anything to undo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Subquery, func, select
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.platform import compatibility, config
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins
+from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlanSummary
+from safe_clear_plugin.core.problems import Problem
+from safe_clear_plugin.core.undo import VERDICT_WORDS, UndoCount, UndoPreview, UndoRun, UndoStay
+from safe_clear_plugin.services import retention
+from safe_clear_plugin.storage.plans import statistics
+from safe_clear_plugin.storage.undo.verdicts import run_verdicts, task_instance_verdicts
+
+LISTED = 200
+"""Runs and task instances that a preview lists at most; its numbers are of all."""
+
+
+def preview_undo(plan: PlanSummary, now: datetime, run_ids: Sequence[str] = ()) -> UndoPreview:
+    """Return what an undo of these runs would do now.
+
+    With no runs named, of all that are cleared and not undone.
+    """
+    found = compatibility.find_unsupported()
+    if problem := found.problem if found else problem_with(plan, now):
+        return UndoPreview(0, 0, 0, 0, problem=problem)
+    with new_session() as session:
+        statistics.refresh(plan, session)
+    with new_session() as session, hash_joins(session):
+        return _preview(UUID(plan.id), plan.dag_id, list(run_ids) or None, session)
+
+
+def _preview(plan_id: UUID, dag_id: str, run_ids: list[str] | None, session: Session) -> UndoPreview:
+    verdicts = task_instance_verdicts(plan_id, dag_id, run_ids)
+    cleared = verdicts.c.effect.in_(CLEARED_EFFECTS)
+    counts = [
+        UndoCount(row.verdict, row.before, row.now, row.n)
+        for row in session.execute(
+            select(verdicts.c.verdict, verdicts.c.before, verdicts.c.now, func.count().label("n"))
+            .where(cleared)
+            .group_by(verdicts.c.verdict, verdicts.c.before, verdicts.c.now)
+            .order_by(func.count().desc(), verdicts.c.before, verdicts.c.now)
+        )
+    ]
+    runs = run_verdicts(plan_id, dag_id, verdicts, run_ids)
+    dag_runs = session.execute(select(runs).order_by(runs.c.run_after, runs.c.dag_run_id)).all()
+    total, put_back = (
+        sum(item.count for item in counts),
+        sum(item.count for item in counts if item.verdict == "put_back"),
+    )
+    return UndoPreview(
+        task_instances=total,
+        put_back=put_back,
+        dag_runs=len(dag_runs),
+        whole_runs=sum(bool(row.whole) for row in dag_runs),
+        counts=tuple(counts),
+        runs=tuple(map(_run, dag_runs[:LISTED])),
+        stays=tuple(_stays(verdicts, session)) if put_back < total else (),
+    )
+
+
+def _stays(verdicts: Subquery, session: Session) -> Iterator[UndoStay]:
+    rows = session.execute(
+        select(verdicts)
+        .where(verdicts.c.effect.in_(CLEARED_EFFECTS), verdicts.c.verdict != "put_back")
+        .order_by(verdicts.c.task_id, verdicts.c.run_id, verdicts.c.map_index)
+        .limit(LISTED)
+    )
+    for row in rows:
+        yield UndoStay(row.run_id, row.task_id, row.map_index, row.now, VERDICT_WORDS[row.verdict])
+
+
+def _run(row: Any) -> UndoRun:
+    return UndoRun(
+        run_id=row.run_id,
+        logical_date=row.logical_date,
+        run_after=row.run_after,
+        run_type=row.run_type,
+        put_back=row.put_back,
+        stay=row.cleared - row.put_back,
+        whole=row.whole,
+        state_now=row.state_now,
+        state_back=row.state_back if row.whole else None,
+        why_kept=row.why_kept or "",
+    )
+
+
+def problem_with(plan: PlanSummary, now: datetime) -> Problem | None:
+    """Return why nothing of the plan can be undone, if that is so."""
+    if plan.status == "applying" and not plan.interrupted(now):
+        return Problem("The plan is being cleared.", "Stop it first, or wait until it is done.")
+    if not plan.cleared_runs:
+        return Problem("Nothing was cleared, so there is nothing to undo.", "")
+    if plan.undone_runs >= plan.cleared_runs:
+        return Problem(
+            "The plan has been undone already.", "Its page lists what was put back and what stayed."
+        )
+    if plan.airflow_version != config.AIRFLOW_VERSION:
+        return Problem(
+            f"It was cleared by Airflow {plan.airflow_version}, and this is {config.AIRFLOW_VERSION}.",
+            "Rows are put back column for column, which does not reach across an upgrade of Airflow.",
+        )
+    if retention.is_over(plan, now):
+        return Problem(
+            "It was cleared too long ago: what an undo needs is being removed.",
+            "`[safe_clear] history_retention_days` says how long it is kept.",
+        )
+    return None

@@ -1,0 +1,1 @@
+"""A clear in batches: before-images, drift, verification."""

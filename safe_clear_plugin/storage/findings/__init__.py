@@ -1,0 +1,1 @@
+"""Queries behind the findings of a plan."""

@@ -1,0 +1,81 @@
+"""What the scheduler makes of cleared task instances without running them, because of what lies upstream.
+
+A state that is foreseen is written to the plan's row, where the tasks downstream of it find it in the next
+round, as each pass of the scheduler finds what the one before has set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
+from safe_clear_plugin.airflow_api.scheduling.trigger_rules import SUCCESS_MATTERS
+from safe_clear_plugin.storage.findings.upstream_states import Reach, settle, states_upstream
+
+Shapes = frozenset[int]
+Rules = dict[Upstream, Shapes]
+"""What decides whether a task starts, and the shapes in which it is so."""
+
+
+def foresee(plan_id: UUID, dag_id: str, by_shape: Mapping[int, Sequence[Upstream]], session: Session) -> None:
+    """Write the foreseen states of the task instances that re-run.
+
+    What is the same in several shapes is asked for at once, unless their orders contradict each other.
+    """
+    everywhere = Reach(plan_id, dag_id)
+    related = {r.related_task_id for tasks in by_shape.values() for task in tasks for r in task.relations}
+    known = states_upstream(everywhere, related, session) if related else {}
+    try:
+        together = [_in_order(by_shape)]
+    except CycleError:
+        together = [_in_order({shape: tasks}) for shape, tasks in by_shape.items()]
+    for rules in together:
+        to_check = {
+            task: frozenset(shape for shape in shapes if _may_end(task, known.get(shape, {})))
+            for task, shapes in rules.items()
+        }
+        _foresee(everywhere, rules, to_check, frozenset(by_shape), session)
+
+
+def _in_order(by_shape: Mapping[int, Sequence[Upstream]]) -> Rules:
+    """Return the rules of all shapes, each once and after those of what lies upstream.
+
+    :raises CycleError: when there is no such order for all the shapes
+    """
+    shapes: dict[Upstream, set[int]] = {}
+    order: TopologicalSorter[Upstream] = TopologicalSorter()
+    for shape, tasks in by_shape.items():
+        by_id = {task.task_id: task for task in tasks}
+        for task in tasks:
+            shapes.setdefault(task, set()).add(shape)
+            upstream = {r.related_task_id for r in task.relations} & by_id.keys()
+            order.add(task, *(by_id[task_id] for task_id in sorted(upstream)))
+    return {task: frozenset(shapes[task]) for task in order.static_order()}
+
+
+def _foresee(reach: Reach, rules: Rules, to_check: Rules, every: Shapes, session: Session) -> None:
+    """Go through the rules in rounds, within a round against their order.
+
+    So none sees what the round has changed.
+    """
+    while any(to_check.values()):
+        changed: dict[str, Shapes] = {}
+        for task in reversed(rules):
+            shapes = to_check.get(task, frozenset())
+            here = replace(reach, shapes=None if shapes == every else shapes)
+            if shapes and settle(here, task, session):
+                changed[task.task_id] = changed.get(task.task_id, frozenset()) | shapes
+        to_check = {
+            task: shapes & frozenset().union(*(changed.get(r.related_task_id, ()) for r in task.relations))
+            for task, shapes in rules.items()
+        }
+
+
+def _may_end(task: Upstream, known: Mapping[str, set[str]]) -> bool:
+    states: set[str] = set().union(*(known.get(r.related_task_id, set()) for r in task.relations))
+    return bool(states - {"success"}) or (bool(states) and task.trigger_rule in SUCCESS_MATTERS)

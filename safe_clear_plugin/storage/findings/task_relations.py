@@ -1,0 +1,203 @@
+"""How the tasks that a plan clears are related to others, and what that says of single task instances."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, FromClause, and_, case, func, insert, or_, select, true
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.dag.dependencies import Relation
+from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
+from safe_clear_plugin.airflow_api.platform.joins import is_one_of, there_is
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS
+from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task_instance
+
+rows_ = plan_task_instance
+PENDING_EFFECTS = ("clear", "terminate", "create", "restore")
+"""Effects after which the scheduler looks at a task instance."""
+NAMED = 2_000
+"""Task ids that a statement names; beyond that it is cheaper to look at all."""
+FINISHED_STATES = ("success", "failed", "upstream_failed", "skipped")
+
+
+def write_relations(plan_id: UUID, by_shape: Mapping[int, Iterable[Relation]], session: Session) -> int:
+    """Write how tasks are related in each shape, each relation once; return how many there are."""
+    values = [
+        {"plan_id": plan_id, "shape": shape, **asdict(relation)}
+        for shape, relations in by_shape.items()
+        for relation in dict.fromkeys(relations)
+    ]
+    if values:
+        session.execute(insert(plan_relation), values)
+    return len(values)
+
+
+@dataclass(slots=True)
+class PlannedTasks:
+    """Tasks of one shape of which the plan has task instances."""
+
+    cleared: set[str] = field(default_factory=set)
+    everywhere: set[str] = field(default_factory=set)
+    """Those of them that are cleared, not mapped, in each run in which anything is."""
+    pending: set[str] = field(default_factory=set)
+    """Tasks of which the scheduler looks at a task instance after the clear."""
+
+
+def planned_tasks(plan_id: UUID, session: Session) -> dict[int, PlannedTasks]:
+    """Return the tasks of the plan by shape."""
+    runs = _runs_by_shape(plan_id, session)
+    query = (
+        select(plan_run.c.shape, rows_.c.task_id, rows_.c.effect)
+        .add_columns(func.count(case((rows_.c.map_index < 0, 1))).label("unmapped"))
+        .join(rows_, and_(rows_.c.plan_id == plan_run.c.plan_id, rows_.c.run_id == plan_run.c.run_id))
+        .where(plan_run.c.plan_id == plan_id, rows_.c.effect.in_(PENDING_EFFECTS))
+        .group_by(plan_run.c.shape, rows_.c.task_id, rows_.c.effect)
+    )
+    found: dict[int, PlannedTasks] = {}
+    unmapped: Counter[tuple[int, str]] = Counter()
+    for row in session.execute(query):
+        tasks = found.setdefault(row.shape, PlannedTasks())
+        tasks.pending.add(row.task_id)
+        if row.effect in CLEARED_EFFECTS:
+            tasks.cleared.add(row.task_id)
+            unmapped[row.shape, row.task_id] += row.unmapped
+    for (shape, task_id), number in unmapped.items():
+        if number == runs.get(shape):
+            found[shape].everywhere.add(task_id)
+    return found
+
+
+def _runs_by_shape(plan_id: UUID, session: Session) -> dict[int, int]:
+    query = select(plan_run.c.shape, func.count().label("n")).where(
+        plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0
+    )
+    return {row.shape: row.n for row in session.execute(query.group_by(plan_run.c.shape))}
+
+
+def takes_whole_runs(plan_id: UUID, dag_id: str, planned: int, session: Session) -> bool:
+    """Whether so many rows of task instances that are there, as a plan has, are all of its runs'."""
+    ti = task_instance
+    runs = select(plan_run.c.run_id).where(plan_run.c.plan_id == plan_id)
+    there = select(func.count()).where(ti.c.dag_id == dag_id, is_one_of(ti.c.run_id, runs))
+    return session.scalar(there) == planned
+
+
+def untouched_tasks(
+    plan_id: UUID, dag_id: str, task_ids: Collection[str], session: Session
+) -> dict[int, set[str]]:
+    """Return, by shape, the tasks of these that have finished in a run without being in the plan."""
+    ti = task_instance
+    query = (
+        select(plan_run.c.shape, ti.c.task_id)
+        .join(plan_run, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id))
+        .where(
+            plan_run.c.plan_id == plan_id,
+            plan_run.c.task_instances > 0,
+            among(ti.c.task_id, task_ids),
+            ti.c.state.in_(FINISHED_STATES),
+            is_untouched(ti, plan_id),
+        )
+    )
+    return _by_shape(session.execute(query.distinct()))
+
+
+def among(task_id: ColumnElement[Any], task_ids: Collection[str]) -> ColumnElement[bool]:
+    """Whether it is one of the tasks, or any task at all where these are too many to name."""
+    return task_id.in_(sorted(task_ids)) if len(task_ids) <= NAMED else true()
+
+
+def _by_shape(result: Iterable[Any]) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = {}
+    for row in result:
+        found.setdefault(row.shape, set()).add(row.task_id)
+    return found
+
+
+def is_untouched(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
+    """Whether the plan has no row for a task instance."""
+    mine = rows_.alias("of_plan")
+    return ~there_is(mine, *same_key(mine, ti, plan_id))
+
+
+def downstream_tasks(plan_id: UUID, session: Session) -> list[str]:
+    """Return the tasks that lie downstream of cleared ones in any shape."""
+    of_plan = (plan_relation.c.plan_id == plan_id, plan_relation.c.kind == "downstream")
+    return list(session.scalars(select(plan_relation.c.task_id).where(*of_plan).distinct()))
+
+
+def rests_on_cleared(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
+    """Whether a task instance in one of the plan's runs lies downstream of one that the plan clears there.
+
+    ``plan_run`` must be in the query, joined by run id.
+    """
+    relation = plan_relation.alias("relation")
+    return there_is(
+        relation,
+        *relates(relation, plan_id, ("downstream",)),
+        relation.c.task_id == ti.c.task_id,
+        is_cleared(relation, ti, plan_id),
+    )
+
+
+def is_cleared(relation: FromClause, ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
+    """Whether the plan clears the related task in the run of a task instance, at its map index."""
+    mine = rows_.alias("cleared")
+    return there_is(
+        mine,
+        mine.c.plan_id == plan_id,
+        mine.c.run_id == ti.c.run_id,
+        mine.c.task_id == relation.c.related_task_id,
+        mine.c.effect.in_(CLEARED_EFFECTS),
+        map_indexes_meet(relation, mine, ti),
+    )
+
+
+def goes_stale(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
+    """Whether a task instance in one of the plan's runs succeeded on data that the clear makes anew."""
+    return and_(ti.c.state == "success", is_untouched(ti, plan_id), rests_on_cleared(ti, plan_id))
+
+
+def foreseen_state(ti: FromClause, plan_id: UUID) -> ColumnElement[Any]:
+    """Return the state that a task instance will have, as far as it is known; without one it is empty."""
+    mine = rows_.alias("foreseen")
+    planned = (
+        select(func.coalesce(mine.c.foreseen_state, mine.c.after_state, ""))
+        .where(*same_key(mine, ti, plan_id))
+        .correlate_except(mine)
+    )
+    return func.coalesce(planned.scalar_subquery(), ti.c.state)
+
+
+def is_kept(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
+    """Whether the clear leaves a task instance as it is: not in the plan, or left out of it."""
+    mine = rows_.alias("changed")
+    return ~there_is(mine, *same_key(mine, ti, plan_id), mine.c.effect != "leave_out")
+
+
+def relates(relation: FromClause, plan_id: UUID, kinds: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions on relations of some kinds in the shape of a run."""
+    yield relation.c.plan_id == plan_id
+    yield relation.c.kind.in_(kinds)
+    yield relation.c.shape == plan_run.c.shape
+
+
+def map_indexes_meet(relation: FromClause, one: FromClause, other: FromClause) -> ColumnElement[bool]:
+    """Whether two task instances of related tasks have to do with each other."""
+    return or_(
+        ~relation.c.same_map_index,
+        one.c.map_index == other.c.map_index,
+        one.c.map_index < 0,
+        other.c.map_index < 0,
+    )
+
+
+def same_key(mine: FromClause, ti: FromClause, plan_id: UUID) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions by which a row of the plan is that of a task instance."""
+    yield mine.c.plan_id == plan_id
+    for name in ("run_id", "task_id", "map_index"):
+        yield mine.c[name] == ti.c[name]

@@ -1,0 +1,322 @@
+"""Counts for the grid of a plan: by task, state and dag run or span of time, never row by row."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
+from safe_clear_plugin.core.grid.model import Segment
+from safe_clear_plugin.storage.findings.task_relations import among, downstream_tasks, goes_stale
+from safe_clear_plugin.storage.plans.plan_reader import RUN_DATE
+from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
+
+rows_ = plan_task_instance
+ti = task_instance
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The dates from the first to the last run of a plan, or of a window of it, and how many there are."""
+
+    runs: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The runs of a plan from ``start`` to before ``end``; ``None`` is no bound."""
+
+    plan_id: UUID
+    dag_id: str
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return SQL conditions on the plan's dag runs."""
+        found = [plan_run.c.plan_id == self.plan_id]
+        if self.start is not None:
+            found.append(self.start <= RUN_DATE)
+        if self.end is not None:
+            found.append(self.end > RUN_DATE)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Task instances that share a column, a task, and what happens to them."""
+
+    column: object
+    task_id: str
+    segment: Segment
+    why: str = ""
+
+
+def extent(window: Window, session: Session) -> Extent | None:
+    """Return how far the runs reach; ``None`` if there are none."""
+    row = session.execute(
+        select(
+            func.count().label("n"), func.min(RUN_DATE).label("first"), func.max(RUN_DATE).label("last")
+        ).where(*window.conditions())
+    ).one()
+    return Extent(row.n, row.first, row.last) if row.n else None
+
+
+def versions_by_use(plan_id: UUID, session: Session) -> list[UUID]:
+    """Return the DAG versions that the runs use, the most used first."""
+    used = plan_run.c.uses_dag_version_id
+    query = select(used).where(plan_run.c.plan_id == plan_id).group_by(used)
+    return list(session.scalars(query.order_by(func.count().desc(), used)))
+
+
+def runs(window: Window, session: Session, *, offset: int = 0, limit: int) -> list[Row[Any]]:
+    """Return the plan's runs of the window by the dates that they go by."""
+    query = select(plan_run.c.run_id, RUN_DATE.label("date"), plan_run.c.logical_date)
+    query = query.where(*window.conditions()).order_by(RUN_DATE, plan_run.c.dag_run_id)
+    return list(session.execute(query.offset(offset).limit(limit)))
+
+
+def runs_beside(
+    window: Window, first: datetime, last: datetime, session: Session, *, each: int
+) -> tuple[list[Row[Any]], list[Row[Any]]]:
+    """Return the DAG's runs outside the plan that come right before and right after it, in order."""
+    before = _nearest(window, first, session, each, earlier=True)
+    return before[::-1], _nearest(window, last, session, each, earlier=False)
+
+
+def _nearest(window: Window, edge: datetime, session: Session, each: int, *, earlier: bool) -> list[Row[Any]]:
+    # Dated and undated runs apart, so that an index leads to each.
+    found: list[Row[Any]] = []
+    logical, due = dag_run.c.logical_date, dag_run.c.run_after
+    for date, kind in ((logical, logical.is_not(None)), (due, logical.is_(None))):
+        beyond = date < edge if earlier else date > edge
+        query = _other_runs(window).where(kind, beyond).order_by(date.desc() if earlier else date)
+        found += session.execute(query.limit(each))
+    found.sort(key=lambda row: row.date, reverse=earlier)
+    return found[:each]
+
+
+def runs_between(
+    window: Window, first: datetime, last: datetime, session: Session, *, limit: int
+) -> list[Row[Any]]:
+    """Return the DAG's runs outside the plan that lie among its runs, by date."""
+    logical, due = dag_run.c.logical_date, dag_run.c.run_after
+    among = or_(logical.between(first, last), and_(logical.is_(None), due.between(first, last)))
+    return list(session.execute(_other_runs(window).where(among).order_by("date", dag_run.c.id).limit(limit)))
+
+
+def _other_runs(window: Window) -> Select[Any]:
+    planned = select(plan_run.c.run_id).where(
+        plan_run.c.plan_id == window.plan_id, plan_run.c.run_id == dag_run.c.run_id
+    )
+    date = func.coalesce(dag_run.c.logical_date, dag_run.c.run_after).label("date")
+    return select(dag_run.c.run_id, date, dag_run.c.logical_date).where(
+        dag_run.c.dag_id == window.dag_id, ~planned.exists()
+    )
+
+
+def run_states(window: Window, run_ids: Sequence[str], session: Session) -> list[Row[Any]]:
+    """Return the states of some runs of the DAG."""
+    query = select(dag_run.c.run_id, dag_run.c.state)
+    return list(
+        session.execute(query.where(dag_run.c.dag_id == window.dag_id, dag_run.c.run_id.in_(run_ids)))
+    )
+
+
+def by_run(window: Window, run_ids: Sequence[str]) -> CTE:
+    """Return the runs, each its own column."""
+    return _columns(plan_run.c.run_id, [*window.conditions(), plan_run.c.run_id.in_(run_ids)])
+
+
+def by_bin(window: Window, starts: Sequence[datetime]) -> CTE:
+    """Return the runs of the window, a column for each of the spans of time that begin at ``starts``."""
+    return _columns(_bin_of(RUN_DATE, starts, 0), window.conditions())
+
+
+def _columns(column: ColumnElement[Any], conditions: Iterable[ColumnElement[bool]]) -> CTE:
+    return (
+        select(
+            plan_run.c.run_id,
+            column.label("key"),
+            plan_run.c.uses_dag_version_id,
+            plan_run.c.applied_at,
+            plan_run.c.dag_run_id,
+            plan_run.c.state,
+            plan_run.c.after_state,
+            plan_run.c.task_instances,
+        )
+        .where(*conditions)
+        .cte("runs")
+    )
+
+
+def _bin_of(date: ColumnElement[Any], starts: Sequence[datetime], offset: int) -> ColumnElement[Any]:
+    """Return the number of the bin that a date is in: halved again and again, since it is asked per row."""
+    if len(starts) == 1:
+        return literal(offset)
+    half = len(starts) // 2
+    return case(
+        (date < starts[half], _bin_of(date, starts[:half], offset)),
+        else_=_bin_of(date, starts[half:], offset + half),
+    )
+
+
+def bin_runs(columns: CTE, session: Session, *, live: bool) -> list[Row[Any]]:
+    """Count the runs of each column by state before and after; with ``live``, by their state now."""
+    source: Any = columns
+    state: ColumnElement[Any] = columns.c.state
+    if live:
+        source = columns.join(dag_run, dag_run.c.id == columns.c.dag_run_id)
+        state = dag_run.c.state
+    single = (
+        select(
+            columns.c.key,
+            state.label("state"),
+            columns.c.after_state,
+            columns.c.applied_at.is_not(None).label("applied"),
+            (columns.c.task_instances > 0).label("taken"),
+        )
+        .select_from(source)
+        .subquery()
+    )
+    return list(session.execute(select(*single.c, func.count().label("n")).group_by(*single.c)))
+
+
+def planned_cells(
+    plan_id: UUID, columns: CTE, task_ids: Collection[str] | None, session: Session
+) -> list[Counted]:
+    """Count the plan's task instances as it shows them, of some tasks or of all."""
+    # By the reason too, though a cell has one or none: PostgreSQL sorts all rows for a lowest and a highest.
+    keys = (columns.c.key, rows_.c.task_id, rows_.c.effect, rows_.c.state, rows_.c.after_state, rows_.c.why)
+    query = (
+        select(*keys, func.count().label("n"))
+        .select_from(columns.join(rows_, rows_.c.run_id == columns.c.run_id))
+        .where(rows_.c.plan_id == plan_id, *_of_tasks(rows_, task_ids))
+        .group_by(*keys)
+    )
+    whys: dict[tuple[Any, ...], dict[str, int]] = defaultdict(dict)
+    for *key, why, n in session.execute(query):
+        whys[tuple(key)][why] = n
+    return [
+        Counted(
+            column,
+            task_id,
+            Segment(effect, state, after, sum(found.values())),
+            next(iter(found)) if len(found) == 1 else "",
+        )
+        for (column, task_id, effect, state, after), found in whys.items()
+    ]
+
+
+def cleared_cells(
+    window: Window, columns: CTE, task_ids: Collection[str] | None, session: Session
+) -> list[Counted]:
+    """Count the plan's task instances by the state that they are in now, those that it got to apart."""
+    kind = case(
+        (rows_.c.undo == "put_back", "put_back"),
+        (and_(columns.c.applied_at.is_not(None), rows_.c.effect != "leave_out"), "cleared"),
+        else_="untouched",
+    ).label("kind")
+    source = columns.join(rows_, rows_.c.run_id == columns.c.run_id).join(
+        ti,
+        and_(
+            ti.c.dag_id == window.dag_id,
+            *(ti.c[name] == rows_.c[name] for name in ("run_id", "task_id", "map_index")),
+        ),
+    )
+    single = (
+        select(columns.c.key, rows_.c.task_id, kind, ti.c.state)
+        .select_from(source)
+        .where(rows_.c.plan_id == window.plan_id, *_of_tasks(rows_, task_ids))
+        .subquery()
+    )
+    query = select(*single.c, func.count().label("n")).group_by(*single.c)
+    return [
+        Counted(row.key, row.task_id, Segment(row.kind, row.state, None, row.n))
+        for row in session.execute(query)
+    ]
+
+
+def other_cells(
+    window: Window, columns: CTE, task_ids: Collection[str] | None, session: Session
+) -> list[Counted]:
+    """Count the task instances of the plan's runs that are not in the plan, by the state they are in now."""
+    in_plan = and_(
+        rows_.c.plan_id == window.plan_id,
+        *(rows_.c[name] == ti.c[name] for name in ("run_id", "task_id", "map_index")),
+    )
+    source = columns.join(ti, and_(ti.c.dag_id == window.dag_id, ti.c.run_id == columns.c.run_id)).outerjoin(
+        rows_, in_plan
+    )
+    single = (
+        select(columns.c.key, ti.c.task_id, literal("untouched").label("kind"), ti.c.state)
+        .select_from(source)
+        .where(rows_.c.plan_id.is_(None), *_of_tasks(ti, task_ids))
+        .subquery()
+    )
+    return _grouped(single, session)
+
+
+def stale_cells(
+    window: Window, columns: CTE, task_ids: Collection[str] | None, session: Session
+) -> list[Counted]:
+    """Count those of them that go stale; taken off what :func:`other_cells` counts."""
+    source = columns.join(
+        plan_run, and_(plan_run.c.plan_id == window.plan_id, plan_run.c.run_id == columns.c.run_id)
+    ).join(ti, and_(ti.c.dag_id == window.dag_id, ti.c.run_id == plan_run.c.run_id))
+    downstream = among(ti.c.task_id, downstream_tasks(window.plan_id, session))
+    query = (
+        select(columns.c.key, ti.c.task_id, ti.c.state, func.count().label("n"))
+        .select_from(source)
+        .where(downstream, goes_stale(ti, window.plan_id), *_of_tasks(ti, task_ids))
+        .group_by(columns.c.key, ti.c.task_id, ti.c.state)
+    )
+    found = []
+    for row in session.execute(query):
+        found.append(Counted(row.key, row.task_id, Segment("stale", row.state, None, row.n)))
+        found.append(Counted(row.key, row.task_id, Segment("untouched", row.state, None, -row.n)))
+    return found
+
+
+def beside_cells(
+    window: Window, run_ids: Sequence[str], task_ids: Collection[str] | None, session: Session
+) -> list[Counted]:
+    """Count the task instances of runs outside the plan, by run."""
+    single = (
+        select(ti.c.run_id.label("key"), ti.c.task_id, literal("untouched").label("kind"), ti.c.state)
+        .where(ti.c.dag_id == window.dag_id, ti.c.run_id.in_(run_ids), *_of_tasks(ti, task_ids))
+        .subquery()
+    )
+    return _grouped(single, session)
+
+
+def _grouped(single: Any, session: Session) -> list[Counted]:
+    query = select(*single.c, func.count().label("n")).group_by(*single.c)
+    return [
+        Counted(row.key, row.task_id, Segment(row.kind, row.state, None, row.n))
+        for row in session.execute(query)
+    ]
+
+
+def _of_tasks(table: Any, task_ids: Collection[str] | None) -> Iterable[ColumnElement[bool]]:
+    if task_ids is not None:
+        yield table.c.task_id.in_(list(task_ids))

@@ -1,0 +1,1 @@
+"""Plans as records: written, read, listed, removed."""

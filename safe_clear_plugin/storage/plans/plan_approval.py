@@ -1,0 +1,48 @@
+"""What becomes of a plan that waits for a second person: each a compare-and-set on its row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.airflow_api.platform.session import count_written
+from safe_clear_plugin.storage.clear import batches
+from safe_clear_plugin.storage.tables import plan
+
+
+def ask(plan_id: UUID, reason: str, at: datetime, expires_at: datetime, session: Session) -> bool:
+    """Record that a second person is asked for, and why, unless it is recorded or too late.
+
+    Returns whether it was this that recorded it.
+    """
+    asked = (
+        update(plan)
+        .where(
+            plan.c.id == plan_id,
+            plan.c.status == "ready",
+            plan.c.approval_asked_at.is_(None),
+            plan.c.expires_at > at,
+        )
+        .values(approval_asked_at=at, reason=reason, expires_at=expires_at)
+    )
+    return count_written(asked, session) == 1
+
+
+def decline(plan_id: UUID, reason: str, actor: Actor, at: datetime, session: Session) -> bool:
+    """Decline the plan, if nobody has taken it and it still holds. Returns whether it was this that did."""
+    return batches.transition(
+        plan_id,
+        "ready",
+        "declined",
+        session,
+        unexpired_at=at,
+        declined_by=actor.id,
+        declined_by_name=actor.name,
+        declined_at=at,
+        decline_reason=reason,
+        finished_at=at,
+    )

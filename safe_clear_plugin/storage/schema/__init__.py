@@ -1,0 +1,1 @@
+"""Safe Clear's tables as a whole: whether they are there, making them, repairing them."""

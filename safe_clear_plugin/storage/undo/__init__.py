@@ -1,0 +1,1 @@
+"""What an undo can restore, restoring it, and how far it has come."""

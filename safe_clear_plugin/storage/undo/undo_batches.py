@@ -1,0 +1,170 @@
+"""The steps of an undo: what is asked for, what was decided, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, case, func, literal, select, update
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins
+from safe_clear_plugin.airflow_api.platform.session import count_written
+from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS, MOVED_EFFECTS
+from safe_clear_plugin.storage.clear.batches import logical_date_of, take_number
+from safe_clear_plugin.storage.clear.before_images import of_plan, same_key
+from safe_clear_plugin.storage.tables import plan, plan_run, plan_task_instance
+from safe_clear_plugin.storage.undo.verdicts import open_runs, run_verdicts, task_instance_verdicts
+
+
+def ask(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> None:
+    """Record which cleared runs are to be undone; with none named, all that are not yet."""
+    wanted = [plan_run.c.plan_id == plan_id, plan_run.c.undo_asked_at.is_(None), *open_runs(None)]
+    if run_ids:
+        wanted.append(plan_run.c.run_id.in_(run_ids))
+    asked = count_written(update(plan_run).where(*wanted).values(undo_asked_at=at), session)
+    session.execute(
+        update(plan).where(plan.c.id == plan_id).values(undo_asked_runs=plan.c.undo_asked_runs + asked)
+    )
+
+
+def asked_runs(plan_id: UUID, run_ids: Sequence[str], size: int, session: Session) -> list[Any]:
+    """Return the next runs that are to be undone, last cleared first, up to ``size`` task instances.
+
+    With ``run_ids`` only of those, whatever else was asked for before.
+    """
+    named = [plan_run.c.run_id.in_(run_ids)] if run_ids else []
+    rows = session.execute(
+        select(
+            plan_run.c.run_id,
+            plan_run.c.dag_run_id,
+            plan_run.c.task_instances,
+            func.coalesce(plan_run.c.logical_date, plan_run.c.run_after).label("date"),
+        )
+        .where(plan_run.c.plan_id == plan_id, plan_run.c.undo_asked_at.is_not(None), *open_runs(None), *named)
+        .order_by(plan_run.c.run_after.desc(), plan_run.c.dag_run_id.desc())
+        .limit(size)
+    ).all()
+    batch: list[Any] = []
+    total = 0
+    for row in rows:
+        total += row.task_instances
+        if batch and total > size:
+            break
+        batch.append(row)
+    return batch
+
+
+def decide(
+    plan_id: UUID, dag_id: str, run_ids: Sequence[str], *, number: int, at: datetime, session: Session
+) -> None:
+    """Store the verdicts on the runs and their task instances, under their locks.
+
+    What a move to another DAG version did to task instances is taken back only with the run itself: a run
+    that goes on goes on in the version that it has.
+    """
+    with hash_joins(session):
+        _store_verdicts(plan_id, dag_id, run_ids, session)
+    undone = {"undone_at": at, "undo_batch": number}
+    session.execute(update(plan_run).where(of_plan(plan_run, plan_id, run_ids)).values(undone))
+
+
+def _store_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
+    planned = plan_task_instance
+    found = task_instance_verdicts(plan_id, dag_id, run_ids)
+    session.execute(
+        update(planned)
+        .where(of_plan(planned, plan_id, run_ids), same_key(planned, found))
+        .values(undo=found.c.verdict, undo_state=found.c.now)
+    )
+    decided = select(planned.c.run_id, planned.c.effect, planned.c.undo.label("verdict")).where(
+        of_plan(planned, plan_id, run_ids), planned.c.effect.in_(COVERED_EFFECTS)
+    )
+    runs = run_verdicts(plan_id, dag_id, decided.subquery(), run_ids)
+    session.execute(
+        update(plan_run)
+        .where(plan_run.c.plan_id == plan_id, plan_run.c.run_id == runs.c.run_id)
+        .values(put_back=runs.c.whole)
+    )
+    whole = select(plan_run.c.run_id).where(
+        of_plan(plan_run, plan_id, run_ids), plan_run.c.put_back.is_(True)
+    )
+    session.execute(
+        update(planned)
+        .where(
+            of_plan(planned, plan_id, run_ids),
+            planned.c.effect.in_(MOVED_EFFECTS),
+            planned.c.undo == "put_back",
+            planned.c.run_id.not_in(whole),
+        )
+        .values(undo="started")
+    )
+
+
+def finish_batch(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> tuple[int, int]:
+    """Count what the transaction put back and what stays, onto the plan; the last run ends it."""
+    planned = plan_task_instance
+    back = case((planned.c.undo == "put_back", 1), else_=0)
+    total, put_back = session.execute(
+        select(func.count(), func.coalesce(func.sum(back), 0)).where(
+            of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS)
+        )
+    ).one()
+    undone = plan.c.undone_runs + len(run_ids)
+    session.execute(
+        update(plan)
+        .where(plan.c.id == plan_id)
+        .values(
+            undone_runs=undone,
+            put_back=plan.c.put_back + put_back,
+            stayed=plan.c.stayed + (total - put_back),
+            last_step_at=at,
+            status=case((undone >= plan.c.cleared_runs, "undone"), else_=plan.c.status),
+        )
+    )
+    return put_back, total - put_back
+
+
+def begin_batch(plan_id: UUID, at: datetime, session: Session) -> int | None:
+    """Take the plan's row for one undoing transaction and return the batch's number.
+
+    ``None`` when it is not a plan to undo: nothing was cleared, it is being cleared, or all is undone.
+    """
+    return take_number(plan_id, at, session, *_is_undoable())
+
+
+def hold(plan_id: UUID, session: Session) -> bool:
+    """Take the plan's row, if it is a plan to undo. Returns whether it is."""
+    held = update(plan).where(plan.c.id == plan_id, *_is_undoable()).values(status=plan.c.status)
+    return count_written(held, session) == 1
+
+
+def _is_undoable() -> tuple[ColumnElement[bool], ...]:
+    return plan.c.status.in_(("applied", "stopped")), plan.c.cleared_runs > 0
+
+
+def cleared_runs(plan_id: UUID, session: Session) -> int:
+    """Return how many runs of the plan are cleared, undone ones too."""
+    return session.scalar(select(plan.c.cleared_runs).where(plan.c.id == plan_id)) or 0
+
+
+def audit_select(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:
+    """Select what the audit log says of each task instance that was put back."""
+    rows = plan_task_instance
+    return select(
+        rows.c.run_id,
+        logical_date_of(rows),
+        rows.c.task_id,
+        rows.c.map_index,
+        rows.c.try_number,
+        rows.c.undo_state.label("state"),
+        literal("put_back").label("effect"),
+    ).where(of_plan(rows, plan_id, run_ids), rows.c.undo == "put_back", rows.c.effect.in_(CLEARED_EFFECTS))
+
+
+def put_back_from(plan_id: UUID, run_ids: Sequence[str], session: Session) -> set[tuple[str | None, str]]:
+    """Return the states with effects that :func:`audit_select` yields."""
+    rows = audit_select(plan_id, run_ids).subquery().c
+    return {(row.state, row.effect) for row in session.execute(select(rows.state, rows.effect).distinct())}

@@ -1,0 +1,1 @@
+"""What no page has for itself: routes, request hooks, templates, authorization."""

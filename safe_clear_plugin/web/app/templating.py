@@ -1,0 +1,120 @@
+"""Renders the templates, in an environment of our own: other plugins share Flask's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import request, url_for
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from safe_clear_plugin.core import input_limits
+from safe_clear_plugin.core.problems import Problem
+from safe_clear_plugin.web.app.identity import csrf_token, known_caller
+from safe_clear_plugin.web.app.template_filters import FILTERS
+from safe_clear_plugin.web.app.unsupported import unsupported
+
+ENDPOINT = "SafeClear"
+ROUTE_BASE = "/safe_clear"
+
+TITLES = {
+    400: "This request cannot be read",
+    401: "You are not logged in",
+    403: "You may not do this",
+    404: "Not found",
+    405: "This address does not take such a request",
+    409: "Nothing was done",
+    410: "The plan has expired",
+    413: "This is too long",
+    422: "This cannot be planned",
+    500: "Something went wrong",
+    503: "Safe Clear is not available",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where in Safe Clear a page lies: which of the links at its top it is, and the DAG that they keep."""
+
+    page: str = ""
+    dag_id: str = ""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Return what the links at the top carry along."""
+        return {"dag_id": self.dag_id} if self.dag_id else {}
+
+
+def folder(name: str) -> Path:
+    """Return where ``templates`` or ``static`` lies: in the package once built, beside it in a checkout.
+
+    :raises FileNotFoundError: when the package was built without it
+    """
+    package = Path(__file__).resolve().parent.parent.parent
+    for place in (package / name, package.parent / name):
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"Safe Clear was installed without its folder {name}")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(folder("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    return environment
+
+
+def url(name: str, **values: Any) -> str:
+    """Return the address of one of our views, right under any mount point."""
+    return url_for(f"{ENDPOINT}.{name}", **values)
+
+
+def static_url(name: str) -> str:
+    """Return the address of a static file; it changes when the file does."""
+    changed = int((folder("static") / name).stat().st_mtime)
+    return url("static", filename=name, v=changed)
+
+
+def render(template: str, **context: Any) -> str:
+    """Render ``templates/safe_clear/<template>`` for the caller of this request."""
+    known = known_caller()
+    shared = {
+        "url": url,
+        "static_url": static_url,
+        "csrf_token": csrf_token(),
+        "user_id": known.id if known else "",
+        "user_name": str(known.user.get_name()) if known else "",
+        "now": datetime.now(timezone.utc),
+        "limits": input_limits,
+        "here": Here("", request.args.get("dag_id", "")),
+        "unsupported": unsupported(),
+    }
+    return _environment().get_template(f"safe_clear/{template}").render({**shared, **context})
+
+
+def message(status: int, problem: Problem, actions: Sequence[tuple[str, str]] = ()) -> str:
+    """Render a refusal that a person can act on: ``actions``, each a label and an address, come first."""
+    actions = list(actions) if status in (401, 503) else [*actions, ("New plan", url("select"))]
+    if status in (403, 409, 410, 422) and (plan_id := (request.view_args or {}).get("plan_id")):
+        actions.insert(0, ("See the plan", url("plan", plan_id=plan_id)))
+    title = TITLES.get(status, "This did not work")
+    found = unsupported()
+    return render(
+        "message.html",
+        title=title,
+        problem=problem,
+        actions=actions,
+        status=status,
+        # A page that says nothing else says it once.
+        unsupported=found if found and found.problem != problem else None,
+    )

@@ -1,0 +1,98 @@
+"""The grid of a plan: what part of it the query asks for, gathered for the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.platform import compatibility
+from safe_clear_plugin.core.grid.model import KINDS
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.services.grid import MOST_BINS, MOST_RUNS, Question, build
+from safe_clear_plugin.web.api.queries import GridQuery
+from safe_clear_plugin.web.api.types import read_moment
+from safe_clear_plugin.web.app import templating
+from safe_clear_plugin.web.app.paging import Page
+from safe_clear_plugin.web.app.unsupported import unsupported
+from safe_clear_plugin.web.grid import labels
+from safe_clear_plugin.web.grid.urls import Address
+from safe_clear_plugin.web.grid.view import View
+
+
+def read_question(query: GridQuery, *, live: bool) -> Question:
+    """Return what part of the grid the query asks for."""
+    return Question(
+        level=query.grid,
+        start=moment(query.start),
+        end=moment(query.end),
+        opened=frozenset(query.open or ()),
+        first_row=query.first_row,
+        first_column=query.first_column,
+        live=live,
+    )
+
+
+def moment(text: str | None) -> datetime | None:
+    """Read a date or a time, in UTC unless it says otherwise."""
+    return read_moment(text, ZoneInfo("UTC"), end=False) if text else None
+
+
+def view(
+    plan: PlanSummary,
+    query: GridQuery,
+    session: Session,
+    *,
+    live: bool,
+    tasks: Collection[str] | None = None,
+) -> View | None:
+    """Return the grid that the query asks for, of ``tasks`` as ``build`` takes them.
+
+    ``None`` when there is nothing to draw, or Airflow's tables are not known.
+    """
+    found = unsupported()
+    if found and not found.has_known_tables:
+        return None
+    question = read_question(query, live=live)
+    grid = build(plan, question, session, tasks=tasks)
+    if grid is None:
+        return None
+    address = Address(plan.id, query.args())
+    unit = labels.head_unit(grid)
+    columns = [labels.column_view(one, grid, unit, address) for one in grid.columns]
+    if live:
+        columns = [replace(one, filter="", href="" if one.column.run_id else one.href) for one in columns]
+    most = MOST_RUNS if grid.level == "run" else MOST_BINS
+    return View(
+        grid=grid,
+        density=labels.density(grid),
+        heads=list(labels.heads(grid, unit, address)),
+        columns=columns,
+        bands=list(labels.bands(grid.columns)),
+        levels=[
+            (
+                labels.level_name(level, grid),
+                address.grid(grid=level, **labels.window_query(grid)),
+                level == grid.level,
+            )
+            for level in grid.levels
+        ],
+        title=labels.window_title(grid) if grid.zoomed else "",
+        whole_href=address.grid(),
+        row_page=Page(grid.all_rows, question.first_row, len(grid.rows)),
+        column_page=Page(grid.all_columns, question.first_column, most),
+        address=address,
+        kinds=[kind for kind in KINDS if any(row.of(kind) for row in grid.rows)],
+        fragment_url=templating.url("grid", plan_id=plan.id),
+        filters=not live,
+    )
+
+
+def page(plan: PlanSummary, query: GridQuery, session: Session) -> str:
+    """Render the grid alone, for a page that puts it in place of the one it has."""
+    compatibility.require_known_tables()
+    live = plan.status not in ("ready", "stale")
+    return templating.render("_grid.html", view=view(plan, query, session, live=live), plan=plan)

@@ -1,0 +1,93 @@
+"""The preview of an undo, and the lists of what an undo leaves as it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.undo import VERDICT_WORDS, UndoCount, UndoPreview, UndoStay
+from safe_clear_plugin.web.app import templating
+
+CHOOSABLE = 100
+"""Dag runs to choose from: their ids go into an address, and proxies take only some thousand characters."""
+
+LISTED = 200
+"""Task instances that stay which a page lists; the services list as many."""
+
+StateCounts = list[tuple[str | None, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStays:
+    """What stays of one task, as far as it is listed."""
+
+    task_id: str
+    states: StateCounts
+    rows: list[UndoStay]
+
+
+@dataclass(frozen=True, slots=True)
+class StayGroup:
+    """What stays for one reason: ``count`` and ``states`` are of all, ``tasks`` holds the first rows."""
+
+    why: str
+    count: int
+    states: StateCounts
+    tasks: list[TaskStays]
+    most: int = LISTED
+
+    @property
+    def listed(self) -> int:
+        """How many of them are in ``tasks``."""
+        return sum(len(task.rows) for task in self.tasks)
+
+
+def undo_page(plan: PlanSummary, undo: UndoPreview, chosen: Sequence[str], now: datetime) -> str:
+    """Render what an undo of the chosen runs, or of all, would do now."""
+    back = [item for item in undo.counts if item.verdict == "put_back"]
+    return templating.render(
+        "undo.html",
+        plan=plan,
+        undo=undo,
+        chosen=list(chosen),
+        cleared_runs=plan.cleared_runs - plan.undone_runs,
+        runs=undo.runs[:CHOOSABLE],
+        back_states=count_states((item.before, item.count) for item in back),
+        now_states=count_states((item.now, item.count) for item in back),
+        stays=stay_groups(undo.counts, undo.stays),
+        here=templating.Here("", plan.dag_id),
+        now=now,
+    )
+
+
+def count_states(counts: Iterable[tuple[str | None, int]]) -> StateCounts:
+    """Add up counts by state, the largest first."""
+    total: Counter[str | None] = Counter()
+    for state, count in counts:
+        total[state] += count
+    return total.most_common()
+
+
+def stay_groups(counts: Iterable[UndoCount], stays: Sequence[UndoStay]) -> list[StayGroup]:
+    """Group what stays by reason, the most frequent first, and the listed rows of it by task."""
+    staying = [item for item in counts if item.verdict != "put_back"]
+    totals = count_states((item.verdict, item.count) for item in staying)
+    groups = []
+    for verdict, total in totals:
+        why = next(text for name, text in VERDICT_WORDS.items() if name == verdict)
+        states = count_states((item.now, item.count) for item in staying if item.verdict == verdict)
+        groups.append(StayGroup(why, total, states, _by_task([row for row in stays if row.why == why])))
+    return groups
+
+
+def _by_task(rows: Sequence[UndoStay]) -> list[TaskStays]:
+    ranked = sorted(rows, key=lambda row: (row.task_id, row.run_id, row.map_index))
+    return [
+        TaskStays(task_id, count_states((row.state_now, 1) for row in found), found)
+        for task_id, group in groupby(ranked, key=lambda row: row.task_id)
+        if (found := list(group))
+    ]

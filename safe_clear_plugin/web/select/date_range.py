@@ -1,0 +1,143 @@
+"""A range of dates in words: its clocks, its length, its age, and the ruler that shows where it lies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from safe_clear_plugin.core.formats import span
+from safe_clear_plugin.core.plan_text import WEEKDAYS, count
+from safe_clear_plugin.web.app import template_filters
+
+MONTHS = template_filters.MONTHS
+OFFSET = re.compile(r"[+-](?:[01]\d|2[0-3]):[0-5]\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The range as one time zone writes it."""
+
+    zone: str
+    whose: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A range of dates of which either end may be open."""
+
+    start: datetime | None
+    end: datetime | None
+    zone: ZoneInfo
+
+    def headline(self, now: datetime) -> str:
+        """Say the days, how many they are, and how long ago that was, in the zone that was chosen."""
+        if self.start is None and self.end is None:
+            return "Every date"
+        if self.start is None or self.end is None:
+            moment = self.start or self.end
+            assert moment is not None
+            day = day_text(_local(moment, self.zone).date())
+            return f"From {day} on" if self.start else f"Everything up to {day}"
+        return ", ".join([*self._days_and_length(), self._age(now)])
+
+    def _days_and_length(self) -> list[str]:
+        assert self.start is not None
+        assert self.end is not None
+        first, last = _local(self.start, self.zone), _local(self.end, self.zone)
+        days = day_text(last.date())
+        if first.date() != last.date():
+            days = f"{day_text(first.date(), year=first.year != last.year)} to {days}"
+        if first.time() == time.min and _is_last_of_day(last):
+            return [days, count((last.date() - first.date()).days + 1, "full day")]
+        return [days, span((self.end - self.start).total_seconds())]
+
+    def _age(self, now: datetime) -> str:
+        assert self.start is not None
+        assert self.end is not None
+        if self.end < now:
+            return f"ended {template_filters.ago(self.end, now)}"
+        if self.start > now:
+            return f"begins {template_filters.ago(self.start, now)}"
+        return f"ends {template_filters.ago(self.end, now)}"
+
+    def clocks(self, dag_zone: str, browser_zone: str) -> list[Clock]:
+        """Write the range in UTC and in the zones of the DAG, the browser and the form, each zone once."""
+        whose: dict[str, list[str]] = {"UTC": []}
+        for name, owner in ((dag_zone, "the DAG's"), (browser_zone, "yours"), (self.zone.key, "chosen")):
+            if name:
+                whose.setdefault(name, []).append(owner)
+        whose["UTC"] = [owner for owner in whose["UTC"] if owner != "chosen"]
+        return [
+            Clock(name, " and ".join(owners), self._text(zone))
+            for name, owners in whose.items()
+            if (zone := zone_named(name))
+        ]
+
+    def _text(self, zone: tzinfo) -> str:
+        start = _moment(self.start, zone) if self.start else ""
+        end = _moment(self.end, zone) if self.end else ""
+        if start and end:
+            return f"{start} to {end}"
+        return f"from {start} on" if start else f"up to {end}" if end else "no bounds"
+
+    def ruler(
+        self, first: datetime | None, last: datetime | None, now: datetime
+    ) -> list[template_filters.Day]:
+        """Return the ruler's days, those of the range marked; an open end is where the dag runs end."""
+        start, end = self.start or first, self.end or last
+        if start is None or end is None or start > end:
+            return []
+        shown = template_filters.ruler_around(start, end, now)
+        days = {_local(start, timezone.utc).date(), _local(end, timezone.utc).date()}
+        inside = [day for day in shown if min(days) <= day <= max(days)]
+        return template_filters.day_ruler(shown, inside, now)
+
+
+def day_text(day: date, *, year: bool = True) -> str:
+    """Write a day as ``Tue 3 Nov 2026``."""
+    text = f"{WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]}"
+    return f"{text} {day.year}" if year else text
+
+
+def known_zones(names: Iterable[str], known: frozenset[str]) -> list[str]:
+    """Return the names, an empty one in place of each that is no time zone."""
+    return [name if name in known else "" for name in names]
+
+
+def zone_named(name: str) -> tzinfo | None:
+    """Return a time zone by its name or, as a DAG may have it, by its offset: ``+05:30``."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return timezone(_offset(name)) if OFFSET.fullmatch(name) else None
+
+
+def _offset(name: str) -> timedelta:
+    hours, minutes = name[1:].split(":")
+    size = timedelta(hours=int(hours), minutes=int(minutes))
+    return -size if name[0] == "-" else size
+
+
+def _moment(moment: datetime, zone: tzinfo) -> str:
+    local = _local(moment, zone)
+    clock = local.time().isoformat("minutes" if _is_last_of_minute(local) or not local.second else "seconds")
+    return f"{WEEKDAYS[local.weekday()]} {local.date().isoformat()} {clock}"
+
+
+def _local(moment: datetime, zone: tzinfo) -> datetime:
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
+
+
+def _is_last_of_minute(moment: datetime) -> bool:
+    return moment.second == 59 and moment.microsecond == 999999
+
+
+def _is_last_of_day(moment: datetime) -> bool:
+    return moment.time() >= (datetime.combine(moment.date(), time.max) - timedelta(milliseconds=1)).time()

@@ -1,0 +1,37 @@
+"""A selection that is being made: what can be read of it, and what cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.web.api import form_data, request_reader
+from safe_clear_plugin.web.api.bodies import AnswersRequest
+from safe_clear_plugin.web.api.mistakes import Mistakes
+from safe_clear_plugin.web.select.form import SelectionForm
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A selection without the fields that cannot be read; these are ``broken``, each with what is wrong."""
+
+    selection: Selection
+    broken: Mapping[str, list[str]]
+    browser_timezone: str = ""
+
+
+def draft_of(values: Mapping[str, Any], mistakes: Mistakes) -> Draft:
+    """Return what can be read of a selection."""
+    found = request_reader.validate(AnswersRequest, dict(values), mistakes)
+    broken = mistakes.by_field
+    if found is None:
+        readable = {name: value for name, value in values.items() if name not in broken}
+        found = AnswersRequest.model_validate(readable)
+    return Draft(found.selection(), broken, found.browser_timezone or "")
+
+
+def draft_in(form: SelectionForm) -> Draft:
+    """Return what can be read of a form."""
+    return draft_of(*form_data.read(form.given, AnswersRequest, blank_is_absent=True))

@@ -1,0 +1,154 @@
+"""The form of a selection as a page draws it; the model of the request decides what its fields take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from werkzeug.datastructures import MultiDict
+from wtforms import Form, RadioField, SelectField, StringField
+
+from safe_clear_plugin.core.selection import (
+    DATE_FIELDS,
+    RUN_STATES,
+    RUN_TYPES,
+    RUNNING_CHOICES,
+    TASK_INSTANCE_STATES,
+    Selection,
+    parse_moment,
+)
+from safe_clear_plugin.web.select.fields import (
+    ChoicesField,
+    FlagField,
+    LinesField,
+    SelectChoice,
+    key_line,
+    named,
+)
+
+LITERAL_PLACEHOLDER = re.compile(r"^\{[A-Z_]+\}$")
+"""Airflow leaves ``{MAP_INDEX}`` as it is in the link of a task instance that is not mapped."""
+LINKED = ("dag_id", "run_id", "task_id", "map_index")
+"""What Airflow's links fill in."""
+
+
+class SelectionForm(Form):
+    """Everything that a selection consists of; ``given`` is what fills it in."""
+
+    class Meta:
+        """No locales: FAB's locale selector would write Airflow's session cookie."""
+
+        locales = False
+
+    dag_id = StringField("DAG")
+    task_regex = StringField("Task regex")
+    run_id = LinesField("Run ids", description="One run id a line. Empty means every run in the range.")
+    date_field = SelectField("Compare with", choices=named(DATE_FIELDS), default="logical_date")
+    date_from = StringField("From")
+    date_to = StringField("To, inclusive")
+    timezone = StringField("Time zone", default="UTC")
+    run_type = ChoicesField("Run type", choices=named(RUN_TYPES))
+    run_state = ChoicesField("Run state", choices=named(RUN_STATES))
+    state = ChoicesField("Task instance state", choices=named(TASK_INSTANCE_STATES))
+    map_index = StringField("Map index")
+    index_run_id = StringField(
+        "Map index as in run",
+        description="Relatives of the map index follow the mapping of this dag run; * takes them whole.",
+    )
+    include_upstream = FlagField("Upstream")
+    include_downstream = FlagField("Downstream")
+    include_past = FlagField("Past runs")
+    include_future = FlagField("Future runs")
+    exclude_task_id = LinesField("Tasks to exclude", description="One task id a line.")
+    exclude_run_id = LinesField("Runs to exclude", description="One run id a line.")
+    exclude_task_instance = LinesField(
+        "Task instances to exclude", description='One a line, as `["task_id", -1, "run_id"]`.'
+    )
+    running = RadioField(
+        "What runs now",
+        choices=[SelectChoice("leave_out", "Leave out"), SelectChoice("terminate", "Terminate")],
+        default=RUNNING_CHOICES[0],
+    )
+    run_on_latest_version = SelectField(
+        "DAG version",
+        choices=[
+            SelectChoice("", "As configured"),
+            SelectChoice("true", "The latest"),
+            SelectChoice("false", "The run's own"),
+        ],
+        default="",
+    )
+    reset_dag_runs = FlagField("Queue finished runs again", default=True)
+
+    def __init__(self, given: MultiDict[str, str]) -> None:
+        super().__init__(given)
+        self.given = given
+
+    def add_errors(self, errors: Mapping[str, Sequence[str]]) -> None:
+        """Put what is wrong to the fields."""
+        for name, texts in errors.items():
+            if name in self:
+                self[name].errors = [*self[name].errors, *texts]
+
+
+def without_placeholders(args: MultiDict[str, str]) -> MultiDict[str, str]:
+    """Return the query of a link from Airflow's UI, in which a name may be left in braces."""
+    kept = [
+        (name, value)
+        for name, value in args.items(multi=True)
+        if not (name in LINKED and LITERAL_PLACEHOLDER.match(value))
+    ]
+    return MultiDict(kept)
+
+
+def task_regex_of(task_id: str) -> str:
+    """Return the regular expression that matches this task alone."""
+    return "^" + re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", task_id) + "$"
+
+
+def filled(selection: Selection) -> SelectionForm:
+    """Return the form as it was, or may have been, filled in for this selection."""
+    data: MultiDict[str, str] = MultiDict()
+    for name, value in _as_form_data(selection).items():
+        data.setlist(name, value if isinstance(value, list) else [value])
+    return SelectionForm(data)
+
+
+def _as_form_data(selection: Selection) -> dict[str, Any]:
+    values = selection.to_json()
+    values["run_on_latest_version"] = {None: "", True: "true", False: "false"}[
+        selection.run_on_latest_version
+    ]
+    values["exclude_task_instance"] = [key_line(key) for key in selection.exclude_task_instance]
+    zone = ZoneInfo(selection.timezone)
+    for name, moment in (("date_from", selection.date_from), ("date_to", selection.date_to)):
+        values[name] = typed(moment, zone, end=name == "date_to") if moment else ""
+    flags = {True: "true", False: "false"}
+    return {
+        name: flags[value] if isinstance(value, bool) else value if isinstance(value, list) else str(value)
+        for name, value in values.items()
+        if value not in ("", None, [])
+    }
+
+
+def typed(moment: datetime, zone: ZoneInfo, *, end: bool) -> str:
+    """Write a moment so that it reads back as the same: as it may have been typed, else in UTC."""
+    try:
+        local = moment.astimezone(zone)
+    except OverflowError:
+        return moment.isoformat()
+    day, clock = local.date().isoformat(), local.time().isoformat().removesuffix(":00")
+    for typed in (day, f"{day} {clock}"):
+        if _reads_as(typed, zone, moment, end=end):
+            return typed
+    return moment.isoformat()
+
+
+def _reads_as(text: str, zone: ZoneInfo, moment: datetime, *, end: bool) -> bool:
+    try:
+        return parse_moment(text, zone, end=end) == moment
+    except (ValueError, OverflowError):
+        return False

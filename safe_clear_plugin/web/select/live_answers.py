@@ -1,0 +1,230 @@
+"""What the form on which a selection is made says back: facts in words, for the page and its script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from safe_clear_plugin.airflow_api.platform import config
+from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.problems import Problem
+from safe_clear_plugin.core.selection import NO_STATE, Selection
+from safe_clear_plugin.services.live_preview import selection_preview, task_tree_selection
+from safe_clear_plugin.services.live_preview.model import Scouted
+from safe_clear_plugin.web.api.types import available_timezones
+from safe_clear_plugin.web.app import template_filters
+from safe_clear_plugin.web.select.date_range import Range, known_zones
+from safe_clear_plugin.web.select.draft import Draft
+from safe_clear_plugin.web.select.form import task_regex_of, typed
+
+MANY_TASKS = 30
+"""Tasks from which on groups without a marked one are folded."""
+MOST_CHIPS = 12
+
+OF_TASKS = ("task_regex", "map_index", "exclude_task_id", "exclude_task_instance")
+OF_STATES = ("state",)
+OF_DAG = ("dag_id",)
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A shortcut that fills in the task regex."""
+
+    label: str
+    regex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """The quick range that begins after the last successful dag run, or why there is none."""
+
+    date_from: str = ""
+    date_to: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Everything that the templates of the answers need."""
+
+    found: Scouted
+    selection: Selection
+    problems: dict[str, list[str]]
+    """What is wrong, by the section it stands in: ``dag``, ``tasks``, ``when``, ``state``."""
+    zone: ZoneInfo
+    browser_zone: str = ""
+    dag_url: str = ""
+    chips: Sequence[Chip] = field(default=())
+
+    @property
+    def dag_is_chosen(self) -> bool:
+        """Whether there is a DAG to speak of."""
+        return self.found.tree is not None
+
+    @property
+    def has_range(self) -> bool:
+        """Whether dates or runs are given that can be read."""
+        return self.found.scope is not None
+
+    @property
+    def range(self) -> Range | None:
+        """The range of dates; ``None`` when the runs are named and not held to dates."""
+        scope = self.found.scope
+        if scope is None or (scope.named and not self.selection.has_dates):
+            return None
+        return Range(scope.date_from, scope.date_to, self.zone)
+
+    @property
+    def schedule_said(self) -> str:
+        """When the DAG runs by itself, as Airflow describes it."""
+        dag = self.found.dag
+        assert dag is not None
+        if dag.schedule_in_words:
+            return dag.schedule_in_words[0].lower() + dag.schedule_in_words[1:]
+        return dag.schedule if dag.schedule not in ("", "None") else "without a schedule"
+
+    @property
+    def folds(self) -> bool:
+        """Whether the DAG has so many tasks that groups without a marked one are folded."""
+        return self.found.tree is not None and self.found.tree.count() > MANY_TASKS
+
+    @property
+    def tasks_said(self) -> str:
+        """How many tasks match, and how many come along."""
+        tree = self.found.tree
+        assert tree is not None
+        total, matched, along = tree.count(), tree.count("matched"), tree.count("along")
+        excluded = tree.count("excluded")
+        but = f", {excluded:,} excluded" if excluded else ""
+        if not self.selection.task_regex:
+            return f"Whole runs: {'all ' if not excluded else ''}{count(total - excluded, 'task')}{but}"
+        more = f", {along:,} more {'comes' if along == 1 else 'come'} along" if along else ""
+        return f"{matched:,} of {count(total, 'task')} {'matches' if matched == 1 else 'match'}{more}{but}"
+
+    @property
+    def runs_said(self) -> str:
+        """How many dag runs there are in the range."""
+        number = self.found.dag_runs
+        if number is None:
+            return "More dag runs than can be counted here"
+        return count(number, "dag run") if number else "No dag run"
+
+    @property
+    def states(self) -> list[template_filters.Share]:
+        """What would be cleared, by state."""
+        counts = self.found.counts
+        if counts is None:
+            return []
+        return template_filters.shares_now(
+            (None if state == NO_STATE else state, number) for state, number in counts.found.states.items()
+        )
+
+    def added(self, name: str) -> str:
+        """Say what ticking one of the directions would add."""
+        counts = self.found.counts
+        if counts is None or name not in counts.added:
+            return ""
+        more = counts.added[name]
+        if more is None:
+            return "Not counted here."
+        if not more.total:
+            return "Adds nothing."
+        what = f"+ {count(more.total, 'task instance')}"
+        return f"{what}, of which {more.succeeded:,} succeeded." if more.succeeded else f"{what}."
+
+    @property
+    def running(self) -> list[tuple[str, int]]:
+        """The running task instances that match, by task, most first."""
+        counts = self.found.counts
+        return counts.found.running.most_common() if counts else []
+
+    @property
+    def bar(self) -> str:
+        """The whole in one line."""
+        counts = self.found.counts
+        if counts is None:
+            return self._no_counts
+        if not counts.found.total:
+            none = "No task instance matches"
+            left = counts.found.left_out
+            return f"{none} but {left:,} running, left out" if left else none
+        text = count(counts.found.total, "task instance")
+        if counts.cleared_runs is not None:
+            text += f" in {count(counts.cleared_runs, 'run')}"
+        return text + (f", {counts.found.left_out:,} left out" if counts.found.left_out else "")
+
+    @property
+    def _no_counts(self) -> str:
+        wrong = next((texts[0] for texts in self.problems.values() if texts), "")
+        if not self.selection.dag_id:
+            return "Choose a DAG"
+        if wrong or self.found.not_counted:
+            return wrong or self.found.not_counted
+        return "Give dates or run ids, and they are counted here"
+
+    @property
+    def counted(self) -> bool:
+        """Whether the bar says numbers."""
+        return self.found.counts is not None
+
+    @property
+    def since(self) -> Since:
+        """The quick range since the last success, as it is typed in the chosen zone."""
+        success, after = self.found.since
+        if success is None:
+            return Since(reason="No dag run has succeeded yet.")
+        if after is None:
+            return Since(reason="The last dag run succeeded.")
+        now = self.found.now.replace(second=0, microsecond=0)
+        return Since(typed(after, self.zone, end=False), typed(max(now, after), self.zone, end=True))
+
+
+def answer(draft: Draft, now: datetime) -> Answers:
+    """Answer what is filled in so far; what cannot be read is said and left aside."""
+    selection = draft.selection
+    zone, browser_zone = known_zones((selection.timezone, draft.browser_timezone), available_timezones())
+    broken = {name: list(texts) for name, texts in draft.broken.items() if name}
+    if not selection.dag_id:
+        found = Scouted(now)
+        broken.pop("dag_id", None)
+    else:
+        found = selection_preview.scout(selection, now, broken=frozenset(broken))
+    return Answers(
+        found=found,
+        selection=selection,
+        problems=_by_section(broken, found.problems),
+        zone=ZoneInfo(zone or "UTC"),
+        browser_zone=browser_zone,
+        dag_url=f"{config.base_url()}/dags/{quote(selection.dag_id, safe='')}",
+        chips=_chips(found.tree),
+    )
+
+
+def _by_section(broken: dict[str, list[str]], problems: Sequence[Problem]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {"dag": [], "tasks": [], "when": [], "state": []}
+    for name, texts in broken.items():
+        found[_section(name)] += texts
+    for problem in problems:
+        found[_section(problem.field)].append(str(problem))
+    return found
+
+
+def _section(name: str | None) -> str:
+    if name in OF_DAG:
+        return "dag"
+    if name in OF_TASKS:
+        return "tasks"
+    return "state" if name in OF_STATES else "when"
+
+
+def _chips(tree: task_tree_selection.Tree | None) -> list[Chip]:
+    """Offer each top-level task group whose tasks all begin with its id."""
+    groups = [root for root in tree.roots if root.node.group] if tree else []
+    return [
+        Chip(root.node.label, task_regex_of(root.node.id)[:-1] + r"\.")
+        for root in groups[:MOST_CHIPS]
+        if all(task.node.id.startswith(f"{root.node.id}.") for task in root.tasks)
+    ]
