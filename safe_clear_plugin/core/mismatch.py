@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-TaskInstanceKey = tuple[str, str, int]
-"""run id, task id, map index"""
+from safe_clear_plugin.core.keys import TaskInstanceKey
 
 
 @dataclass(frozen=True, slots=True)

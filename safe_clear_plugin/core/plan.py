@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.findings import Finding
 from safe_clear_plugin.core.selection import Selection
@@ -33,18 +34,6 @@ stopped."""
 
 SILENT_FOR = timedelta(seconds=15)
 """A clear that committed nothing for so long is taken to have been left by whoever drove it."""
-
-Effect = Literal["clear", "terminate", "leave_out", "create", "restore", "remove"]
-"""What the clear does to a task instance.
-
-``clear`` and ``terminate`` are handed to Airflow; ``leave_out`` is matched but running and stays as it is;
-the other three come from a dag run's move to the latest DAG version.
-"""
-
-CLEARED_EFFECTS: tuple[Effect, ...] = ("clear", "terminate")
-MOVED_EFFECTS: tuple[Effect, ...] = ("create", "restore", "remove")
-COVERED_EFFECTS: tuple[Effect, ...] = (*CLEARED_EFFECTS, *MOVED_EFFECTS)
-"""Effects of rows that come out of the clear otherwise than they went in."""
 
 
 class TeamDag(NamedTuple):

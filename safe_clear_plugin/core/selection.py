@@ -7,38 +7,14 @@ from datetime import date, datetime, time, timezone
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
+from safe_clear_plugin.core.keys import TaskInstanceKey
+
 DateField = Literal["logical_date", "run_after"]
 Running = Literal["leave_out", "terminate"]
-
-TaskInstanceKey = tuple[str, int, str]
-"""One task instance of the DAG: task id, map index, run id."""
 
 DATE_FIELDS: tuple[DateField, ...] = get_args(DateField)
 RUNNING_CHOICES: tuple[Running, ...] = get_args(Running)
 
-NO_STATE = "none"
-"""How the state of a task instance without one is written, as in Airflow's REST API."""
-
-RUNNING_STATES = ("running", "restarting")
-"""States whose task instances have a live process; ``running=leave_out`` keeps them out."""
-
-TaskInstanceState = Literal[
-    "none",
-    "scheduled",
-    "queued",
-    "running",
-    "restarting",
-    "deferred",
-    "awaiting_input",
-    "up_for_retry",
-    "up_for_reschedule",
-    "success",
-    "failed",
-    "upstream_failed",
-    "skipped",
-    "removed",
-]
-RunState = Literal["queued", "running", "success", "failed"]
 RunType = Literal[
     "scheduled",
     "manual",
@@ -48,9 +24,6 @@ RunType = Literal[
     "asset_materialization",
 ]
 
-TASK_INSTANCE_STATES: tuple[TaskInstanceState, ...] = get_args(TaskInstanceState)
-RUN_STATES: tuple[RunState, ...] = get_args(RunState)
-FINISHED_RUN_STATES = ("success", "failed")
 RUN_TYPES: tuple[RunType, ...] = get_args(RunType)
 
 
@@ -106,7 +79,7 @@ class Selection:
         values = asdict(self)
         for name in ("date_from", "date_to"):
             values[name] = values[name].isoformat() if values[name] else None
-        values["exclude_task_instance"] = [list(key) for key in self.exclude_task_instance]
+        values["exclude_task_instance"] = [key.to_json() for key in self.exclude_task_instance]
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     @classmethod
@@ -117,7 +90,7 @@ class Selection:
             name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in known
         }
         if keys := kept.get("exclude_task_instance"):
-            kept["exclude_task_instance"] = tuple(tuple(key) for key in keys)
+            kept["exclude_task_instance"] = tuple(map(TaskInstanceKey.from_json, keys))
         for name in ("date_from", "date_to"):
             if kept.get(name):
                 kept[name] = datetime.fromisoformat(kept[name])

@@ -7,7 +7,8 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from safe_clear_plugin.core.selection import RUNNING_STATES, Selection
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.states import RUNNING_STATES
 
 Taken = Mapping[Hashable, Collection[tuple[str, int | None]] | None]
 """By DAG version the tasks that are taken, each with one map index or with ``None`` for all of them.

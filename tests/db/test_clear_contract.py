@@ -24,9 +24,8 @@ from airflow.utils.types import DagRunType
 from sqlalchemy import select, update
 
 from safe_clear_plugin.airflow_api.clear.audit_log import Actor
-from safe_clear_plugin.core import selection as core_selection
-from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.clear import rerun_progress
+from safe_clear_plugin.core import states
+from safe_clear_plugin.core.selection import RUN_TYPES, Selection
 from safe_clear_plugin.services.clear.apply import apply_plan
 from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.storage.tables import metadata, plan_run, plan_task_instance
@@ -422,16 +421,16 @@ def test_prediction_is_the_result(session, situation, part, run_state):
 @pytest.mark.usefixtures("speedups")
 @pytest.mark.parametrize("try_number", [0, 1, 2, 5])
 def test_max_tries_follow_the_tries_made_and_the_retries(session, try_number):
-    states = {"none": None, "running": "running", "success": "success", "up_for_retry": "up_for_retry"}
+    by_name = {"none": None, "running": "running", "success": "success", "up_for_retry": "up_for_retry"}
     with DAG(DAG_ID, schedule=None, start_date=START) as dag:
-        for state, retries, max_tries in product(states, (0, 1, 3), (0, 1, 4)):
+        for state, retries, max_tries in product(by_name, (0, 1, 3), (0, 1, 4)):
             Step(task_id=f"{state}.{retries}.{max_tries}", retries=retries)
     store_dag(dag, session=session)
     for run_id in ("run", "bystander"):
         run = make_run(DAG_ID, session=session, run_id=run_id)
         for ti in task_instances(run, session=session):
             state, _, max_tries = ti.task_id.split(".")
-            ti.state, ti.try_number, ti.max_tries = states[state], try_number, int(max_tries)
+            ti.state, ti.try_number, ti.max_tries = by_name[state], try_number, int(max_tries)
             ti.start_date = START
     session.commit()
     foreseen = check(Selection(DAG_ID, run_id=("run",), running="terminate"), session)
@@ -507,9 +506,9 @@ def test_several_runs_of_several_kinds(session, running):
 
 
 def test_constants_name_every_state_and_type_of_airflow():
-    assert set(core_selection.TASK_INSTANCE_STATES) >= {core_selection.NO_STATE, *TaskInstanceState}
-    assert set(core_selection.RUN_STATES) == set(DagRunState)
-    assert set(core_selection.RUN_TYPES) >= set(DagRunType)
-    assert set(core_selection.FINISHED_RUN_STATES) == set(State.finished_dr_states)
-    assert set(rerun_progress.DONE_STATES) == set(State.finished)
-    assert set(core_selection.RUNNING_STATES) == {TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}
+    assert set(states.TASK_INSTANCE_STATES) >= {states.NO_STATE, *TaskInstanceState}
+    assert set(states.RUN_STATES) == set(DagRunState)
+    assert set(RUN_TYPES) >= set(DagRunType)
+    assert set(states.FINISHED_RUN_STATES) == set(State.finished_dr_states)
+    assert set(states.DONE_STATES) == set(State.finished)
+    assert set(states.RUNNING_STATES) == {TaskInstanceState.RUNNING, TaskInstanceState.RESTARTING}

@@ -34,7 +34,8 @@ from sqlalchemy import select, update
 
 from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.core.problems import Invalid
-from safe_clear_plugin.core.selection import RUNNING_STATES, Selection
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.states import RUNNING_STATES
 from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.storage.plans import plan_reader
 from tests.db.strategies import Ask, Group, History, Node, Run, Shape, asks, day, histories

@@ -11,6 +11,7 @@ from airflow.sdk import DAG, task
 from airflow.serialization.definitions.dag import SerializedDAG
 from sqlalchemy import insert
 
+from safe_clear_plugin.core.keys import TaskInstanceKey
 from safe_clear_plugin.core.plan_text import sentence
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import Selection
@@ -83,7 +84,9 @@ def test_the_plan_is_airflows_answer_without_what_is_excluded(session, any_run_i
     everything = airflows(dag, session, 1, 3)
     assert len(everything) == 12
     expected = {key for key in everything if key[2] not in runs and key not in keys}
-    selection = days(1, 3, exclude_run_id=runs, exclude_task_instance=keys)
+    selection = days(
+        1, 3, exclude_run_id=runs, exclude_task_instance=tuple(map(TaskInstanceKey.from_json, keys))
+    )
     assert planned(selection, session) == expected
 
 
@@ -104,7 +107,9 @@ def test_ten_thousand_are_taken_out_at_once(session):
     session.execute(insert(TaskInstance.__table__), many)
     session.commit()
     keys = tuple(("load", index, "run_1") for index in range(10_000))
-    selection = days(1, 1, task_regex="load", exclude_task_instance=keys)
+    selection = days(
+        1, 1, task_regex="load", exclude_task_instance=tuple(map(TaskInstanceKey.from_json, keys))
+    )
     assert {key[1] for key in planned(selection, session)} == {-1, 10_000, 10_001, 10_002}
 
 
@@ -137,7 +142,11 @@ def test_what_is_not_there_cannot_be_excluded(session, excluded, field, words):
 def test_what_is_excluded_is_not_cleared(session):
     store_etl(session)
     keys = (("transform", -1, "run_1"), ("load", -1, "run_2"))
-    plan = clear(days(1, 3, exclude_run_id=("run_3",), exclude_task_instance=keys))
+    plan = clear(
+        days(
+            1, 3, exclude_run_id=("run_3",), exclude_task_instance=tuple(map(TaskInstanceKey.from_json, keys))
+        )
+    )
     assert (plan.task_instances, plan.dag_runs) == (4, 2)
     session.rollback()
     for ti in session.query(TaskInstance):
@@ -148,7 +157,13 @@ def test_what_is_excluded_is_not_cleared(session):
 def test_the_sentence_says_so():
     keys = (("load", 1, ODD), ("load", 2, ODD))
     said = sentence(
-        days(1, 1, exclude_task_id=("a",), exclude_run_id=("b", "c"), exclude_task_instance=keys),
+        days(
+            1,
+            1,
+            exclude_task_id=("a",),
+            exclude_run_id=("b", "c"),
+            exclude_task_instance=tuple(map(TaskInstanceKey.from_json, keys)),
+        ),
         on_latest=False,
     )
     assert "Without task a, runs b, c and 2 single task instances." in said
@@ -157,7 +172,12 @@ def test_the_sentence_says_so():
 
 def test_the_form_reads_what_it_writes():
     keys = (("lo\\ad", -1, ODD), ("börse", 3, " spaces "))
-    selection = Selection("etl", run_id=("r",), exclude_run_id=("x", "y"), exclude_task_instance=keys)
+    selection = Selection(
+        "etl",
+        run_id=("r",),
+        exclude_run_id=("x", "y"),
+        exclude_task_instance=tuple(map(TaskInstanceKey.from_json, keys)),
+    )
     draft = draft_in(filled(selection))
     assert (draft.broken, draft.selection) == ({}, selection)
     assert Selection.from_json(json.loads(json.dumps(selection.to_json()))) == selection

@@ -1,6 +1,6 @@
 """Airflow's database foundations, as Safe Clear uses them.
 
-Importing this succeeds whatever tables the installed Airflow has. ``airflow db migrate`` imports this module, and
+Importing this module succeeds whatever tables the installed Airflow has. ``airflow db migrate`` does so, and
 plans are shown even where :mod:`~safe_clear_plugin.airflow_api.platform.compatibility` refuses to clear.
 """
 

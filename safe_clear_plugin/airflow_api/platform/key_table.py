@@ -12,7 +12,7 @@ from sqlalchemy import CTE, JSON, Uuid, cast, column, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
-from safe_clear_plugin.core.selection import TaskInstanceKey
+from safe_clear_plugin.core.keys import TaskInstanceKey
 
 ALTERNATIVES = 200
 """SQLite reads an ``OR`` of a thousand conditions as too deep an expression."""
@@ -50,7 +50,7 @@ def in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def rows_of_keys(keys: Sequence[TaskInstanceKey]) -> CTE:
     """Return a table of task_id, map_index, run_id; one parameter of the statement, however many they are."""
-    item = _items(keys, "excluded_items")
+    item = _items([key.to_json() for key in keys], "excluded_items")
     rows = select(
         item[0].as_string().label("task_id"),
         item[1].as_integer().label("map_index"),

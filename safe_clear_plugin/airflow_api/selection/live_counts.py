@@ -33,8 +33,9 @@ from safe_clear_plugin.airflow_api.selection.selection_queries import (
     task_instance_conditions,
     uses_version,
 )
-from safe_clear_plugin.core.selection import NO_STATE, RUNNING_STATES, Selection
+from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.selection_counts import Taken, Tally
+from safe_clear_plugin.core.states import NO_STATE, RUNNING_STATES
 
 
 @dataclass(frozen=True, slots=True)

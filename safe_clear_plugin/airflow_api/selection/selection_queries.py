@@ -32,7 +32,9 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.dag.dag_versions import VERSIONLESS_RUNS_MOVE
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.airflow_api.platform.key_table import rows_of_keys, rows_of_versions
-from safe_clear_plugin.core.selection import FINISHED_RUN_STATES, NO_STATE, RUNNING_STATES, Selection
+from safe_clear_plugin.core.keys import TaskInstanceKey
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.states import FINISHED_RUN_STATES, NO_STATE, RUNNING_STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,8 +370,8 @@ def bundle_version_of(dag_id: str, session: Session) -> str | None:
 
 
 def pinned(
-    rows: Mapping[tuple[str, str, int], Mapping[str, Any]], versions: Mapping[str, Any]
-) -> dict[tuple[str, str, int], Mapping[str, Any]]:
+    rows: Mapping[TaskInstanceKey, Mapping[str, Any]], versions: Mapping[str, Any]
+) -> dict[TaskInstanceKey, Mapping[str, Any]]:
     """Return rows as they stand once their runs' DAG versions reach unfinished rows that had none.
 
     Mirrors ``_pin_versionless_tis_to_run_version``: clearing any task instance of a run does this to the
@@ -378,7 +380,7 @@ def pinned(
     if not VERSIONLESS_RUNS_MOVE:
         return dict(rows)
     return {
-        key: {**row, "dag_version_id": versions.get(key[0])}
+        key: {**row, "dag_version_id": versions.get(key.run_id)}
         if row["dag_version_id"] is None and row["state"] in State.unfinished
         else row
         for key, row in rows.items()

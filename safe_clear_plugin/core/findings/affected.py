@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from safe_clear_plugin.core.plan_text import MANY, count
-from safe_clear_plugin.core.selection import NO_STATE
+from safe_clear_plugin.core.states import NO_STATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Literal
 
-from safe_clear_plugin.core.selection import NO_STATE
+from safe_clear_plugin.core.states import NO_STATE
 
 Level = Literal["run", "hour", "day", "week", "month", "year"]
 

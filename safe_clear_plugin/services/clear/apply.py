@@ -18,8 +18,9 @@ from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.batch_size import Pace
+from safe_clear_plugin.core.effects import COVERED_EFFECTS, Effect
 from safe_clear_plugin.core.mismatch import Mismatch, Moved
-from safe_clear_plugin.core.plan import COVERED_EFFECTS, PlanSummary
+from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.services import failures
@@ -203,7 +204,7 @@ def _clear_batch(
         raise Drifted(moved, total)
     cleared = plan_reader.cleared_ids(plan_id, run_ids)
     lies_beside = related_rows.look(plan.dag_id, run_ids, batch.run_pks, cleared.subquery(), session)
-    has_others = lies_beside.task_instances > batch.of(*COVERED_EFFECTS) - batch.of("create")
+    has_others = lies_beside.task_instances > batch.of(*COVERED_EFFECTS) - batch.of(Effect.CREATE)
     others = verification.read_others(plan_id, plan.dag_id, run_ids, session) if has_others else {}
     before_images.capture(plan_id, plan.dag_id, run_ids, lies_beside, session)
     clear_runs.clear(

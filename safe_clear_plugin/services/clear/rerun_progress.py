@@ -11,11 +11,10 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform import compatibility
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.states import DONE_STATES
 from safe_clear_plugin.storage.clear import batches
 from safe_clear_plugin.storage.plans import plan_list, plan_reader
 from safe_clear_plugin.storage.plans.plan_list import OtherClear
-
-DONE_STATES = ("success", "failed", "upstream_failed", "skipped", "removed")
 
 
 @dataclass(frozen=True, slots=True)

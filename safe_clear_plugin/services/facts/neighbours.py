@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 
 from safe_clear_plugin.airflow_api.dag import dependencies
 from safe_clear_plugin.airflow_api.dag.dependencies import Relation, Upstream
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, MOVED_EFFECTS
 from safe_clear_plugin.core.findings.affected import NOTHING
 from safe_clear_plugin.core.findings.dependencies import NeighbourFacts
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, MOVED_EFFECTS
 from safe_clear_plugin.services.facts.context import PlanContext
 from safe_clear_plugin.services.planning.shapes import Shape
 from safe_clear_plugin.storage.findings import affected_task_instances, predicted_states

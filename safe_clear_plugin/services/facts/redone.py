@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.findings.affected import NOTHING, Affected
 from safe_clear_plugin.core.findings.reruns import RedoneFacts
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.services.facts.context import PlanContext
 from safe_clear_plugin.storage.findings import plan_context
 

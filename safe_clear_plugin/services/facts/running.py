@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.findings import RunningFacts
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.core.undo import RESTORABLE_STATES
 from safe_clear_plugin.services.facts.context import PlanContext
 

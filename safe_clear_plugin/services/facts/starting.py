@@ -9,7 +9,7 @@ from uuid import UUID
 from safe_clear_plugin.airflow_api.scheduling import capacity, depends_on_past
 from safe_clear_plugin.core.findings import StartingFacts
 from safe_clear_plugin.core.findings.scheduling import WaitsForPast
-from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
+from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 from safe_clear_plugin.services.facts.context import PlanContext
 from safe_clear_plugin.services.facts.workload import Workload, task_of
 

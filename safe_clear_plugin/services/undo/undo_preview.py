@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.session import new_session
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlanSummary
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.undo import VERDICT_WORDS, UndoCount, UndoPreview, UndoRun, UndoStay
 from safe_clear_plugin.services import retention

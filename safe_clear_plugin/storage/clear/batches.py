@@ -27,7 +27,8 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform.session import count_written
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR, Effect, PlanSummary
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
+from safe_clear_plugin.core.plan import SILENT_FOR, PlanSummary
 from safe_clear_plugin.storage.plans import plan_reader
 from safe_clear_plugin.storage.tables import plan, plan_batch, plan_run, plan_task_instance
 

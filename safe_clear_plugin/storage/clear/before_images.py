@@ -32,8 +32,8 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     task_reschedule,
 )
 from safe_clear_plugin.airflow_api.selection.selection_queries import is_unfinished
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS
-from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
+from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 from safe_clear_plugin.storage.tables import (
     before_dag_run,
     before_deadline,

@@ -18,9 +18,10 @@ from safe_clear_plugin.airflow_api.dag.dag_versions import (
 )
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.airflow_api.selection import selection_queries as airflow_runs
+from safe_clear_plugin.core.effects import COVERED_EFFECTS
 from safe_clear_plugin.core.mismatch import Moved
-from safe_clear_plugin.core.plan import COVERED_EFFECTS, PlanSummary
-from safe_clear_plugin.core.selection import NO_STATE
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.states import NO_STATE
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 LISTED = 200

@@ -17,8 +17,10 @@ from safe_clear_plugin.airflow_api.clear import clear_runs
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.airflow_api.selection import selection_queries
-from safe_clear_plugin.core.mismatch import Mismatch, Row, TaskInstanceKey, mismatches
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS, PlanSummary
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
+from safe_clear_plugin.core.keys import TaskInstanceKey
+from safe_clear_plugin.core.mismatch import Mismatch, Row, mismatches
+from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.storage.clear.batches import Batch
 from safe_clear_plugin.storage.clear.before_images import of_plan, same_key
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
@@ -159,7 +161,7 @@ def planned_rows(plan_id: UUID, run_ids: Sequence[str], session: Session) -> dic
         select(rows).where(of_plan(rows, plan_id, run_ids), rows.c.effect.in_(COVERED_EFFECTS))
     )
     return {
-        (row.run_id, row.task_id, row.map_index): {
+        TaskInstanceKey(row.run_id, row.task_id, row.map_index): {
             "state": row.after_state,
             "try_number": row.try_number or 0,
             "max_tries": row.after_max_tries,
@@ -193,6 +195,8 @@ def _read(session: Session, *conditions: ColumnElement[bool]) -> dict[TaskInstan
     ti = task_instance.c
     columns = (ti.run_id, ti.task_id, ti.map_index, *(ti[name] for name in COMPARED))
     return {
-        (row.run_id, row.task_id, row.map_index): {name: row._mapping[name] for name in COMPARED}
+        TaskInstanceKey(row.run_id, row.task_id, row.map_index): {
+            name: row._mapping[name] for name in COMPARED
+        }
         for row in session.execute(select(*columns).where(*conditions))
     }

@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import there_is
 from safe_clear_plugin.airflow_api.selection.selection_queries import is_unfinished
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.findings.affected import Affected
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
+from safe_clear_plugin.core.states import STAYING_STATES
 from safe_clear_plugin.storage.findings.task_relations import (
     among,
     downstream_tasks,
@@ -34,7 +35,6 @@ from safe_clear_plugin.storage.findings.task_relations import (
 from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
-STAYING_STATES = ("failed", "upstream_failed", "skipped")
 UPSTREAM_KINDS = ("upstream", "one_upstream", "setup", "mapped")
 
 

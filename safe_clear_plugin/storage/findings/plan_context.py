@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins, there_is
 from safe_clear_plugin.airflow_api.platform.key_table import by_value, in_parts
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.findings.affected import Affected
 from safe_clear_plugin.core.findings.concurrent_plans import OtherPlan
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
 from safe_clear_plugin.storage.tables import plan, plan_run, plan_task, plan_task_instance
 
 rows_ = plan_task_instance

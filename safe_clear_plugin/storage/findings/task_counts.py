@@ -9,10 +9,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, Effect
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.storage.tables import plan_task_instance
 
-CHANGED_EFFECTS: tuple[Effect, ...] = (*CLEARED_EFFECTS, "restore", "remove")
+CHANGED_EFFECTS: tuple[Effect, ...] = (*CLEARED_EFFECTS, Effect.RESTORE, Effect.REMOVE)
 """What happens to task instances that are there already; what is left out stays as it is."""
 
 

@@ -14,15 +14,13 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.dag.dependencies import Relation
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import is_one_of, there_is
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PENDING_EFFECTS
+from safe_clear_plugin.core.states import FINISHED_STATES
 from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
-PENDING_EFFECTS = ("clear", "terminate", "create", "restore")
-"""Effects after which the scheduler looks at a task instance."""
 NAMED = 2_000
 """Task ids that a statement names; beyond that it is cheaper to look at all."""
-FINISHED_STATES = ("success", "failed", "upstream_failed", "skipped")
 
 
 def write_relations(plan_id: UUID, by_shape: Mapping[int, Iterable[Relation]], session: Session) -> int:

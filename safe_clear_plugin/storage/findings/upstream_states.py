@@ -20,7 +20,8 @@ from safe_clear_plugin.airflow_api.scheduling.trigger_rules import (
     by_rule,
     by_setups,
 )
-from safe_clear_plugin.storage.findings.task_relations import PENDING_EFFECTS, among, foreseen_state
+from safe_clear_plugin.core.effects import PENDING_EFFECTS
+from safe_clear_plugin.storage.findings.task_relations import among, foreseen_state
 from safe_clear_plugin.storage.tables import ALL_MAP_INDEXES, plan_run, plan_task_instance
 
 rows_ = plan_task_instance

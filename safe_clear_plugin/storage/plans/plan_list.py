@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, SILENT_FOR, PlanSummary, TeamDag
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.plan import SILENT_FOR, PlanSummary, TeamDag
 from safe_clear_plugin.storage.plans.plan_reader import summary
 from safe_clear_plugin.storage.tables import plan, plan_batch, plan_run, plan_task_instance
 

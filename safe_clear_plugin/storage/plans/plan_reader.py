@@ -12,17 +12,12 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, inspect, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.findings import Finding
-from safe_clear_plugin.core.plan import (
-    CLEARED_EFFECTS,
-    COVERED_EFFECTS,
-    PlannedRun,
-    PlannedTaskInstance,
-    PlanSummary,
-    StateChange,
-)
-from safe_clear_plugin.core.selection import NO_STATE, Selection
+from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary, StateChange
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.states import NO_STATE
 from safe_clear_plugin.storage.mirrors import missing_columns
 from safe_clear_plugin.storage.tables import metadata, plan, plan_run, plan_task_instance
 

@@ -16,8 +16,9 @@ from safe_clear_plugin.airflow_api.dag.version_change import Move
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.airflow_api.selection import selection_queries as airflow_runs
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
-from safe_clear_plugin.core.selection import FINISHED_RUN_STATES, Selection
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 from safe_clear_plugin.storage.tables import ALL_MAP_INDEXES, plan, plan_run, plan_task, plan_task_instance
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.undo import VERDICT_WORDS, UndoCount, UndoStay
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 

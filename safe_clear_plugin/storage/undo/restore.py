@@ -30,8 +30,8 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     task_reschedule,
 )
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins, is_one_of
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS
-from safe_clear_plugin.core.selection import FINISHED_RUN_STATES
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 from safe_clear_plugin.storage.clear.before_images import of_plan, same_key
 from safe_clear_plugin.storage.tables import (
     before_dag_run,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.session import count_written
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, COVERED_EFFECTS, MOVED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS, MOVED_EFFECTS
 from safe_clear_plugin.storage.clear.batches import logical_date_of, take_number
 from safe_clear_plugin.storage.clear.before_images import of_plan, same_key
 from safe_clear_plugin.storage.tables import plan, plan_run, plan_task_instance

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.findings import Finding, Level
-from safe_clear_plugin.core.plan import Effect, PlanStatus, ShownStatus
+from safe_clear_plugin.core.plan import PlanStatus, ShownStatus
 from safe_clear_plugin.core.undo import Verdict
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Annotated, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from safe_clear_plugin.core import input_limits
+from safe_clear_plugin.core.keys import TaskInstanceKey
 from safe_clear_plugin.core.policy import Given
-from safe_clear_plugin.core.selection import (
-    DateField,
-    Running,
-    RunState,
-    RunType,
-    Selection,
-    TaskInstanceState,
-)
+from safe_clear_plugin.core.selection import DateField, Running, RunType, Selection
+from safe_clear_plugin.core.states import RunState, TaskInstanceState
 from safe_clear_plugin.web.api.types import (
     Count,
     Date,
@@ -104,7 +99,7 @@ class SelectionRequest(Request):
             include_future=self.include_future,
             exclude_task_id=_once(self.exclude_task_id),
             exclude_run_id=_once(self.exclude_run_id),
-            exclude_task_instance=_once(self.exclude_task_instance),
+            exclude_task_instance=_once(map(TaskInstanceKey.from_json, self.exclude_task_instance or ())),
             running=self.running,
             run_on_latest_version=self.run_on_latest_version,
             reset_dag_runs=self.reset_dag_runs,
@@ -180,5 +175,5 @@ class ExcludeRequest(Request):
     reason: Maybe[Reason] = None
 
 
-def _once(values: Sequence[T] | None) -> tuple[T, ...]:
+def _once(values: Iterable[T] | None) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values or ()))

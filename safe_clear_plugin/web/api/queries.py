@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from safe_clear_plugin.core import input_limits
+from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.grid.model import Level
-from safe_clear_plugin.core.plan import Effect, ShownStatus
+from safe_clear_plugin.core.plan import ShownStatus
 from safe_clear_plugin.web.api.bodies import DraftRequest
 from safe_clear_plugin.web.api.types import (
     NO_NUL,

@@ -9,8 +9,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core import plan_text
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlannedRun, PlannedTaskInstance, PlanSummary
-from safe_clear_plugin.core.selection import NO_STATE
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary
+from safe_clear_plugin.core.states import NO_STATE
 from safe_clear_plugin.core.undo import UndoPreview
 from safe_clear_plugin.services.clear.rerun_progress import Progress
 from safe_clear_plugin.storage.plans import plan_list, plan_reader

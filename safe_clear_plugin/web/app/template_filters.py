@@ -12,7 +12,8 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from safe_clear_plugin.core import plan_text
-from safe_clear_plugin.core.plan import MOVED_EFFECTS, PlannedRun, StateChange
+from safe_clear_plugin.core.effects import MOVED_EFFECTS
+from safe_clear_plugin.core.plan import PlannedRun, StateChange
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

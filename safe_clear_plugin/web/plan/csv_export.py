@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.selection import NO_STATE
+from safe_clear_plugin.core.states import NO_STATE
 from safe_clear_plugin.storage.plans import plan_reader, plan_rows
 from safe_clear_plugin.storage.plans.plan_reader import RowFilter
 from safe_clear_plugin.web.api.queries import SortedRowsQuery

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.keys import TaskInstanceKey
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.selection import Selection
@@ -30,7 +31,7 @@ def narrowed(selection: Selection, asked: ExcludeRequest) -> Selection:
     """Return the selection without what is unticked; what it leaves out already stays left out."""
     tasks = _unticked("task", asked.task or (), asked.keep_task)
     runs = _unticked("run", asked.run or (), asked.keep_run)
-    rows = _unticked("row", asked.row or (), asked.keep_row)
+    rows = [TaskInstanceKey.from_json(row) for row in _unticked("row", asked.row or (), asked.keep_row)]
     if not (tasks or runs or rows):
         raise Refused(422, Problem("Everything is ticked.", "Untick what is to stay as it is, then preview."))
     return replace(
@@ -39,7 +40,7 @@ def narrowed(selection: Selection, asked: ExcludeRequest) -> Selection:
         exclude_run_id=_added(selection.exclude_run_id, runs),
         exclude_task_instance=_added(
             selection.exclude_task_instance,
-            [key for key in rows if key[0] not in tasks and key[2] not in runs],
+            [key for key in rows if key.task_id not in tasks and key.run_id not in runs],
         ),
     )
 

@@ -13,8 +13,9 @@ from uuid import UUID
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlanSummary, StateChange
-from safe_clear_plugin.core.selection import NO_STATE
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.plan import PlanSummary, StateChange
+from safe_clear_plugin.core.states import NO_STATE
 from safe_clear_plugin.storage.findings import task_counts
 from safe_clear_plugin.storage.findings.task_counts import TouchedTask
 from safe_clear_plugin.storage.plans import plan_reader, plan_rows

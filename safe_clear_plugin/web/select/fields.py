@@ -10,7 +10,7 @@ from typing import Any
 from wtforms import SelectMultipleField, TextAreaField, widgets
 from wtforms.fields import BooleanField, choices
 
-from safe_clear_plugin.core.selection import TaskInstanceKey
+from safe_clear_plugin.core.keys import TaskInstanceKey
 
 # WTForms 3.2, the last one for Python 3.10, takes pairs.
 SelectChoice: Any = getattr(choices, "SelectChoice", lambda value, label: (value, label))
@@ -47,7 +47,7 @@ class ChoicesField(SelectMultipleField):
 
 def key_line(key: TaskInstanceKey) -> str:
     """Write a task instance as a line of a form."""
-    return json.dumps(key)
+    return json.dumps(key.to_json())
 
 
 def named(values: Iterable[str]) -> list[Any]:

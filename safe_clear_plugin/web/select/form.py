@@ -11,15 +11,8 @@ from zoneinfo import ZoneInfo
 from werkzeug.datastructures import MultiDict
 from wtforms import Form, RadioField, SelectField, StringField
 
-from safe_clear_plugin.core.selection import (
-    DATE_FIELDS,
-    RUN_STATES,
-    RUN_TYPES,
-    RUNNING_CHOICES,
-    TASK_INSTANCE_STATES,
-    Selection,
-    parse_moment,
-)
+from safe_clear_plugin.core.selection import DATE_FIELDS, RUN_TYPES, RUNNING_CHOICES, Selection, parse_moment
+from safe_clear_plugin.core.states import RUN_STATES, TASK_INSTANCE_STATES
 from safe_clear_plugin.web.select.fields import (
     ChoicesField,
     FlagField,

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem
-from safe_clear_plugin.core.selection import NO_STATE, Selection
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.states import NO_STATE
 from safe_clear_plugin.services.live_preview import selection_preview, task_tree_selection
 from safe_clear_plugin.services.live_preview.model import Scouted
 from safe_clear_plugin.web.api.types import available_timezones

@@ -1,0 +1,34 @@
+"""What a clear does to a task instance, and the sets of effects that matter."""
+
+from __future__ import annotations
+
+from safe_clear_plugin.core.codes import Code
+
+
+class Effect(Code):
+    """What a clear does to a task instance."""
+
+    CLEAR = "clear"
+    TERMINATE = "terminate"
+    """Running: Airflow ends its process, then it re-runs."""
+    LEAVE_OUT = "leave_out"
+    """Matched by the selection, but running: it stays as it is."""
+    CREATE = "create"
+    """The dag run moves to the latest DAG version, which has a task that the run has not."""
+    RESTORE = "restore"
+    """Was ``removed``; the latest DAG version has its task."""
+    REMOVE = "remove"
+    """The latest DAG version has not its task: the state becomes ``removed``."""
+
+
+CLEARED_EFFECTS = (Effect.CLEAR, Effect.TERMINATE)
+"""Handed to Airflow's ``clear_task_instances``."""
+
+MOVED_EFFECTS = (Effect.CREATE, Effect.RESTORE, Effect.REMOVE)
+"""Of a dag run's move to the latest DAG version."""
+
+COVERED_EFFECTS = (*CLEARED_EFFECTS, *MOVED_EFFECTS)
+"""All that leave a task instance changed."""
+
+PENDING_EFFECTS = (*CLEARED_EFFECTS, Effect.CREATE, Effect.RESTORE)
+"""After which the scheduler looks at a task instance."""

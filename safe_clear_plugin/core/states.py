@@ -1,0 +1,44 @@
+"""The states of task instances and dag runs, and the sets of them that matter to a clear."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+NO_STATE = "none"
+"""How the state of a task instance without one is written, as in Airflow's REST API."""
+
+TaskInstanceState = Literal[
+    "none",
+    "scheduled",
+    "queued",
+    "running",
+    "restarting",
+    "deferred",
+    "awaiting_input",
+    "up_for_retry",
+    "up_for_reschedule",
+    "success",
+    "failed",
+    "upstream_failed",
+    "skipped",
+    "removed",
+]
+RunState = Literal["queued", "running", "success", "failed"]
+
+TASK_INSTANCE_STATES: tuple[TaskInstanceState, ...] = get_args(TaskInstanceState)
+RUN_STATES: tuple[RunState, ...] = get_args(RunState)
+
+RUNNING_STATES = ("running", "restarting")
+"""Task instances with a live process; ``running=leave_out`` keeps them out of a clear."""
+
+STAYING_STATES = ("failed", "upstream_failed", "skipped")
+"""Finished task instances that a re-run of what lies upstream leaves as they are."""
+
+FINISHED_STATES = ("success", *STAYING_STATES)
+"""Task instances that the scheduler has done with (``TaskInstanceState.finished``, without ``removed``)."""
+
+DONE_STATES = (*FINISHED_STATES, "removed")
+"""``airflow.utils.state.State.finished``."""
+
+FINISHED_RUN_STATES = ("success", "failed")
+UNFINISHED_RUN_STATES = ("queued", "running")
