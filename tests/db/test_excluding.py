@@ -31,6 +31,14 @@ def any_run_id(monkeypatch):
     monkeypatch.setenv("AIRFLOW__SCHEDULER__ALLOWED_RUN_ID_PATTERN", ".+")
 
 
+def as_keys(keys) -> tuple[TaskInstanceKey, ...]:
+    return tuple(map(TaskInstanceKey.from_json, keys))
+
+
+def one_key(*key) -> dict[str, tuple[TaskInstanceKey, ...]]:
+    return {"exclude_task_instance": (TaskInstanceKey(*key),)}
+
+
 def store_mapped(session) -> SerializedDAG:
     with DAG("etl", schedule=None, start_date=START) as dag:
 
@@ -84,9 +92,7 @@ def test_the_plan_is_airflows_answer_without_what_is_excluded(session, any_run_i
     everything = airflows(dag, session, 1, 3)
     assert len(everything) == 12
     expected = {key for key in everything if key[2] not in runs and key not in keys}
-    selection = days(
-        1, 3, exclude_run_id=runs, exclude_task_instance=tuple(map(TaskInstanceKey.from_json, keys))
-    )
+    selection = days(1, 3, exclude_run_id=runs, exclude_task_instance=as_keys(keys))
     assert planned(selection, session) == expected
 
 
@@ -107,9 +113,7 @@ def test_ten_thousand_are_taken_out_at_once(session):
     session.execute(insert(TaskInstance.__table__), many)
     session.commit()
     keys = tuple(("load", index, "run_1") for index in range(10_000))
-    selection = days(
-        1, 1, task_regex="load", exclude_task_instance=tuple(map(TaskInstanceKey.from_json, keys))
-    )
+    selection = days(1, 1, task_regex="load", exclude_task_instance=as_keys(keys))
     assert {key[1] for key in planned(selection, session)} == {-1, 10_000, 10_001, 10_002}
 
 
@@ -124,9 +128,21 @@ def task_instances_of(session):
     ("excluded", "field", "words"),
     [
         ({"exclude_run_id": ("run_2", "rnu_1")}, "exclude_run_id", "no dag run rnu_1"),
-        ({"exclude_task_instance": (("lod", -1, "run_1"),)}, "exclude_task_instance", "lod of run_1"),
-        ({"exclude_task_instance": (("load", 0, "run_1"),)}, "exclude_task_instance", "load [0] of run_1"),
-        ({"exclude_task_instance": (("load", -1, "run_9"),)}, "exclude_task_instance", "load of run_9"),
+        (
+            {"exclude_task_instance": (TaskInstanceKey("run_1", "lod", -1),)},
+            "exclude_task_instance",
+            "lod of run_1",
+        ),
+        (
+            {"exclude_task_instance": (TaskInstanceKey("run_1", "load", 0),)},
+            "exclude_task_instance",
+            "load [0] of run_1",
+        ),
+        (
+            {"exclude_task_instance": (TaskInstanceKey("run_9", "load", -1),)},
+            "exclude_task_instance",
+            "load of run_9",
+        ),
     ],
 )
 def test_what_is_not_there_cannot_be_excluded(session, excluded, field, words):
@@ -142,11 +158,7 @@ def test_what_is_not_there_cannot_be_excluded(session, excluded, field, words):
 def test_what_is_excluded_is_not_cleared(session):
     store_etl(session)
     keys = (("transform", -1, "run_1"), ("load", -1, "run_2"))
-    plan = clear(
-        days(
-            1, 3, exclude_run_id=("run_3",), exclude_task_instance=tuple(map(TaskInstanceKey.from_json, keys))
-        )
-    )
+    plan = clear(days(1, 3, exclude_run_id=("run_3",), exclude_task_instance=as_keys(keys)))
     assert (plan.task_instances, plan.dag_runs) == (4, 2)
     session.rollback()
     for ti in session.query(TaskInstance):
@@ -162,7 +174,7 @@ def test_the_sentence_says_so():
             1,
             exclude_task_id=("a",),
             exclude_run_id=("b", "c"),
-            exclude_task_instance=tuple(map(TaskInstanceKey.from_json, keys)),
+            exclude_task_instance=as_keys(keys),
         ),
         on_latest=False,
     )
@@ -176,7 +188,7 @@ def test_the_form_reads_what_it_writes():
         "etl",
         run_id=("r",),
         exclude_run_id=("x", "y"),
-        exclude_task_instance=tuple(map(TaskInstanceKey.from_json, keys)),
+        exclude_task_instance=as_keys(keys),
     )
     draft = draft_in(filled(selection))
     assert (draft.broken, draft.selection) == ({}, selection)
