@@ -220,15 +220,10 @@ def _clear_batch(
     if found := verification.verify(plan, batch, others, held.task_instance_ids, at=at, session=session):
         raise NotAsPlanned(found)
     audit_log.record(
-        audit_log.CLEAR_EVENT,
+        audit_log.Entry(audit_log.CLEAR_EVENT, plan, reason, actor, _consent(plan)),
         batches.audit_select(plan_id, run_ids),
         batch.cleared_from,
-        dag_id=plan.dag_id,
-        plan_id=plan.id,
-        reason=reason,
-        actor=actor,
-        details=_consent(plan),
-        session=session,
+        session,
     )
     batches.record_batch(
         plan_id,
@@ -257,14 +252,9 @@ def _stop_for(plan: PlanSummary, problem: dict[str, Any], actor: Actor, now: dat
             UUID(plan.id), "applying", "stopped", session, problem=problem, finished_at=now
         )
         if stopped:
+            details = {"applied_by": plan.applied_by_name}
             audit_log.record_decision(
-                audit_log.STOP_EVENT,
-                dag_id=plan.dag_id,
-                plan_id=plan.id,
-                reason="",
-                actor=actor,
-                details={"applied_by": plan.applied_by_name},
-                session=session,
+                audit_log.Entry(audit_log.STOP_EVENT, plan, "", actor, details), session
             )
 
 

@@ -223,14 +223,10 @@ def _undo_batch(
         )
     put_back, stayed = undo_batches.finish_batch(plan_id, run_ids, at, session)
     audit_log.record(
-        audit_log.UNDO_EVENT,
+        audit_log.Entry(audit_log.UNDO_EVENT, plan, reason, actor),
         undo_batches.audit_select(plan_id, run_ids),
         undo_batches.put_back_from(plan_id, run_ids, session),
-        dag_id=plan.dag_id,
-        plan_id=plan.id,
-        reason=reason,
-        actor=actor,
-        session=session,
+        session,
     )
     batches.record_batch(
         plan_id,
