@@ -118,7 +118,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "preview_timeout": {
                         "description": (
-                            "Seconds that a preview may take; a longer one is refused. 0 sets no limit."
+                            "Seconds that a preview, also of an undo, may take; a longer one is ended. "
+                            "0 sets no limit."
                         ),
                         "version_added": "0.1.0",
                         "type": "float",

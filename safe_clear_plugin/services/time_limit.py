@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
@@ -15,43 +15,74 @@ from safe_clear_plugin.core.problems import Problem, Refused
 BUSY = "try again when the database is less busy"
 
 
-def preview_time(session: Session) -> AbstractContextManager[None]:
-    """Hold a preview to the time that it may take.
+class TookTooLong(Refused):
+    """503: what was under way in the database has been ended at its time limit."""
 
-    :raises Refused: 503 when it takes longer; the transaction is to be rolled back
-    """
-    seconds = settings.preview_timeout()
-    return _limited(
-        seconds,
-        session,
-        Problem(
-            f"The preview took longer than {seconds:g} s and was ended; nothing was written.",
-            f"Choose fewer dag runs, a shorter range of dates or fewer tasks, or {BUSY}. "
-            f"The limit is `[{settings.SECTION}] preview_timeout`.",
-        ),
-    )
-
-
-def reading_time(session: Session) -> AbstractContextManager[None]:
-    """Hold the reading of what is behind a finding to the time that the findings of a preview may take.
-
-    :raises Refused: 503 when it takes longer; the transaction is to be rolled back
-    """
-    seconds = settings.findings_timeout()
-    return _limited(
-        seconds,
-        session,
-        Problem(
-            f"To list these task instances took longer than {seconds:g} s and was ended.",
-            f"Preview fewer dag runs, or {BUSY}. The limit is `[{settings.SECTION}] findings_timeout`.",
-        ),
-    )
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(503, problem)
 
 
 @contextmanager
-def _limited(seconds: float, session: Session, problem: Problem) -> Iterator[None]:
+def preview_time(session: Session) -> Iterator[None]:
+    """Hold a preview to the time that it may take.
+
+    :raises TookTooLong: when it takes longer; the transaction is to be rolled back
+    """
+    seconds = settings.preview_timeout()
+    problem = Problem(
+        f"The preview took longer than {seconds:g} s and was ended; nothing was written.",
+        f"Choose fewer dag runs, a shorter range of dates or fewer tasks, or {BUSY}. "
+        f"The limit is `[{settings.SECTION}] preview_timeout`.",
+    )
+    with _budget(seconds, problem) as budget, limited(budget, session):
+        yield
+
+
+@contextmanager
+def undo_preview_time() -> Iterator[Budget]:
+    """Give the preview of an undo the time of a preview, for all of its transactions together.
+
+    :raises TookTooLong: when it takes longer; the transaction is to be rolled back
+    """
+    seconds = settings.preview_timeout()
+    problem = Problem(
+        f"The preview of the undo took longer than {seconds:g} s and was ended; nothing was put back.",
+        f"Choose fewer dag runs, or {BUSY}. The limit is `[{settings.SECTION}] preview_timeout`.",
+    )
+    with _budget(seconds, problem) as budget:
+        yield budget
+
+
+@contextmanager
+def undo_summary_time() -> Iterator[Budget]:
+    """Give what a receipt says about an undo the time of findings, which a page can be shown without.
+
+    :raises TookTooLong: when it takes longer; the transaction is to be rolled back
+    """
+    seconds = settings.findings_timeout()
+    problem = Problem(f"not counted within {seconds:g} s", "")
+    with _budget(seconds, problem) as budget:
+        yield budget
+
+
+@contextmanager
+def reading_time(session: Session) -> Iterator[None]:
+    """Hold the reading of what is behind a finding to the time that the findings of a preview may take.
+
+    :raises TookTooLong: when it takes longer; the transaction is to be rolled back
+    """
+    seconds = settings.findings_timeout()
+    problem = Problem(
+        f"To list these task instances took longer than {seconds:g} s and was ended.",
+        f"Preview fewer dag runs, or {BUSY}. The limit is `[{settings.SECTION}] findings_timeout`.",
+    )
+    with _budget(seconds, problem) as budget, limited(budget, session):
+        yield
+
+
+@contextmanager
+def _budget(seconds: float, problem: Problem) -> Iterator[Budget]:
     try:
-        with limited(Budget(seconds or math.inf), session):
-            yield
+        yield Budget(seconds or math.inf)
     except OutOfTime:
-        raise Refused(503, problem) from None
+        raise TookTooLong(problem) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,12 +12,14 @@ from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api import compatibility, settings
+from safe_clear_plugin.airflow_api.bounded import Budget, limited
 from safe_clear_plugin.airflow_api.joins import hash_joins
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.core.plan import CLEARED_EFFECTS, PlanSummary
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.undo import VERDICT_WORDS, UndoCount, UndoPreview, UndoRun, UndoStay
 from safe_clear_plugin.services import housekeeping
+from safe_clear_plugin.services.time_limit import undo_preview_time, undo_summary_time
 from safe_clear_plugin.storage import statistics
 from safe_clear_plugin.storage.verdicts import run_verdicts, task_instance_verdicts
 
@@ -28,14 +31,31 @@ def preview_undo(plan: PlanSummary, now: datetime, run_ids: Sequence[str] = ()) 
     """Return what an undo of these runs would do now.
 
     With no runs named, of all that are cleared and not undone.
+
+    :raises TookTooLong: when it takes longer than a preview may
     """
+    return _preview_within(undo_preview_time(), plan, now, run_ids)
+
+
+def summarize_undo(plan: PlanSummary, now: datetime) -> UndoPreview:
+    """Return the same for all runs, for a page that can be shown without it.
+
+    :raises TookTooLong: when it takes longer than findings may
+    """
+    return _preview_within(undo_summary_time(), plan, now, ())
+
+
+def _preview_within(
+    time_limit: AbstractContextManager[Budget], plan: PlanSummary, now: datetime, run_ids: Sequence[str]
+) -> UndoPreview:
     found = compatibility.find_unsupported()
     if problem := found.problem if found else problem_with(plan, now):
         return UndoPreview(0, 0, 0, 0, problem=problem)
-    with new_session() as session:
-        statistics.refresh(plan, session)
-    with new_session() as session, hash_joins(session):
-        return _preview(UUID(plan.id), plan.dag_id, list(run_ids) or None, session)
+    with time_limit as budget:
+        with new_session() as session, limited(budget, session):
+            statistics.refresh(plan, session)
+        with new_session() as session, limited(budget, session), hash_joins(session):
+            return _preview(UUID(plan.id), plan.dag_id, list(run_ids) or None, session)
 
 
 def _preview(plan_id: UUID, dag_id: str, run_ids: list[str] | None, session: Session) -> UndoPreview:

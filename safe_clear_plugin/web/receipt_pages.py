@@ -15,7 +15,8 @@ from safe_clear_plugin.core import words
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.undo import UndoPreview
 from safe_clear_plugin.services import results
-from safe_clear_plugin.services.undo_preview import preview_undo
+from safe_clear_plugin.services.time_limit import TookTooLong
+from safe_clear_plugin.services.undo_preview import summarize_undo
 from safe_clear_plugin.storage import leftovers, reading, receipts
 from safe_clear_plugin.storage.receipts import Batch
 from safe_clear_plugin.web import grid_pages, pages
@@ -76,7 +77,8 @@ class Undoable:
     started: int
     other_stays: int
     nothing: str
-    """Why nothing can be put back."""
+    """Why nothing can be put back, or why that is not known."""
+    is_counted: bool = True
 
 
 def confirmed_page(
@@ -127,7 +129,7 @@ def step_of(plan: PlanSummary, session: Session) -> Step:
 
 def _receipt_page(plan: PlanSummary, context: dict[str, Any], now: datetime, session: Session) -> str:
     plan_id = UUID(plan.id)
-    undo = undoable(preview_undo(plan, now))
+    undo = count_undoable(plan, now)
     batches = receipts.batches(plan_id, session)
     # They are cleared in the order in which they are read.
     runs = [run for run in reading.runs(plan_id, session, limit=RUN_LINKS) if run.applied_at]
@@ -217,12 +219,19 @@ def choices(plan: PlanSummary, undo: Undoable) -> Choices:
     return Choices(
         resume=open_ended and problem.get("kind") not in HOPELESS,
         rest=open_ended and bool(moved) and all(row.get("run_id") for row in moved),
-        undo=bool(undo.put_back),
+        undo=bool(undo.put_back) or not undo.is_counted,
     )
 
 
-def undoable(preview: UndoPreview) -> Undoable:
-    """Sum up the preview of an undo of everything."""
+def count_undoable(plan: PlanSummary, now: datetime) -> Undoable:
+    """Count what an undo would put back; where that takes too long, the undo is offered all the same."""
+    try:
+        return _sum_up(summarize_undo(plan, now))
+    except TookTooLong as late:
+        return Undoable(0, 0, 0, late.problem.reason, is_counted=False)
+
+
+def _sum_up(preview: UndoPreview) -> Undoable:
     started = sum(item.count for item in preview.counts if item.verdict == "started")
     nothing = preview.problem.reason if preview.problem else "all of them have started, or changed"
     return Undoable(preview.put_back, started, preview.stay - started, nothing)

@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import groupby
 
 from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.undo import VERDICT_WORDS, UndoCount, UndoPreview, UndoStay
 from safe_clear_plugin.web import pages
 
@@ -59,6 +60,18 @@ def undo_page(plan: PlanSummary, undo: UndoPreview, chosen: Sequence[str], now: 
         back_states=count_states((item.before, item.count) for item in back),
         now_states=count_states((item.now, item.count) for item in back),
         stays=stay_groups(undo.counts, undo.stays),
+        here=pages.Here("", plan.dag_id),
+        now=now,
+    )
+
+
+def uncounted_page(plan: PlanSummary, problem: Problem, chosen: Sequence[str], now: datetime) -> str:
+    """Render what can be done without the numbers: an undo is urgent, and decides row by row by itself."""
+    return pages.render(
+        "undo_uncounted.html",
+        plan=plan,
+        problem=problem,
+        chosen=list(chosen),
         here=pages.Here("", plan.dag_id),
         now=now,
     )

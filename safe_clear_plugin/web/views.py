@@ -17,6 +17,7 @@ from safe_clear_plugin.core import input_limits
 from safe_clear_plugin.core.problems import Invalid, Problem, Refused
 from safe_clear_plugin.services import results
 from safe_clear_plugin.services.preview import make_plan
+from safe_clear_plugin.services.time_limit import TookTooLong
 from safe_clear_plugin.services.undo_preview import preview_undo
 from safe_clear_plugin.storage import reading
 from safe_clear_plugin.web import (
@@ -268,11 +269,17 @@ class SafeClearView(BaseView):
         return changing.rest(clearable_plan(plan_id))
 
     @expose("/plans/<plan_id>/undo")
-    def undo_preview(self, plan_id: str) -> str:
+    def undo_preview(self, plan_id: str) -> Any:
         """What an undo would put back now, and what would stay."""
         plan, now = clearable_plan(plan_id), _now()
         run_ids = read_query(UndoQuery, page=True).run_ids
-        return undo_pages.undo_page(plan, preview_undo(plan, now, run_ids), run_ids, now)
+        try:
+            found = preview_undo(plan, now, run_ids)
+        except TookTooLong as late:
+            if guard.wants_json():
+                raise
+            return undo_pages.uncounted_page(plan, late.problem, run_ids, now), late.status
+        return undo_pages.undo_page(plan, found, run_ids, now)
 
     @expose("/plans/<plan_id>/undo.json")
     def undo_preview_json(self, plan_id: str) -> Response:

@@ -11,11 +11,13 @@ from safe_clear_plugin.airflow_api import bounded, settings
 from safe_clear_plugin.core.findings import CHECKS
 from safe_clear_plugin.core.policy import Given
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services import preview
+from safe_clear_plugin.services import preview, undo_preview
 from safe_clear_plugin.services.confirming import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.facts import neighbours, others, workload
+from safe_clear_plugin.services.time_limit import TookTooLong
+from safe_clear_plugin.services.undo_preview import preview_undo, summarize_undo
 from safe_clear_plugin.storage import circumstances, models
-from tests.db.acting import ME, clear, days, now, plan_of
+from tests.db.acting import ME, clear, days, now, plan_of, undo
 from tests.support.factories import make_run, set_states, store_dag
 from tests.support.scenes import START, etl_dag, store_etl
 from tests.support.slow import endless
@@ -214,3 +216,26 @@ def test_what_is_behind_a_finding_is_read_in_time(session, monkeypatch):
     with pytest.raises(Refused) as refused, reading_time(session):
         session.execute(endless())
     assert refused.value.status == 503
+
+
+@pytest.mark.parametrize(
+    ("read", "option"), [(preview_undo, "preview_timeout"), (summarize_undo, "findings_timeout")]
+)
+@pytest.mark.parametrize("where", ["statistics", "verdicts"])
+def test_the_preview_of_an_undo_that_takes_too_long_is_ended(session, monkeypatch, where, read, option):
+    store_done(session)
+    plan = clear(days(1, 3))
+    other_option = ({"preview_timeout", "findings_timeout"} - {option}).pop()
+    monkeypatch.setenv(f"AIRFLOW__SAFE_CLEAR__{option.upper()}", "0.3")
+    monkeypatch.setenv(f"AIRFLOW__SAFE_CLEAR__{other_option.upper()}", "0")
+    if where == "statistics":
+        monkeypatch.setattr(undo_preview.statistics, "refresh", never)
+    else:
+        monkeypatch.setattr(undo_preview, "_preview", never)
+    with pytest.raises(TookTooLong) as refused:
+        read(plan, now())
+    assert refused.value.status == 503
+    assert "0.3 s" in refused.value.problem.reason
+    monkeypatch.undo()
+    assert read(plan, now()).put_back == 9
+    assert undo(plan).put_back == 9

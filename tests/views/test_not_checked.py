@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from safe_clear_plugin.services import undo_preview
 from safe_clear_plugin.storage import circumstances, consequences
 from tests.support.auth import bearer, login
 from tests.support.scenes import store_etl
 from tests.support.slow import endless
-from tests.views.actions import boxes, get, make, path, post
+from tests.views.actions import apply_all, boxes, get, make, path, post, press_and_follow
 
 
 def never(*args, **_):
@@ -76,3 +77,44 @@ def test_task_instances_behind_a_finding_that_take_too_long_are_refused(client, 
     monkeypatch.setattr(consequences, "count_behind", never)
     for kind in ("", ".json"):
         assert get(client, plan, f"/findings/{code}{kind}").status_code == 503
+
+
+@pytest.fixture
+def slow_undo(client, short, monkeypatch):
+    """A cleared plan, and what an undo would put back is not found out in time."""
+    plan = make(client)
+    apply_all(client, plan)
+    for option in ("PREVIEW_TIMEOUT", "FINDINGS_TIMEOUT"):
+        monkeypatch.setenv(f"AIRFLOW__SAFE_CLEAR__{option}", "0.3")
+    monkeypatch.setattr(undo_preview, "_preview", never)
+    return plan
+
+
+def test_a_receipt_offers_the_undo_that_it_cannot_count_in_time(client, slow_undo):
+    login(client, "admin")
+    receipt = client.get(path(slow_undo))
+    assert receipt.status_code == 200
+    assert receipt.text.count("not counted within 0.3 s") == 2
+    assert f'href="{path(slow_undo, "/undo")}"' in receipt.text
+
+
+def test_a_program_is_told_that_the_preview_of_an_undo_took_too_long(client, slow_undo):
+    for rest in ("/undo", "/undo.json"):
+        answer = get(client, slow_undo, rest)
+        assert answer.status_code == 503
+        assert "longer than 0.3 s" in answer.get_json()["error"]
+        assert "preview_timeout" in answer.get_json()["remedy"]
+
+
+@pytest.mark.parametrize(("query", "put_back"), [("", 6), ("?run_id=run_1&run_id=run_2", 4)])
+def test_an_undo_that_cannot_be_previewed_in_time_can_still_be_confirmed(
+    client, slow_undo, monkeypatch, query, put_back
+):
+    login(client, "admin")
+    page = client.get(path(slow_undo, f"/undo{query}"))
+    assert page.status_code == 503
+    assert "longer than 0.3 s" in page.text
+    monkeypatch.undo()
+    receipt = press_and_follow(client, page.text, "confirm", reason="I mixed the date")
+    assert "I mixed the date" in receipt
+    assert get(client, slow_undo).get_json()["put_back"] == put_back
