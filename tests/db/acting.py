@@ -17,7 +17,7 @@ from safe_clear_plugin.services.apply import apply_plan
 from safe_clear_plugin.services.preview import make_plan
 from safe_clear_plugin.services.undo import undo_plan
 from safe_clear_plugin.services.undo_preview import preview_undo
-from safe_clear_plugin.storage import reading
+from safe_clear_plugin.storage import reading, scheduler_pause
 from tests.db.undo_oracle import Prediction, everything, predict
 from tests.support.scenes import START
 from tests.support.snapshots import diff_snapshots
@@ -60,6 +60,13 @@ def clear(what: Selection | PlanSummary, actor: Actor = ME) -> PlanSummary:
 def undo_step(plan: PlanSummary, *run_ids: str, actor: Actor = ME, go_on: bool = False) -> PlanSummary:
     """Undo one batch."""
     return undo_plan(plan, run_ids, "I mixed the date", actor, now(), go_on=go_on)
+
+
+def end_pause(session: Session) -> None:
+    """End the schedulers' turn, so that the next batch waits for nobody."""
+    session.rollback()
+    session.execute(scheduler_pause.pause.delete())
+    session.commit()
 
 
 def undo(plan: PlanSummary, *run_ids: str, actor: Actor = ME) -> PlanSummary:

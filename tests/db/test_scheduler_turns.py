@@ -14,7 +14,7 @@ from safe_clear_plugin.services import scheduler_turns
 from safe_clear_plugin.services.scheduler_turns import NotYet
 from safe_clear_plugin.services.undo import undo_plan
 from safe_clear_plugin.storage import restoring, scheduler_pause
-from tests.db.acting import ME, clear, days, now, plan_of, reread, step, undo_step
+from tests.db.acting import ME, clear, days, end_pause, now, plan_of, reread, step, undo_step
 from tests.support.factories import set_states, task_instances
 from tests.support.options import chosen
 from tests.support.scenes import store_etl
@@ -47,12 +47,6 @@ def schedulers_turn(session):
     """Leave the lock to the schedulers for longer than any request waits."""
     session.rollback()
     scheduler_pause.extend(LONG, session)
-    session.commit()
-
-
-def end_pause(session):
-    session.rollback()
-    session.execute(scheduler_pause.pause.delete())
     session.commit()
 
 
@@ -127,10 +121,11 @@ def test_out_of_turn_an_undo_is_refused_as_ever(dag, session, schedulers_turn):
     assert reread(plan, session).undo_asked_runs == 0
 
 
-@pytest.mark.parametrize("seconds", [0.2, 5.0])
+@pytest.mark.parametrize(("seconds", "longest_wait", "tries"), [(0.2, 5, 3), (2.0, 0.1, 1)])
 def test_a_batch_that_fails_is_followed_by_a_pause_and_the_failure_is_told(
-    dag, session, monkeypatch, seconds
+    dag, session, monkeypatch, seconds, longest_wait, tries
 ):
+    monkeypatch.setattr(scheduler_turns, "LONGEST_WAIT", longest_wait)
     plan = clear(days(1, 2))
 
     def fails(*_):
@@ -142,7 +137,7 @@ def test_a_batch_that_fails_is_followed_by_a_pause_and_the_failure_is_told(
         undo_step(plan)
     assert refused.value.status == 503
     # It is tried again only where its turn comes soon.
-    assert len(recorder.held) == (3 if seconds < 1 else 1)
+    assert len(recorder.held) == tries
     assert all(share <= 0.5 for share in shares(recorder.held))
     assert scheduler_turns.seconds_left() > seconds / 2
 
