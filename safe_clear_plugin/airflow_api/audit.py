@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from airflow.models.log import Log
 from sqlalchemy import ColumnElement, Select, and_, case, insert, literal, select
 from sqlalchemy.orm import Session
+
+from safe_clear_plugin.core.plan import PlanSummary
 
 CLEAR_EVENT = "safe_clear"
 UNDO_EVENT = "safe_clear_undo"
@@ -33,39 +35,53 @@ class Actor:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What was done with a plan, by whom and why; ``details`` go into the row's ``extra``."""
+
+    event: str
+    plan: PlanSummary
+    reason: str
+    actor: Actor
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def extra(self, **more: Any) -> str:
+        """Return the JSON of the column ``extra``."""
+        named = {"plan_id": self.plan.id, "user_id": self.actor.id, "reason": self.reason}
+        return json.dumps({**named, **more, **self.details})
+
+    def columns(self) -> dict[str, Any]:
+        """Return the other columns that are the same in each row of the entry."""
+        # Airflow's own rows have the name as owner too: it is what the Audit Log page shows.
+        name = self.actor.name[:500]
+        return {
+            "dttm": datetime.now(timezone.utc),
+            "event": self.event,
+            "dag_id": self.plan.dag_id,
+            "owner": name,
+            "owner_display_name": name,
+        }
+
+
 def record(
-    event: str,
-    planned: Select[Any],
-    kinds: Collection[tuple[str | None, str]],
-    *,
-    dag_id: str,
-    plan_id: str,
-    reason: str,
-    actor: Actor,
-    details: Mapping[str, Any] | None = None,
-    session: Session,
+    entry: Entry, planned: Select[Any], kinds: Collection[tuple[str | None, str]], session: Session
 ) -> None:
     """Write an audit row per task instance that ``planned`` selects, in the transaction that changes them.
 
     ``planned`` yields run_id, logical_date, task_id, map_index, try_number, state and effect; ``kinds`` are
-    the states with effects that there are among them; ``details`` are the same for all. Airflow's decorator
-    for its own endpoint commits before the endpoint runs, and so logs a refused clear too.
+    the states with effects that there are among them. Airflow's decorator for its own endpoint
+    commits before the endpoint runs, and so logs a refused clear too.
     """
-    rows = planned.subquery()
-
-    def extra(state: str | None, effect: str) -> str:
-        return _extra(plan_id, reason, actor, {"state_before": state, "effect": effect, **(details or {})})
-
     if not kinds:
         return
-    same_for_all = _columns(event, dag_id, actor).items()
+    rows = planned.subquery()
     values: dict[str, ColumnElement[Any]] = {
-        **{name: literal(value, Log.__table__.c[name].type) for name, value in same_for_all},
+        **{name: literal(value, Log.__table__.c[name].type) for name, value in entry.columns().items()},
         "extra": case(
             *(
                 (
                     and_(rows.c.state.is_not_distinct_from(state), rows.c.effect == effect),
-                    literal(extra(state, effect), Log.extra.type),
+                    literal(entry.extra(state_before=state, effect=effect), Log.extra.type),
                 )
                 for state, effect in kinds
             )
@@ -75,32 +91,6 @@ def record(
     session.execute(insert(Log.__table__).from_select(list(values), select(*values.values())))
 
 
-def record_decision(
-    event: str,
-    *,
-    dag_id: str,
-    plan_id: str,
-    reason: str,
-    actor: Actor,
-    details: Mapping[str, Any] | None = None,
-    session: Session,
-) -> None:
+def record_decision(entry: Entry, session: Session) -> None:
     """Write one audit row on a plan as a whole, in the transaction that changes the plan."""
-    extra = _extra(plan_id, reason, actor, details or {})
-    session.execute(insert(Log.__table__).values(**_columns(event, dag_id, actor), extra=extra))
-
-
-def _columns(event: str, dag_id: str, actor: Actor) -> dict[str, Any]:
-    # Airflow's own rows have the name as owner too: it is what the Audit Log page shows.
-    name = actor.name[:500]
-    return {
-        "dttm": datetime.now(timezone.utc),
-        "event": event,
-        "dag_id": dag_id,
-        "owner": name,
-        "owner_display_name": name,
-    }
-
-
-def _extra(plan_id: str, reason: str, actor: Actor, details: Mapping[str, Any]) -> str:
-    return json.dumps({"plan_id": plan_id, "user_id": actor.id, "reason": reason, **details})
+    session.execute(insert(Log.__table__).values(**entry.columns(), extra=entry.extra()))

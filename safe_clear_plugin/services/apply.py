@@ -217,15 +217,10 @@ def _clear_batch(
     if found := verifying.verify(plan, batch, others, held.task_instance_ids, at=at, session=session):
         raise NotAsPlanned(found)
     audit.record(
-        audit.CLEAR_EVENT,
+        audit.Entry(audit.CLEAR_EVENT, plan, reason, actor, _consent(plan)),
         applying.audit_select(plan_id, run_ids),
         batch.cleared_from,
-        dag_id=plan.dag_id,
-        plan_id=plan.id,
-        reason=reason,
-        actor=actor,
-        details=_consent(plan),
-        session=session,
+        session,
     )
     applying.record_batch(
         plan_id,
@@ -254,15 +249,8 @@ def _stop_for(plan: PlanSummary, problem: dict[str, Any], actor: Actor, now: dat
             UUID(plan.id), "applying", "stopped", session, problem=problem, finished_at=now
         )
         if stopped:
-            audit.record_decision(
-                audit.STOP_EVENT,
-                dag_id=plan.dag_id,
-                plan_id=plan.id,
-                reason="",
-                actor=actor,
-                details={"applied_by": plan.applied_by_name},
-                session=session,
-            )
+            details = {"applied_by": plan.applied_by_name}
+            audit.record_decision(audit.Entry(audit.STOP_EVENT, plan, "", actor, details), session)
 
 
 def _stop(plan_id: UUID, problem: dict[str, Any], now: datetime) -> None:

@@ -95,13 +95,9 @@ def _decline(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> Non
 
 
 def _put_on_record(event: str, plan: PlanSummary, reason: str, actor: Actor, session: Session) -> None:
-    details = {"task_instances": plan.task_instances, "dag_runs": plan.dag_runs}
-    audit.record_decision(
-        event,
-        dag_id=plan.dag_id,
-        plan_id=plan.id,
-        reason=reason,
-        actor=actor,
-        details={**details, "asked_by": plan.created_by_name},
-        session=session,
-    )
+    details = {
+        "task_instances": plan.task_instances,
+        "dag_runs": plan.dag_runs,
+        "asked_by": plan.created_by_name,
+    }
+    audit.record_decision(audit.Entry(event, plan, reason, actor, details), session)

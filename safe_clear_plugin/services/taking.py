@@ -55,21 +55,14 @@ def _go_on(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
         if not resumed or (plan.status == "applying" and plan.applied_by == actor.id):
             return
         problem = plan.problem or {}
-        audit.record_decision(
-            audit.RESUME_EVENT,
-            dag_id=plan.dag_id,
-            plan_id=plan.id,
-            reason=reason,
-            actor=actor,
-            details={
-                "applied_by": plan.applied_by_name,
-                "status_before": plan.status,
-                # Of a mismatch: that somebody went on although the result had differed from the plan.
-                "stopped_because": problem.get("kind"),
-                "mismatches": problem.get("mismatches", [])[:MISMATCHES_ON_RECORD],
-            },
-            session=session,
-        )
+        details = {
+            "applied_by": plan.applied_by_name,
+            "status_before": plan.status,
+            # Of a mismatch: that somebody went on although the result had differed from the plan.
+            "stopped_because": problem.get("kind"),
+            "mismatches": problem.get("mismatches", [])[:MISMATCHES_ON_RECORD],
+        }
+        audit.record_decision(audit.Entry(audit.RESUME_EVENT, plan, reason, actor, details), session)
 
 
 def _require_supported_database(session: Session) -> None:

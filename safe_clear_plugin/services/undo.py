@@ -220,14 +220,10 @@ def _undo_batch(
         )
     put_back, stayed = undoing.finish_batch(plan_id, run_ids, at, session)
     audit.record(
-        audit.UNDO_EVENT,
+        audit.Entry(audit.UNDO_EVENT, plan, reason, actor),
         undoing.audit_select(plan_id, run_ids),
         undoing.put_back_from(plan_id, run_ids, session),
-        dag_id=plan.dag_id,
-        plan_id=plan.id,
-        reason=reason,
-        actor=actor,
-        session=session,
+        session,
     )
     applying.record_batch(
         plan_id,
