@@ -1,4 +1,4 @@
-"""Keeping Safe Clear's tables small: plans that have had their time go, beside the requests.
+"""Removes plans that are kept no longer, beside the requests, so that Safe Clear's tables stay small.
 
 ``airflow db clean`` knows only the tables on its own list.
 """
@@ -39,9 +39,9 @@ def is_over(plan: PlanSummary, now: datetime) -> bool:
 
 
 def clean_up(now: datetime) -> None:
-    """Remove all plans that have had their time, however large, in transactions of bounded size.
+    """Remove all plans that are kept no longer, however large, in transactions of bounded size.
 
-    After each it rests for as long as that took, so that SQLite's other writers get their turn.
+    It rests after each for as long as that took, so that SQLite's other writers get their turn.
     """
     _remove(retention(now))
 

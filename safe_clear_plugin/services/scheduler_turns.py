@@ -1,4 +1,4 @@
-"""Turns at the scheduler's lock: whoever has held it leaves it to the schedulers for as long again.
+"""Turns at the scheduler's lock: each transaction that held it leaves it to the schedulers for as long again.
 
 While it is held no scheduler queues anything, for any DAG. However fast a program asks for the next batch,
 and from however many api-servers, it is held half of the time at most.
@@ -111,7 +111,7 @@ def retrying_in_turn(step: Callable[[], T]) -> T:
             failed.append(error)
             raise
         except NotYet:
-            # Whoever asks is to hear of the failure, not of the pause that it has led to.
+            # The caller is to hear of the failure, not of the pause that followed it.
             if failed:
                 raise failed[-1] from None
             raise

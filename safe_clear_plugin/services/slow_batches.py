@@ -1,4 +1,4 @@
-"""Batches that the database does not carry out in time: fewer runs are tried next, down to one."""
+"""Batches that the database does not finish in time: the next one takes fewer runs, down to one."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def seconds_left(session: Session) -> float:
 
 
 def extend(seconds: float, session: Session) -> None:
-    """Leave the lock alone for so many seconds from now on, or longer if that was said before."""
+    """Leave the lock alone for this number of seconds from now on, or longer if that was said before."""
     ends_at = _now(session) + timedelta(seconds=seconds)
     insert = postgresql.insert if _is_postgresql(session) else sqlite.insert
     row = insert(pause).values(id=ONLY_ROW, ends_at=ends_at)

@@ -67,7 +67,7 @@ def refresh(plan: PlanSummary, session: Session) -> None:
 
 
 def refresh_within(rows: int, tables: Iterable[Table], session: Session) -> bool:
-    """Analyze tables of a plan in which this transaction has written rows, so many, that it is about to join.
+    """Analyze tables of a plan in which this transaction has written ``rows`` rows that it is about to join.
 
     Returns whether that was done, or does not matter; a table that another transaction analyzes is skipped.
     """

@@ -80,7 +80,7 @@ def protected_unreadable(facts: LimitFacts) -> Finding | None:
         f"What {'it protects' if number == 1 else 'they protect'} is not known: "
         f"{'number' if number == 1 else 'numbers'} {which} of `[safe_clear] protected`.",
         facts.task_instances,
-        "Whoever runs this Airflow mends it: patterns are `dag_id:task_regex`, with whitespace between them.",
+        "Your Airflow administrator can correct it: patterns are `dag_id:task_regex`, parted by whitespace.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What is answered as JSON. The payloads are built elsewhere; the tests hold them against these models."""
+"""The models of JSON answers. The payloads are built elsewhere; tests compare them with these models."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class SelectionAnswer(Answer):
 
 
 class Plan(PlanItem):
-    """A plan with a page of its dag runs, of which ``counts`` says the number."""
+    """A plan with a page of its dag runs; ``counts`` says how many there are in all."""
 
     selection: SelectionAnswer
     fingerprint: str

@@ -69,7 +69,7 @@ def _kind(base: Any) -> Kind:
 def read(
     data: MultiDict[str, str], model: type[BaseModel], *, blank_is_absent: bool
 ) -> tuple[dict[str, Any], Mistakes]:
-    """Return what the data gives, by field, and the fields of which it makes no sense.
+    """Return what the data gives, by field, and the fields that make no sense.
 
     What cannot be converted is left as it is, for the model to refuse. With ``blank_is_absent`` an empty text
     stands for a field of a page that was left empty.

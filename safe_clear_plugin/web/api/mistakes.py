@@ -1,4 +1,4 @@
-"""What is wrong with a request, field by field, in words."""
+"""The mistakes in a request, field by field, in words."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EMPTY = "It is empty. Leave the field out, or fill it in."
 
 @dataclass
 class Mistakes:
-    """What is wrong, by field; ``unknown`` are the names that the request does not have."""
+    """The mistakes by field; ``unknown`` are the names that the request does not have."""
 
     by_field: dict[str, list[str]] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)

@@ -22,7 +22,7 @@ from safe_clear_plugin.web.identity import CSRF_FIELD, CSRF_HEADER
 
 REF = "#/components/schemas/{model}"
 NOT_DESCRIBED = "nowhere"
-"""The view of all addresses that are none: it answers 404."""
+"""The view of all addresses that do not exist: it answers 404."""
 METHODS = ("GET", "POST")
 STEPS = re.compile(r"<any\(([^)]*)\):\w+>")
 PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -155,7 +155,7 @@ def _cleaned(schema: Any) -> Any:
 
 
 def _form_schema(model: type[Request]) -> Json:
-    """Return what form data takes: texts, of which an empty one stands for a field that was left empty."""
+    """Return what form data takes: texts; an empty one stands for a field that was left empty."""
     required = [field.alias or name for name, field in model.model_fields.items() if field.is_required()]
     properties = {name: _form_field(shape) for name, shape in shapes(model).items()}
     return {

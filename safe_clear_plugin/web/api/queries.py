@@ -1,4 +1,4 @@
-"""The queries of requests: filters, orders and pages, none of which is ever ignored."""
+"""The queries of requests: filters, orders and pages. None is ever ignored."""
 
 from __future__ import annotations
 

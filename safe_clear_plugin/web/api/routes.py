@@ -91,4 +91,4 @@ ROUTES: Mapping[str, Route] = {
     "undo": _post(answers.Undo, bodies.UndoRequest, 409, 410),
     "static": Route({200: {"*/*": None}}, refusals=(404,)),
 }
-"""All routes but the one for addresses that are none."""
+"""All routes but the one for addresses that do not exist."""
