@@ -12,6 +12,7 @@ DatabaseFailure = Literal[
     "database_busy",
     "statement_timeout",
     "tables_outdated",
+    "database_forbidden",
     "database_read_only",
     "database_full",
     "database_error",
@@ -32,6 +33,7 @@ _BY_CODE: tuple[tuple[str, DatabaseFailure], ...] = (
     ("53300", "database_unreachable"),  # too many connections
     ("42P01", "tables_outdated"),  # undefined table
     ("42703", "tables_outdated"),  # undefined column
+    ("42501", "database_forbidden"),  # insufficient privilege
     ("25006", "database_read_only"),
     ("53", "database_full"),  # disk full, out of memory
 )

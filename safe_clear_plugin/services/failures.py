@@ -37,6 +37,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "A table or a column is missing in the metadata DB.",
         "Run `airflow db migrate`.",
     ),
+    "database_forbidden": (
+        "Airflow's role in the metadata DB lacks a right on a table or a schema.",
+        "Ask who runs this Airflow to grant it: docs/deployments.md names the rights.",
+    ),
     "database_read_only": (
         "The metadata DB takes no changes now.",
         "Ask who runs this Airflow to make it writable.",

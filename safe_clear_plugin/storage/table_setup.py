@@ -10,9 +10,10 @@ import logging
 
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
 from safe_clear_plugin.airflow_api.database import warn_if_unsupported
+from safe_clear_plugin.airflow_api.database_errors import kind_of
 from safe_clear_plugin.airflow_api.locking import lock_migrations
 from safe_clear_plugin.airflow_api.session import new_session
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
@@ -33,7 +34,7 @@ def set_up_tables() -> None:
     if warn_if_unsupported():
         return
     attempts = Retrying(
-        retry=retry_if_exception_type((OperationalError, ProgrammingError)),
+        retry=retry_if_exception(_may_pass),
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_random(0.2, 1),
         reraise=True,
@@ -44,6 +45,13 @@ def set_up_tables() -> None:
 def are_current(session: Session) -> bool:
     """Whether the tables are those of this version of Safe Clear, and of the Airflow that is installed."""
     return tables_exist(session) and SafeClearDBManager(session).check_migration()
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether another api-server may have been in the way; a right that is missing stays so."""
+    if not isinstance(error, OperationalError | ProgrammingError):
+        return False
+    return kind_of(error) != "database_forbidden"
 
 
 def _set_up() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
 from airflow import settings
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.undo_preview import preview_undo
@@ -15,6 +15,7 @@ from tests.db.acting import clear, now, plan_of, undo, undo_step
 from tests.large.history import repeat_run
 from tests.support.factories import make_run, set_states, store_dag
 from tests.support.query_plan import explaining, work
+from tests.support.roles import acting_as
 from tests.support.scenes import FAILED_RUN, START, etl_dag
 
 pytestmark = [pytest.mark.backend, pytest.mark.driver]
@@ -55,24 +56,6 @@ def other_role(session, backend):
     ):
         session.execute(text(statement))
     session.commit()
-
-
-@contextmanager
-def acting_as(role):
-    """Give each new connection to the role, which is what the privileges are checked for."""
-
-    def become(connection, _):
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET ROLE {role}")
-        connection.commit()
-
-    settings.engine.dispose()
-    event.listen(settings.engine, "connect", become)
-    try:
-        yield
-    finally:
-        event.remove(settings.engine, "connect", become)
-        settings.engine.dispose()
 
 
 def store_history(session):
