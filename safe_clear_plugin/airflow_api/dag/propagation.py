@@ -10,18 +10,22 @@ from airflow.models.expandinput import NotFullyPopulated
 from airflow.models.taskinstance import find_relevant_relatives
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.core.reasons import MATCHED, Reason, ReasonKind
+
 Marker = tuple[str, int | None]
 """A task id with one map index, or with ``None`` for all of them."""
 
 
-def with_relatives(dag: Any, matched: Iterable[str], *, upstream: bool, downstream: bool) -> dict[str, str]:
-    """Return task id → why, for the matched tasks and what comes along, for all map indexes.
+def with_relatives(
+    dag: Any, matched: Iterable[str], *, upstream: bool, downstream: bool
+) -> dict[str, Reason]:
+    """Return task id → reason, for the matched tasks and what comes along, for all map indexes.
 
     Relatives of the matched tasks only, then the setups and teardowns of everything taken, as
     ``post_clear_task_instances`` and ``SerializedDAG.clear`` add them.
     """
     wanted = set(matched)
-    why = {task_id: "matched" for task_id in dag.task_dict if task_id in wanted}
+    why = {task_id: MATCHED for task_id in dag.task_dict if task_id in wanted}
     if upstream or downstream:
         _add(why, _subset(dag, list(why), upstream=upstream, downstream=downstream))
     _add(why, _subset(dag, list(why), upstream=False, downstream=False))
@@ -30,8 +34,8 @@ def with_relatives(dag: Any, matched: Iterable[str], *, upstream: bool, downstre
 
 def with_relatives_of_index(
     dag: Any, task_id: str, map_index: int, *, upstream: bool, downstream: bool
-) -> dict[Marker, str]:
-    """Return marker → why for one map index of a task in several runs, and what comes along.
+) -> dict[Marker, Reason]:
+    """Return marker → reason for one map index of a task in several runs, and what comes along.
 
     Airflow cannot tell over several runs which map indexes belong together, and takes all of a relative's. A
     setup that comes along with its own relatives is taken for all map indexes as well.
@@ -48,30 +52,35 @@ def with_relatives_of_index(
 
 def with_mapped_relatives(
     dag: Any, task_id: str, map_index: int, run_id: str, *, upstream: bool, downstream: bool, session: Session
-) -> dict[Marker, str]:
-    """Return marker → why for one map index of a task in one run, and what comes along.
+) -> dict[Marker, Reason]:
+    """Return marker → reason for one map index of a task in one run, and what comes along.
 
     As ``find_relevant_relatives`` finds them, once a direction, from the matched task only. Where the run has
     not expanded a mapping, it raises; the unexpanded task instance (map index -1) is taken instead.
     """
     uncopied: Any = _Uncopied(dag)
-    chosen: dict[Marker, str] = {}
-    for direction, asked in (("upstream", upstream), ("downstream", downstream)):
+    chosen: dict[Marker, Reason] = {}
+    for direction, asked in ((ReasonKind.UPSTREAM, upstream), (ReasonKind.DOWNSTREAM, downstream)):
         if not asked:
             continue
-        reason = f"{direction} of {task_id} [{map_index}]"
+        reason = Reason(direction, task_id, map_index)
         try:
             found = find_relevant_relatives(
-                [], [(task_id, map_index)], direction=direction, dag=uncopied, run_id=run_id, session=session
+                [],
+                [(task_id, map_index)],
+                direction=direction.value,
+                dag=uncopied,
+                run_id=run_id,
+                session=session,
             )
             markers = [item if isinstance(item, tuple) else (item, None) for item in found]
         except NotFullyPopulated:
-            markers = list(_unexpanded_relatives(dag, task_id, upstream=direction == "upstream"))
+            markers = list(_unexpanded_relatives(dag, task_id, upstream=direction == ReasonKind.UPSTREAM))
         for marker in markers:
             chosen.setdefault(marker, reason)
     whole = {task: why for (task, index), why in chosen.items() if index is None}
     if task_id not in whole:
-        chosen = {(task_id, map_index): "matched", **chosen}
+        chosen = {(task_id, map_index): MATCHED, **chosen}
     _drop_single_indexes_of(whole, chosen)
     everything = {task: why for (task, _), why in chosen.items()}
     taken = set(everything)
@@ -103,7 +112,7 @@ class _Uncopied:
         return SimpleNamespace(task_dict=dict(found))
 
 
-def _drop_single_indexes_of(whole: dict[str, str], chosen: dict[Marker, str]) -> None:
+def _drop_single_indexes_of(whole: dict[str, Reason], chosen: dict[Marker, Reason]) -> None:
     for marker in [m for m in chosen if m[1] is not None and m[0] in whole]:
         del chosen[marker]
 
@@ -117,35 +126,37 @@ def _unexpanded_relatives(dag: Any, task_id: str, *, upstream: bool) -> Iterator
         yield relative.task_id, -1 if shared else None
 
 
-def _add(why: dict[str, str], found: Iterable[tuple[str, str]]) -> None:
+def _add(why: dict[str, Reason], found: Iterable[tuple[str, Reason]]) -> None:
     for task_id, reason in found:
         why.setdefault(task_id, reason)
 
 
-def _subset(dag: Any, task_ids: list[str], *, upstream: bool, downstream: bool) -> Iterator[tuple[str, str]]:
+def _subset(
+    dag: Any, task_ids: list[str], *, upstream: bool, downstream: bool
+) -> Iterator[tuple[str, Reason]]:
     """Yield what ``SerializedDAG.partial_subset`` takes beside ``task_ids``, without copying the DAG."""
     given = set(task_ids)
     for task_id in task_ids:
         task = dag.get_task(task_id)
         if downstream:
             for relative in task.get_flat_relatives(upstream=False):
-                yield relative.task_id, f"downstream of {task_id}"
+                yield relative.task_id, Reason(ReasonKind.DOWNSTREAM, task_id)
                 if relative.task_id not in given:
                     yield from _setups_and_teardowns_of(relative)
         if upstream:
             for relative in task.get_upstreams_follow_setups():
-                yield relative.task_id, f"upstream of {task_id}"
+                yield relative.task_id, Reason(ReasonKind.UPSTREAM, task_id)
         else:
             yield from _setups_and_teardowns_of(task)
         if task.is_setup and not downstream:
             for follower in task.downstream_list:
                 if follower.is_teardown:
-                    yield follower.task_id, f"teardown of {task_id}"
+                    yield follower.task_id, Reason(ReasonKind.TEARDOWN, task_id)
 
 
-def _setups_and_teardowns_of(task: Any) -> Iterator[tuple[str, str]]:
+def _setups_and_teardowns_of(task: Any) -> Iterator[tuple[str, Reason]]:
     if task.is_setup or task.is_teardown:
         return
     for other in task.get_upstreams_only_setups_and_teardowns():
-        role = "teardown" if other.is_teardown else "setup"
-        yield other.task_id, f"{role} of {task.task_id}"
+        kind = ReasonKind.TEARDOWN if other.is_teardown else ReasonKind.SETUP
+        yield other.task_id, Reason(kind, task.task_id)

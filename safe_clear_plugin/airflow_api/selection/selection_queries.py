@@ -33,6 +33,7 @@ from safe_clear_plugin.airflow_api.dag.dag_versions import VERSIONLESS_RUNS_MOVE
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.airflow_api.platform.key_table import rows_of_keys, rows_of_versions
 from safe_clear_plugin.core.keys import TaskInstanceKey
+from safe_clear_plugin.core.reasons import NOT_IN_DAG
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES, NO_STATE, RUNNING_STATES
 
@@ -262,7 +263,7 @@ def task_instances_select(
             _after_state(left_out).label("after_state"),
             _after_max_tries(left_out, runs, taken).label("after_max_tries"),
             _after_version(left_out, selection, runs, latest).label("after_dag_version_id"),
-            func.coalesce(taken.c.why, "whole run, task not in the DAG").label("why"),
+            func.coalesce(taken.c.why, NOT_IN_DAG.words).label("why"),
         )
         .select_from(source)
         .where(runs.c.plan_id == plan_id, *task_instance_conditions(selection))

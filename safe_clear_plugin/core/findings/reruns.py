@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from safe_clear_plugin.core.findings.affected import NOTHING, Affected, by_state, in_runs, named
 from safe_clear_plugin.core.findings.finding import Check, Finding
 from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.reasons import NOT_IN_DAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def not_in_dag(facts: RedoneFacts) -> Finding | None:
         "which shows that it once ran, is gone unless the clear is undone before that.",
         gone.count,
         remedy="Exclude these tasks.",
-        filter={"why": "task not in the DAG"},
+        filter={"why": NOT_IN_DAG.words},
     )
 
 

@@ -11,12 +11,14 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag import dag_versions
+from safe_clear_plugin.airflow_api.dag.propagation import Marker
 from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.airflow_api.scheduling import missing_intervals
 from safe_clear_plugin.airflow_api.selection import live_counts, selection_queries
 from safe_clear_plugin.core import policy, selection_counts
 from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.reasons import Reason
 from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.live_preview import task_tree_selection
@@ -193,7 +195,9 @@ class _Scout:
                 pattern, versions, covered, task_tree_selection.taken(self.selection, marks)
             )
 
-    def _mark(self, pattern: Regex, versions: list[dag_versions.Version]) -> dict[UUID, Mapping[Any, str]]:
+    def _mark(
+        self, pattern: Regex, versions: list[dag_versions.Version]
+    ) -> dict[UUID, Mapping[Marker, Reason]]:
         try:
             return dict(task_tree_selection.mark(self.selection, pattern, versions, self.session))
         except Invalid as invalid:

@@ -13,14 +13,14 @@ from safe_clear_plugin.airflow_api.dag import task_groups
 from safe_clear_plugin.airflow_api.dag.dag_versions import Version
 from safe_clear_plugin.airflow_api.dag.propagation import Marker
 from safe_clear_plugin.core.grid.model import Node
+from safe_clear_plugin.core.reasons import Reason
 from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.selection_counts import Taken
 from safe_clear_plugin.services.planning import task_matching
 
 Kind = Literal["matched", "along", "off", "excluded"]
-Marks = Mapping[UUID, Mapping[Marker, str]]
-MATCHED = ("matched", "whole run")
+Marks = Mapping[UUID, Mapping[Marker, Reason]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +96,14 @@ def tree(latest: Version, marks: Marks, versions: Mapping[UUID, Version], select
     )
 
 
-def _reasons(marks: Mapping[Marker, str]) -> dict[str, str]:
-    reasons: dict[str, str] = {}
+def _reasons(marks: Mapping[Marker, Reason]) -> dict[str, Reason]:
+    reasons: dict[str, Reason] = {}
     for (task_id, index), why in marks.items():
-        reasons.setdefault(task_id, why if index is None or "[" in why else f"{why} [{index}]")
+        reasons.setdefault(task_id, why if why.map_index is not None else why._replace(map_index=index))
     return reasons
 
 
-def _children(nodes: list[Node], reasons: Mapping[str, str], excluded: set[str]) -> tuple[Mark, ...]:
+def _children(nodes: list[Node], reasons: Mapping[str, Reason], excluded: set[str]) -> tuple[Mark, ...]:
     by_path: dict[tuple[str, ...], list[Node]] = {}
     for node in nodes:
         by_path.setdefault(node.path, []).append(node)
@@ -117,12 +117,10 @@ def _children(nodes: list[Node], reasons: Mapping[str, str], excluded: set[str])
     return build(())
 
 
-def _mark(node: Node, reasons: Mapping[str, str], excluded: set[str]) -> Mark:
-    why = reasons.get(node.id)
-    if why is None:
+def _mark(node: Node, reasons: Mapping[str, Reason], excluded: set[str]) -> Mark:
+    reason = reasons.get(node.id)
+    if reason is None:
         return Mark(node, "off", "")
     if node.id in excluded:
         return Mark(node, "excluded", "excluded")
-    if why.startswith(MATCHED):
-        return Mark(node, "matched", why)
-    return Mark(node, "along", why)
+    return Mark(node, "matched" if reason.is_chosen else "along", reason.words)

@@ -69,8 +69,8 @@ class Shapes:
         retries = dag_versions.retries(version)
         found = task_matching.markers(self._selection, matched, version, self._session)
         tasks = [
-            {"task_id": task_id, "map_index": map_index, "retries": retries[task_id], "why": why}
-            for (task_id, map_index), why in found.items()
+            {"task_id": task_id, "map_index": map_index, "retries": retries[task_id], "why": reason.words}
+            for (task_id, map_index), reason in found.items()
         ]
         return Shape(number, version, tasks, bool(matched))
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.dag import dag_versions, propagation
 from safe_clear_plugin.core.input_limits import NAMES_SHOWN
 from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.reasons import WHOLE_RUN, Reason
 from safe_clear_plugin.core.regex import Regex, RegexError
 from safe_clear_plugin.core.selection import ALL_INDEXES, Selection
 
@@ -39,7 +40,7 @@ def _regex_problem(error: RegexError) -> Problem:
 
 def markers(
     selection: Selection, matched: list[str], version: dag_versions.Version, session: Session
-) -> dict[propagation.Marker, str]:
+) -> dict[propagation.Marker, Reason]:
     """Return what a selection takes of a DAG version, with why, from the ids of the tasks that it matches.
 
     :raises Invalid: when a map index is asked for, of several tasks
@@ -47,7 +48,7 @@ def markers(
     if version.dag is None or not matched:
         return {}
     if not selection.task_regex:
-        return {(task_id, None): "whole run" for task_id in matched}
+        return {(task_id, None): WHOLE_RUN for task_id in matched}
     spread = {"upstream": selection.include_upstream, "downstream": selection.include_downstream}
     if selection.map_index is None:
         return {

@@ -17,6 +17,7 @@ from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.airflow_api.selection import selection_queries as airflow_runs
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.reasons import MOVES_TO_LATEST
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 from safe_clear_plugin.storage.tables import ALL_MAP_INDEXES, plan, plan_run, plan_task, plan_task_instance
@@ -189,7 +190,7 @@ def _moved_row(plan_id: UUID, run_id: str, move: Move, latest: UUID, *, pins: bo
         "after_state": move.after_state,
         "after_max_tries": move.after_max_tries,
         "after_dag_version_id": latest if move.effect == "create" else move.dag_version_id or pinned,
-        "why": "the run moves to the latest DAG version",
+        "why": MOVES_TO_LATEST.words,
     }
 
 

@@ -1,0 +1,60 @@
+"""Why a plan has a task instance: how the selection came to its task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from safe_clear_plugin.core.codes import Code
+
+
+class ReasonKind(Code):
+    """How a selection came to a task."""
+
+    MATCHED = "matched"
+    """By the task regex."""
+    WHOLE_RUN = "whole_run"
+    """Without a task regex."""
+    NOT_IN_DAG = "not_in_dag"
+    """Without a task regex, and the DAG version has no such task."""
+    UPSTREAM = "upstream"
+    DOWNSTREAM = "downstream"
+    SETUP = "setup"
+    TEARDOWN = "teardown"
+    MOVES_TO_LATEST = "moves_to_latest"
+    """The dag run moves to the latest DAG version."""
+
+
+class Reason(NamedTuple):
+    """How a selection came to a task; of a relative also what it is a relative of."""
+
+    kind: ReasonKind
+    task_id: str = ""
+    map_index: int | None = None
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the selection names the task, rather than taking it along with another."""
+        return self.kind in (ReasonKind.MATCHED, ReasonKind.WHOLE_RUN)
+
+    @property
+    def words(self) -> str:
+        """The reason as the table of a plan and its JSON write it."""
+        index = "" if self.map_index is None else f" [{self.map_index}]"
+        return WORDS[self.kind].format(task=self.task_id) + index
+
+
+WORDS = {
+    ReasonKind.MATCHED: "matched",
+    ReasonKind.WHOLE_RUN: "whole run",
+    ReasonKind.NOT_IN_DAG: "whole run, task not in the DAG",
+    ReasonKind.UPSTREAM: "upstream of {task}",
+    ReasonKind.DOWNSTREAM: "downstream of {task}",
+    ReasonKind.SETUP: "setup of {task}",
+    ReasonKind.TEARDOWN: "teardown of {task}",
+    ReasonKind.MOVES_TO_LATEST: "the run moves to the latest DAG version",
+}
+
+MATCHED = Reason(ReasonKind.MATCHED)
+WHOLE_RUN = Reason(ReasonKind.WHOLE_RUN)
+NOT_IN_DAG = Reason(ReasonKind.NOT_IN_DAG)
+MOVES_TO_LATEST = Reason(ReasonKind.MOVES_TO_LATEST)
