@@ -93,11 +93,18 @@ def undo_points() -> list[Point]:
 
 
 def in_turn(points: list[Point]) -> list[Point]:
-    """Return all points with ``--full``; else those of steps that write, on SQLite every fourth of them."""
+    """Return all points with ``--full``; else those after each step that writes, on SQLite every fourth.
+
+    Before a step there is what the step before it has left.
+    """
     if chosen.full:
         return points
-    writing = [point for point in points if point.step not in WITHOUT_WRITES]
-    return [point for number, point in enumerate(writing) if chosen.postgresql or number % 8 in (0, 5)]
+    writing = [
+        point
+        for point in points
+        if point.step not in WITHOUT_WRITES and (point.moment == "after" or point.step == COMMIT)
+    ]
+    return writing if chosen.postgresql else writing[::4]
 
 
 @pytest.fixture

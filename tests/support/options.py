@@ -80,7 +80,7 @@ def _is_wanted(item: pytest.Item) -> bool:
 
 def _thinned(cases: list[pytest.Item]) -> list[pytest.Item]:
     shared = cases[0].path.parent.name in SHARED_FOLDERS
-    if not shared or len(cases) <= MANY_CASES or cases[0].get_closest_marker("each_case"):
+    if not shared or len(cases) <= MANY_CASES:
         return cases
     return cases[::3]
 
