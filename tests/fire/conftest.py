@@ -48,6 +48,8 @@ def airflow_server(
         dags_folder=dags_in_database,
         auth="simple",
         AIRFLOW__SAFE_CLEAR__BATCH_SIZE="2",
+        # A process whose task instance is cleared as it ends leaves it restarting until this has passed.
+        AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="90",
         SAFE_CLEAR_FIRE_LINES=os.environ["SAFE_CLEAR_FIRE_LINES"],
     )
     try:
