@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.estimate import Estimate
-from safe_clear_plugin.core.findings import Finding
+from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.core.selection import Selection
 
 PlanStatus = Literal["ready", "declined", "applying", "applied", "stopped", "stale", "undone"]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safe_clear_plugin.core.findings import Finding
+from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem

@@ -31,6 +31,9 @@ RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 RUNNING_STATES = ("running", "restarting")
 """Task instances with a live process; ``running=leave_out`` keeps them out of a clear."""
 
+PENDING_STATES = ("queued", "deferred", "awaiting_input")
+"""Task instances that an executor, a trigger or a person has, without a process of their own."""
+
 STAYING_STATES = ("failed", "upstream_failed", "skipped")
 """Finished task instances that a re-run of what lies upstream leaves as they are."""
 
@@ -42,3 +45,10 @@ DONE_STATES = (*FINISHED_STATES, "removed")
 
 FINISHED_RUN_STATES = ("success", "failed")
 UNFINISHED_RUN_STATES = ("queued", "running")
+
+
+def state_name(state: str | None) -> str:
+    """Return a state as Airflow's UI names it: ``Upstream Failed``, ``No Status``."""
+    if state in (None, NO_STATE):
+        return "No Status"
+    return str(state).replace("_", " ").title().replace(" For ", " for ")

@@ -19,6 +19,7 @@ from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.planning import resolution
 from safe_clear_plugin.storage import tables
 from safe_clear_plugin.storage.findings import affected_task_instances
+from safe_clear_plugin.storage.findings.affected_queries import AFFECTED_QUERIES
 from safe_clear_plugin.storage.plans import statistics
 from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task, plan_task_instance
 from tests.db.acting import clear, plan_of
@@ -81,8 +82,8 @@ def said_of(plan, session):
         (row.run_id, row.task_id, row.map_index, row.why, row.after_max_tries, row.foreseen_state)
         for row in session.execute(select(rows).where(rows.c.plan_id == UUID(plan.id)))
     )
-    for code in affected_task_instances.BEHIND:
-        behind = affected_task_instances.rows_behind(code, UUID(plan.id), plan.dag_id, session, limit=1_000)
+    for code in AFFECTED_QUERIES:
+        behind = affected_task_instances.affected_rows(code, UUID(plan.id), plan.dag_id, session, limit=1_000)
         counted = sum(one.count for one in plan.findings if one.code == code)
         assert len(behind) == counted, code
         found.update((code, row.run_id, row.task_id, row.map_index, row.related_task_id) for row in behind)
@@ -152,7 +153,7 @@ def test_mapped_tasks_of_several_versions_follow_their_own_version(session):
         expand(run, "used", 2, session=session)
         set_states(run, dict.fromkeys(("made", "used", "after"), "success"), session=session)
     plan = plan_of(Selection("chains", task_regex="^used$", run_id=("1", "2", "3")))
-    stale = affected_task_instances.rows_behind("stale_downstream", UUID(plan.id), "chains", session)
+    stale = affected_task_instances.affected_rows("stale_downstream", UUID(plan.id), "chains", session)
     assert [(row.run_id, row.task_id) for row in stale] == [("1", "after"), ("3", "after")]
 
 
@@ -239,7 +240,7 @@ def test_the_finding_of_many_older_versions_is_short(session):
     found = next(one for one in plan.findings if one.code == "dag_version")
     assert found.title == "29 runs use 29 versions from 1 to 29: the latest is 30"
     assert found.count == 29
-    assert found.detail.endswith("And 26 more versions.")
+    assert found.detail.endswith("26 more versions are not compared here.")
 
 
 @pytest.fixture(params=["never analyzed", "analyzed when almost empty"])

@@ -8,17 +8,17 @@ import pytest
 from sqlalchemy import func, select, text
 
 from safe_clear_plugin.airflow_api.platform import config, statement_timeout
-from safe_clear_plugin.core.findings import CHECKS
 from safe_clear_plugin.core.policy import Given
 from safe_clear_plugin.core.problems import Refused
+from safe_clear_plugin.findings import concurrent_plans, workload
+from safe_clear_plugin.findings.registry import AREAS, CHECKS
 from safe_clear_plugin.services.clear.confirmation import Unconfirmed, confirm_plan
-from safe_clear_plugin.services.facts import neighbours, others, workload
 from safe_clear_plugin.services.planning import preview
 from safe_clear_plugin.services.planning.time_limit import TookTooLong
 from safe_clear_plugin.services.undo import undo_preview
 from safe_clear_plugin.services.undo.undo_preview import preview_undo, summarize_undo
 from safe_clear_plugin.storage import tables
-from safe_clear_plugin.storage.findings import plan_context
+from safe_clear_plugin.storage.findings import affected_task_instances
 from tests.db.acting import ME, clear, days, now, plan_of, undo
 from tests.support.factories import make_run, set_states, store_dag
 from tests.support.scenes import START, etl_dag, store_etl
@@ -40,7 +40,7 @@ def never(*args):
 
 
 def codes(*areas):
-    return {check.code for area in areas for check in CHECKS[area]}
+    return {check.code for area in AREAS if area.name in areas for check in area.checks}
 
 
 def finding(plan, code):
@@ -58,7 +58,7 @@ def store_done(session):
 def test_a_check_that_takes_too_long_is_named_and_the_others_are_done(session, short, monkeypatch):
     store_done(session)
     whole = plan_of(days(1, 3, task_regex="^extract$"))
-    monkeypatch.setattr(plan_context, "plans_of_others", never)
+    monkeypatch.setattr(concurrent_plans, "other_plans", never)
     plan = plan_of(days(1, 3, task_regex="^extract$"))
     assert plan.findings_not_checked == ("other_plan",)
     assert finding(plan, "not_checked").level == "warn"
@@ -70,9 +70,9 @@ def test_a_check_that_takes_too_long_is_named_and_the_others_are_done(session, s
 
 def test_what_a_check_has_written_goes_with_it_and_the_rows_stay(session, short, monkeypatch):
     store_done(session)
-    monkeypatch.setattr(neighbours.affected_task_instances, "affected", never)
+    monkeypatch.setattr(affected_task_instances, "count_by_task", never)
     plan = plan_of(days(1, 3, task_regex="^extract$"))
-    assert set(plan.findings_not_checked) == codes("neighbours")
+    assert set(plan.findings_not_checked) == codes("dependencies")
     assert finding(plan, "stale_downstream") is None
     assert finding(plan, "success_redone") is not None
     count = select(func.count()).select_from
@@ -82,10 +82,10 @@ def test_what_a_check_has_written_goes_with_it_and_the_rows_stay(session, short,
 
 def test_what_may_ask_for_a_tick_is_ticked_when_it_was_not_checked(session, short, monkeypatch):
     store_done(session)
-    monkeypatch.setattr(neighbours.affected_task_instances, "affected", never)
+    monkeypatch.setattr(affected_task_instances, "count_by_task", never)
     plan = plan_of(days(1, 1, task_regex="^load$"))
     assert finding(plan, "not_checked").level == "acknowledge"
-    assert "downstream data that goes stale" in finding(plan, "not_checked").detail
+    assert "downstream data that will go stale" in finding(plan, "not_checked").detail
     with pytest.raises(Unconfirmed) as refused:
         confirm_plan(plan, plan.fingerprint, Given(acknowledge=("success_redone",)), ME, now())
     assert [one.value for one in refused.value.missing] == ["not_checked"]
@@ -98,7 +98,7 @@ def test_what_rests_on_the_workload_is_not_checked_without_it(session, short, mo
     store_done(session)
     monkeypatch.setattr(workload.capacity, "task_counts", never)
     plan = plan_of(days(1, 3))
-    assert set(plan.findings_not_checked) == codes("starting", "capacity", "firing", "cost")
+    assert set(plan.findings_not_checked) == codes("scheduling", "pools", "capacity", "side_effects", "cost")
     assert plan.estimate is None
 
 
@@ -108,8 +108,8 @@ def test_everything_too_late_leaves_the_limits_and_what_runs_now(session, monkey
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__MAX_TASK_INSTANCES", "2")
     plan = plan_of(days(1, 3))
     assert {found.code for found in plan.findings} == {"too_many", "not_checked"}
-    checked = codes("limits", "running", "not_checked")
-    assert set(plan.findings_not_checked) == codes(*CHECKS) - checked
+    checked = codes("limits", "running") | {"not_checked"}
+    assert set(plan.findings_not_checked) == {check.code for check in CHECKS} - checked
     assert "and" in finding(plan, "not_checked").detail
 
 
@@ -121,10 +121,10 @@ def test_a_plan_whose_checks_came_too_late_is_cleared_as_shown(session, monkeypa
 
 def test_one_slow_check_leaves_time_for_the_next(session, short, monkeypatch):
     store_done(session)
-    monkeypatch.setattr(neighbours.affected_task_instances, "affected", never)
-    monkeypatch.setattr(plan_context, "plans_of_others", never)
+    monkeypatch.setattr(affected_task_instances, "count_by_task", never)
+    monkeypatch.setattr(concurrent_plans, "other_plans", never)
     plan = plan_of(days(1, 3, task_regex="^extract$"))
-    assert set(plan.findings_not_checked) == codes("neighbours", "others")
+    assert set(plan.findings_not_checked) == codes("dependencies", "concurrent_plans")
 
 
 def test_no_limit_is_no_limit(session, monkeypatch):
@@ -152,7 +152,7 @@ def test_a_preview_that_takes_too_long_is_refused_and_leaves_nothing(session, mo
         monkeypatch.setattr(preview.plan_writer, "count_task_instances_per_run", never)
     else:
         monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "0")
-        monkeypatch.setattr(others.plan_context, "plans_of_others", never)
+        monkeypatch.setattr(concurrent_plans, "other_plans", never)
     with pytest.raises(Refused) as refused:
         plan_of(days(1, 3))
     assert refused.value.status == 503

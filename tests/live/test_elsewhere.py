@@ -18,7 +18,7 @@ def events():
 
 def test_the_successes_are_events_that_trigger_the_other_dag(stage, events):
     finding = stage.finding("producer", "assets")
-    assert finding["title"] == "2 task instances update 1 asset again, which triggers 2 DAGs"
+    assert finding["title"] == "2 task instances will update 1 asset again, which triggers 2 Dags"
     assert sorted(run_id for run_id, _ in events) == ["run_1", "run_2"]
 
     def taken():
@@ -51,7 +51,7 @@ def test_a_dag_that_needs_another_asset_too_waits_for_that(stage, events):
 
 def test_a_paused_dag_misses_it(stage, events):
     finding = stage.finding("producer", "assets")
-    assert "1 DAG is paused and will miss it." in finding["detail"]
+    assert "1 Dag is paused and will miss the event." in finding["detail"]
     stage.pause("consumer_asleep", paused=False)
     with settings.NonScopedSession() as session:
         queued = select(func.count()).where(AssetDagRunQueue.target_dag_id == "consumer_asleep")
@@ -61,8 +61,10 @@ def test_a_paused_dag_misses_it(stage, events):
 
 def test_triggered_dags_run_again(stage):
     finding = stage.finding("parent", "triggers")
-    assert (finding["count"], finding["title"]) == (5, "5 task instances trigger 2 other DAGs again")
-    assert "`same`, `same_again`, `same_or_skip` ask for a certain run" in finding["detail"]
+    assert (finding["count"], finding["title"]) == (5, "5 task instances will trigger 2 other Dags again")
+    assert (
+        "`same`, `same_again` and `same_or_skip` trigger a run with a fixed date or id" in finding["detail"]
+    )
     assert stage.cleared_states("parent") == {
         ("run_1", "another"): "success",
         ("run_1", "to_sleeping"): "success",
@@ -84,6 +86,6 @@ def test_triggered_dags_run_again(stage):
 
 def test_in_a_paused_dag_the_triggered_run_waits(stage):
     finding = stage.finding("parent", "triggers")
-    assert "1 DAG is paused: the runs wait there." in finding["detail"]
+    assert "1 Dag is paused: the runs will wait there." in finding["detail"]
     assert list(stage.run_states("child_asleep").values()) == ["queued"]
     assert set(stage.states("child_asleep").values()) == {None}

@@ -12,7 +12,7 @@ from tests.live.stage import most_at_a_time
 
 def test_as_many_runs_as_there_are_places_are_active(stage):
     finding = stage.finding("narrow", "runs_wait")
-    assert (finding["count"], finding["title"]) == (3, "3 of 5 dag runs wait for others to finish")
+    assert (finding["count"], finding["title"]) == (3, "3 of 5 runs will wait: max_active_runs is 2")
     runs = sorted(stage.runs("narrow").values(), key=lambda run: run.start_date)
     assert most_at_a_time([(run.start_date, run.end_date) for run in runs]) == 2
     first_end = min(run.end_date for run in runs)
@@ -22,14 +22,20 @@ def test_as_many_runs_as_there_are_places_are_active(stage):
 
 def test_one_task_instance_of_a_run_at_a_time(stage):
     finding = stage.finding("few_tasks", "max_active_tasks")
-    assert (finding["count"], finding["title"]) == (2, "1 task instance of a dag run at a time")
+    assert (finding["count"], finding["title"]) == (
+        2,
+        "At most 1 task instance of a run will be active at a time",
+    )
     assert most_at_a_time(spans(stage, "few_tasks")) == 1
     assert stage.tally("few_tasks") == {"success": 2}
 
 
 def test_one_task_instance_of_a_task_at_a_time(stage):
     finding = stage.finding("one_of_a_task", "task_limits")
-    assert "`work`: `max_active_tis_per_dag` is 1, 2 task instances in all" in finding["detail"]
+    assert (
+        "`work`: `max_active_tis_per_dag` is 1, and the plan has 2 task instances in all runs."
+        in finding["detail"]
+    )
     assert most_at_a_time(spans(stage, "one_of_a_task")) == 1
     assert stage.tally("one_of_a_task") == {"success": 2}
 

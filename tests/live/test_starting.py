@@ -39,7 +39,10 @@ def test_runs_of_a_paused_backfill_wait(stage):
 def test_the_past_keeps_what_depends_on_it_and_all_that_follows(stage):
     finding = stage.finding("stuck_past", "depends_on_past")
     assert finding["count"] == 1
-    assert "in `run_2` does not start, nor what comes after it, there and in later runs" in finding["detail"]
+    assert (
+        "in `run_2` will not start, nor will anything downstream of it, in this run or later ones"
+        in finding["detail"]
+    )
     assert stage.tally("stuck_past") == {None: 3}
     for run_id in ("run_2", "run_3", "run_4"):
         assert stage.was_looked_at("stuck_past", run_id)
@@ -50,7 +53,7 @@ def test_a_past_that_becomes_upstream_failed_keeps_what_depends_on_it(stage):
     assert stage.finding("failing_past", "upstream_failed")["count"] == 1
     finding = stage.finding("failing_past", "depends_on_past")
     assert finding["count"] == 1
-    assert "so `work` in `run_3` does not start" in finding["detail"]
+    assert "so `work` in `run_3` will not start" in finding["detail"]
     assert stage.cleared_states("failing_past") == {
         ("run_1", "work"): "success",
         ("run_2", "work"): "upstream_failed",
@@ -79,7 +82,7 @@ def test_runs_after_the_end_date_start_all_the_same(stage, name):
 def test_a_running_run_times_out_and_a_finished_one_starts_anew(stage):
     finding = stage.finding("timing_out", "dagrun_timeout")
     assert (finding["level"], finding["count"]) == ("warn", 1)
-    assert "`dagrun_timeout` starts anew for 1 run" in finding["detail"]
+    assert "`dagrun_timeout` will start again for 1 run" in finding["detail"]
     stage.pause("timing_out", paused=False)
     stage.wait_until(lambda: stage.has_ended("timing_out"), "one run has timed out, one has run")
     assert stage.run_states("timing_out") == {"run_1": "failed", "run_2": "success"}

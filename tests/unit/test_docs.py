@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from safe_clear_plugin.core import input_limits
-from safe_clear_plugin.core.findings import CHECKS
+from safe_clear_plugin.findings.registry import CHECKS
 
 PAGES = Path(__file__).parents[2] / "docs" / "findings"
-CODES = {check.code for checks in CHECKS.values() for check in checks}
+CODES = {check.code for check in CHECKS}
 
 
 def test_every_check_has_a_page_that_says_what_it_means_and_what_to_do():
@@ -27,7 +27,7 @@ def test_no_page_is_left_of_a_check_that_is_gone_and_the_list_has_all():
 
 
 def test_the_codes_are_each_others_only_once():
-    codes = [check.code for checks in CHECKS.values() for check in checks]
+    codes = [check.code for check in CHECKS]
     assert len(codes) == len(CODES)
 
 

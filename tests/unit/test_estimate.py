@@ -12,106 +12,106 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safe_clear_plugin.core import formats
-from safe_clear_plugin.core.estimate import Duration, Estimate, Lane, Limits, Step, estimate
+from safe_clear_plugin.core.estimate import Concurrency, Duration, Estimate, RunQueue, TaskLoad, estimate
 
 MINUTE = 60.0
 ONE_RUN = {"1": 1}
 
 
-def step(task_id="a", *, runs=1, instances=None, upstream=(), version="1", **options):
-    return Step(version, task_id, runs, instances or runs, frozenset(upstream), **options)
+def load(task_id="a", *, runs=1, instances=None, upstream=(), version="1", **options):
+    return TaskLoad(version, task_id, runs, instances or runs, frozenset(upstream), **options)
 
 
 def took(**minutes):
     return {task_id: Duration(MINUTE * n, 2 * MINUTE * n, 10) for task_id, n in minutes.items()}
 
 
-def wall(steps, durations, *, runs, places=100, **limits):
-    lanes = (Lane(sum(runs.values()), places),)
-    found = estimate(steps, durations, Limits(lanes, **limits), runs=runs)
+def wall(loads, durations, *, runs, slots=100, **limits):
+    queues = (RunQueue(sum(runs.values()), slots),)
+    found = estimate(loads, durations, Concurrency(queues, **limits), runs=runs)
     return found.seconds / MINUTE, found.held_by
 
 
 def test_a_chain_takes_as_long_as_its_tasks():
-    steps = [step("a"), step("b", upstream=["a"]), step("c")]
-    assert wall(steps, took(a=1, b=2, c=2), runs=ONE_RUN) == (3, "")
+    loads = [load("a"), load("b", upstream=["a"]), load("c")]
+    assert wall(loads, took(a=1, b=2, c=2), runs=ONE_RUN) == (3, "")
 
 
 def test_what_is_not_cleared_keeps_nothing_waiting():
-    steps = [step("a"), step("c", upstream=["b"])]
-    assert wall(steps, took(a=1, c=2), runs=ONE_RUN) == (2, "")
+    loads = [load("a"), load("c", upstream=["b"])]
+    assert wall(loads, took(a=1, c=2), runs=ONE_RUN) == (2, "")
 
 
 def test_runs_go_in_waves():
-    steps = [step("a", runs=10)]
-    assert wall(steps, took(a=1), runs={"1": 10}, places=4) == (3, "max_active_runs")
-    assert wall(steps, took(a=1), runs={"1": 10}, places=10) == (1, "")
+    loads = [load("a", runs=10)]
+    assert wall(loads, took(a=1), runs={"1": 10}, slots=4) == (3, "max_active_runs")
+    assert wall(loads, took(a=1), runs={"1": 10}, slots=10) == (1, "")
 
 
 def test_the_last_wave_starts_when_those_before_are_done():
-    found = estimate([step("a", runs=10)], took(a=1), Limits((Lane(10, 4),)), runs={"1": 10})
+    found = estimate([load("a", runs=10)], took(a=1), Concurrency((RunQueue(10, 4),)), runs={"1": 10})
     assert found.last_start == pytest.approx(2 * MINUTE)
 
 
 def test_where_all_runs_start_at_once_the_last_starts_at_once():
-    found = estimate([step("a", runs=4)], took(a=1), Limits((Lane(4, 4),)), runs={"1": 4})
+    found = estimate([load("a", runs=4)], took(a=1), Concurrency((RunQueue(4, 4),)), runs={"1": 4})
     assert found.last_start == 0
 
 
 def test_a_run_lets_only_so_many_task_instances_be_active():
-    steps = [step("a", instances=10)]
-    assert wall(steps, took(a=1), runs=ONE_RUN, per_run=4)[0] == 3
-    beside = [step("a"), step("b"), step("c"), step("d")]
+    loads = [load("a", instances=10)]
+    assert wall(loads, took(a=1), runs=ONE_RUN, per_run=4)[0] == 3
+    beside = [load("a"), load("b"), load("c"), load("d")]
     assert wall(beside, took(a=1, b=1, c=1, d=1), runs=ONE_RUN, per_run=2)[0] == 2
 
 
 def test_a_pool_lets_only_so_much_through():
-    steps = [step("a", runs=10, pool="p", pool_slots=2)]
-    assert wall(steps, took(a=1), runs={"1": 10}, pools={"p": 4}) == (5, "pool p")
-    assert wall(steps, took(a=1), runs={"1": 10}, pools={"p": math.inf}) == (1, "")
+    loads = [load("a", runs=10, pool="p", pool_slots=2)]
+    assert wall(loads, took(a=1), runs={"1": 10}, pools={"p": 4}) == (5, "pool p")
+    assert wall(loads, took(a=1), runs={"1": 10}, pools={"p": math.inf}) == (1, "")
 
 
 def test_a_task_that_few_may_run_of():
-    steps = [step("a", runs=10, per_dag=5)]
-    assert wall(steps, took(a=1), runs={"1": 10}) == (2, "max_active_tis_per_dag")
-    assert wall([step("a", instances=9, per_run=3)], took(a=1), runs=ONE_RUN)[0] == 3
+    loads = [load("a", runs=10, per_dag=5)]
+    assert wall(loads, took(a=1), runs={"1": 10}) == (2, "max_active_tis_per_dag")
+    assert wall([load("a", instances=9, per_run=3)], took(a=1), runs=ONE_RUN)[0] == 3
 
 
 def test_the_executor_has_only_so_many_slots():
-    steps = [step("a", runs=10)]
-    assert wall(steps, took(a=1), runs={"1": 10}, executor=2) == (5, "[core] parallelism")
+    loads = [load("a", runs=10)]
+    assert wall(loads, took(a=1), runs={"1": 10}, executor=2) == (5, "[core] parallelism")
 
 
 def test_a_task_that_depends_on_its_past_goes_run_by_run():
-    steps = [step("a", runs=10, depends_on_past=True), step("b", runs=10, upstream=["a"])]
-    assert wall(steps, took(a=1, b=3), runs={"1": 10}) == (13, "depends_on_past")
+    loads = [load("a", runs=10, depends_on_past=True), load("b", runs=10, upstream=["a"])]
+    assert wall(loads, took(a=1, b=3), runs={"1": 10}) == (13, "depends_on_past")
 
 
 def test_a_step_that_only_some_runs_have_weighs_less():
-    steps = [step("a", runs=2), step("b", runs=8, upstream=["a"])]
+    loads = [load("a", runs=2), load("b", runs=8, upstream=["a"])]
     # One in five runs has a, four in five have b: a mean of a minute, ten runs one after the other.
-    assert wall(steps, took(a=1, b=1), runs={"1": 10}, places=1) == (10, "max_active_runs")
+    assert wall(loads, took(a=1, b=1), runs={"1": 10}, slots=1) == (10, "max_active_runs")
 
 
 def test_the_lag_of_the_scheduler_counts_for_the_time_but_not_for_the_work():
     durations = {"a": Duration(60, 120, 3, lag=5)}
-    found = estimate([step("a")], durations, Limits((Lane(1, 1),)), runs=ONE_RUN)
+    found = estimate([load("a")], durations, Concurrency((RunQueue(1, 1),)), runs=ONE_RUN)
     assert (found.task_seconds, found.seconds) == (60, 65)
 
 
 def test_nothing_is_known():
-    found = estimate([step("a", instances=4)], {}, Limits((Lane(1, 1),)), runs=ONE_RUN)
+    found = estimate([load("a", instances=4)], {}, Concurrency((RunQueue(1, 1),)), runs=ONE_RUN)
     assert (found.task_seconds, found.seconds, found.last_start) == (None, None, None)
     assert (found.unknown_tasks, found.unknown_task_instances) == (("a",), 4)
 
 
 def test_what_never_ends_still_costs():
-    found = estimate([step("a")], took(a=1), Limits((Lane(1, 1),)), runs=ONE_RUN, ends=False)
+    found = estimate([load("a")], took(a=1), Concurrency((RunQueue(1, 1),)), runs=ONE_RUN, ends=False)
     assert (found.task_seconds, found.seconds) == (60, None)
 
 
 def test_an_estimate_survives_being_stored():
-    found = estimate([step("a"), step("b")], took(a=1), Limits((Lane(1, 1),)), runs=ONE_RUN)
+    found = estimate([load("a"), load("b")], took(a=1), Concurrency((RunQueue(1, 1),)), runs=ONE_RUN)
     assert Estimate.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
@@ -119,24 +119,24 @@ def test_an_estimate_survives_being_stored():
 
 TASKS = "abcd"
 limits_ = st.builds(
-    Limits,
+    Concurrency,
     per_run=st.integers(1, 8) | st.just(math.inf),
     executor=st.integers(1, 8) | st.just(math.inf),
     pools=st.dictionaries(st.sampled_from(["p", "q"]), st.integers(1, 8) | st.just(math.inf)),
-    lanes=st.just(()),
+    queues=st.just(()),
 )
 
 
 @st.composite
 def cases(draw):
-    """Draw steps of two DAG versions with their durations, runs, places and limits."""
+    """Draw loads of two DAG versions with their durations, runs, slots and limits."""
     runs = {version: draw(st.integers(1, 20)) for version in draw(st.sampled_from(["1", "12"]))}
-    steps = []
+    loads = []
     for version, most in runs.items():
         for number, task_id in enumerate(TASKS):
             own = draw(st.integers(1, most))
-            steps.append(
-                Step(
+            loads.append(
+                TaskLoad(
                     version,
                     task_id,
                     own,
@@ -155,8 +155,8 @@ def cases(draw):
         median, more = draw(seconds), draw(seconds)
         durations[task_id] = Duration(median, median + more, draw(st.integers(1, 50)), draw(st.floats(0, 10)))
     total = sum(runs.values())
-    lanes = (Lane(total, draw(st.integers(1, 25))),)
-    return steps, durations, runs, replace(draw(limits_), lanes=lanes)
+    queues = (RunQueue(total, draw(st.integers(1, 25))),)
+    return loads, durations, runs, replace(draw(limits_), queues=queues)
 
 
 def no_later(one, other):
@@ -165,8 +165,8 @@ def no_later(one, other):
 
 @given(cases())
 def test_the_slow_case_is_not_faster(case):
-    steps, durations, runs, limits = case
-    found = estimate(steps, durations, limits, runs=runs)
+    loads, durations, runs, limits = case
+    found = estimate(loads, durations, limits, runs=runs)
     assert no_later(found.task_seconds, found.task_seconds_slow)
     assert no_later(found.seconds, found.seconds_slow)
     assert no_later(found.last_start, found.seconds)
@@ -174,31 +174,31 @@ def test_the_slow_case_is_not_faster(case):
 
 @given(cases(), st.integers(1, 10))
 def test_more_room_is_never_slower(case, more):
-    steps, durations, runs, limits = case
-    before = estimate(steps, durations, limits, runs=runs)
+    loads, durations, runs, limits = case
+    before = estimate(loads, durations, limits, runs=runs)
     wider = [
-        replace(limits, lanes=tuple(replace(lane, places=lane.places + more) for lane in limits.lanes)),
+        replace(limits, queues=tuple(replace(queue, slots=queue.slots + more) for queue in limits.queues)),
         replace(limits, per_run=limits.per_run + more),
         replace(limits, executor=limits.executor + more),
         replace(limits, pools={name: slots + more for name, slots in limits.pools.items()}),
     ]
     for room in wider:
-        assert no_later(estimate(steps, durations, room, runs=runs).seconds, before.seconds)
+        assert no_later(estimate(loads, durations, room, runs=runs).seconds, before.seconds)
 
 
 @given(cases())
 def test_it_takes_at_least_as_long_as_one_task_instance(case):
-    steps, durations, runs, limits = case
-    found = estimate(steps, durations, limits, runs=runs)
-    longest = max(durations[one.task_id].median for one in steps if one.task_id in durations)
+    loads, durations, runs, limits = case
+    found = estimate(loads, durations, limits, runs=runs)
+    longest = max(durations[one.task_id].median for one in loads if one.task_id in durations)
     assert no_later(longest, found.seconds)
 
 
 @given(cases(), st.sampled_from(TASKS))
 def test_clearing_less_costs_no_more_work(case, task_id):
-    steps, durations, runs, limits = case
-    whole = estimate(steps, durations, limits, runs=runs)
-    less = estimate([one for one in steps if one.task_id != task_id], durations, limits, runs=runs)
+    loads, durations, runs, limits = case
+    whole = estimate(loads, durations, limits, runs=runs)
+    less = estimate([one for one in loads if one.task_id != task_id], durations, limits, runs=runs)
     assert no_later(less.task_seconds or 0, whole.task_seconds)
 
 

@@ -7,18 +7,23 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from safe_clear_plugin.core.confirmation_summary import Extent, order_of
-from safe_clear_plugin.core.findings import Finding
-from safe_clear_plugin.core.findings.limits import (
+from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange
+from safe_clear_plugin.core.policy import Given, Limits, demands, missing, summed_up
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.findings.limits import (
     LimitFacts,
-    Protection,
     protected,
     protected_unreadable,
     too_many,
 )
-from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange
-from safe_clear_plugin.core.policy import Given, Limits, demands, missing, summed_up
-from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.planning.protected_tasks import Pattern, Unreadable, find, read
+from safe_clear_plugin.findings.protected_tasks import (
+    Pattern,
+    Protection,
+    Unreadable,
+    match_protected,
+    read_pattern,
+)
 from safe_clear_plugin.storage.findings.task_counts import TouchedTask
 
 NOW = datetime(2026, 11, 4, 3, 12, tzinfo=timezone.utc)
@@ -191,9 +196,9 @@ TASKS = [TouchedTask("load.eu", 3, 3, 3), TouchedTask("preload", 2, 2, 0), Touch
     ],
 )
 def test_what_a_pattern_protects(pattern, dag_id, found):
-    compiled = read(pattern)
+    compiled = read_pattern(pattern)
     assert isinstance(compiled, Pattern)
-    tasks = [task for one in find([compiled], dag_id, TASKS) for task, _ in one.tasks]
+    tasks = [task for one in match_protected([compiled], dag_id, TASKS) for task, _ in one.tasks]
     assert tasks == found
 
 
@@ -201,7 +206,7 @@ def test_what_a_pattern_protects(pattern, dag_id, found):
     "text", ["sales_etl", ":load", "", "sales_etl:(", "(:load", "(?:a|b):load", "a:(?=b)"]
 )
 def test_what_is_no_pattern(text):
-    assert read(text) == Unreadable(text)
+    assert read_pattern(text) == Unreadable(text)
 
 
 def run(day, hour=0, **fields):

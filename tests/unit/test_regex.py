@@ -10,7 +10,7 @@ import pytest
 from safe_clear_plugin.core import regex
 from safe_clear_plugin.core.input_limits import TASK_REGEX
 from safe_clear_plugin.core.regex import Regex, RegexError
-from safe_clear_plugin.services.planning.protected_tasks import Unreadable, find, read
+from safe_clear_plugin.findings.protected_tasks import Unreadable, match_protected, read_pattern
 
 IDS = ["x" * 250, "xy" * 125, "load_" * 50, "ж漢xé" * 62]
 """The longest task ids that there are."""
@@ -88,7 +88,7 @@ def test_one_that_takes_long_over_many_tasks_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("pattern", [r"etl:" + r"\pL" * 160, "etl:" + "x" * 501, "e" * 501 + ":x"])
 def test_a_protected_pattern_is_held_to_the_same(pattern):
-    found = read(pattern)
+    found = read_pattern(pattern)
     assert isinstance(found, Unreadable)
     assert len(found.text) <= 101
-    assert find([], "etl", []) == []
+    assert match_protected([], "etl", []) == []

@@ -11,7 +11,7 @@ import time_machine
 from airflow.models.dagrun import DagRun
 from sqlalchemy import select
 
-from safe_clear_plugin.core.findings import CHECKS
+from safe_clear_plugin.findings.registry import CHECKS
 from safe_clear_plugin.storage.tables import plan as plan_table
 from tests.support.auth import TEAM_B, bearer, login
 from tests.support.factories import make_run, set_states, store_dag
@@ -54,7 +54,8 @@ def test_the_list_goes_from_the_gravest_to_the_mildest(client, done):
     assert marks[:2] == ["tick to confirm", "tick to confirm"]
     assert marks == sorted(marks, key=["tick to confirm", "warning", "for information", ""].index)
     assert titles(page)[0][0] == (
-        "6 downstream task instances go stale: load and transform succeeded in 3 runs and are not included"
+        "6 downstream task instances will go stale: load and transform succeeded in 3 runs and are not in "
+        "this plan"
     )
     assert set(boxes(page)) == {"stale_downstream", "success_redone"}
 
@@ -64,7 +65,7 @@ def test_the_checks_that_found_nothing_are_named(client, done):
     login(client, "admin")
     page = client.get(path(plan)).text
     found = {finding["code"] for finding in plan["findings"]}
-    quiet = [check.looks_for for checks in CHECKS.values() for check in checks if check.code not in found]
+    quiet = [check.looks_for for check in CHECKS if check.code not in found]
     assert f"{len(quiet)} more checks have nothing to say" in page
     listed = re.search(r'<ul class="looks">(.*?)</ul>', page, re.DOTALL)[1]
     assert [html.unescape(one) for one in re.findall(r"<li>(.*?)</li>", listed)] == quiet
@@ -172,7 +173,7 @@ def test_upstream_failed_shows_what_becomes_of_each(client, session):
     plan = make(client, task_regex="^load$", include_downstream=False)
     login(client, "admin")
     page = client.get(path(plan)).text
-    assert "3 cleared task instances become upstream_failed at once:" in page
+    assert "3 cleared task instances will fail immediately:" in page
     rows = client.get(path(plan, "/findings/upstream_failed")).text
     assert rows.count('class="why"><bdi>transform</bdi>') == 3
     assert rows.count("becomes") >= 3

@@ -105,9 +105,9 @@ def test_out_of_the_box_two_hundred_are_the_limit(client):
 @pytest.mark.parametrize(
     ("option", "value", "shown", "code", "says"),
     [
-        ("max_task_instances", 5, " = 5", "too_many", "more than the 5 that a clear may take"),
+        ("max_task_instances", 5, " = 5", "too_many", "too many: one clear can take 5"),
         ("protected", "(etl|salaries):^load$ etl:x", " = etl:^load$", "protected", "is protected"),
-        ("protected", "x:y salaries:(", "", "protected_unreadable", "cannot be read"),
+        ("protected", "x:y salaries:(", "", "protected_unreadable", "can't be read"),
     ],
 )
 def test_a_refused_plan_can_be_looked_at_only(client, session, options, option, value, shown, code, says):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from safe_clear_plugin.findings import concurrent_plans
 from safe_clear_plugin.services.undo import undo_preview
-from safe_clear_plugin.storage.findings import affected_task_instances, plan_context
+from safe_clear_plugin.storage.findings import affected_task_instances
 from tests.support.auth import bearer, login
 from tests.support.scenes import store_etl
 from tests.support.slow import endless
@@ -26,7 +27,7 @@ def short(monkeypatch, session):
 
 def test_they_are_not_among_those_that_have_nothing_to_say(client, short, monkeypatch):
     whole = make(client)
-    monkeypatch.setattr(plan_context, "plans_of_others", never)
+    monkeypatch.setattr(concurrent_plans, "other_plans", never)
     plan = make(client)
     assert (whole["findings_not_checked"], plan["findings_not_checked"]) == ([], ["other_plan"])
     login(client, "admin")
@@ -37,7 +38,7 @@ def test_they_are_not_among_those_that_have_nothing_to_say(client, short, monkey
 
 
 def test_what_might_have_asked_for_a_tick_has_a_box(client, short, monkeypatch):
-    monkeypatch.setattr(affected_task_instances, "affected", never)
+    monkeypatch.setattr(affected_task_instances, "count_by_task", never)
     plan = make(client, task_regex="^extract$", include_downstream=False)
     login(client, "admin")
     assert "not_checked" in boxes(client.get(path(plan)).text)
@@ -62,7 +63,7 @@ def test_an_estimate_that_was_not_worked_out_does_not_say_that_nothing_starts(cl
 def test_a_preview_that_takes_too_long_is_refused_with_what_to_do(client, short, monkeypatch):
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__PREVIEW_TIMEOUT", "0.3")
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "0")
-    monkeypatch.setattr(plan_context, "plans_of_others", never)
+    monkeypatch.setattr(concurrent_plans, "other_plans", never)
     body = {"dag_id": "etl", "date_from": "2026-01-01", "date_to": "2026-01-31"}
     answer = client.post("/safe_clear/plans", json=body, headers=bearer("admin"))
     assert answer.status_code == 503
@@ -74,7 +75,7 @@ def test_task_instances_behind_a_finding_that_take_too_long_are_refused(client, 
     plan = make(client, task_regex="^extract$", include_downstream=False)
     [code] = [one["code"] for one in plan["findings"] if one["rows"]]
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "0.2")
-    monkeypatch.setattr(affected_task_instances, "count_behind", never)
+    monkeypatch.setattr(affected_task_instances, "count_affected", never)
     for kind in ("", ".json"):
         assert get(client, plan, f"/findings/{code}{kind}").status_code == 503
 

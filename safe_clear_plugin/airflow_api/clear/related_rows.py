@@ -16,7 +16,7 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     task_instance_history,
     task_reschedule,
 )
-from safe_clear_plugin.airflow_api.platform.joins import there_is
+from safe_clear_plugin.airflow_api.platform.joins import exists_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def look(
         "tries": _count(wanted.join(history, history.c.task_instance_id == wanted_id)),
         "this_try": _count(
             wanted.join(ti, ti.c.id == wanted_id),
-            there_is(
+            exists_row(
                 history,
                 *(
                     history.c[name] == ti.c[name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from airflow.serialization.definitions.mappedoperator import is_mapped
@@ -12,6 +13,19 @@ from safe_clear_plugin.airflow_api.dag.dependencies import mapped_over, trigger_
 
 TaskGraph = Hashable
 """Equal for DAG versions of which :mod:`propagation` and :mod:`relations` say the same of each task."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The DAG versions of a plan that have the same task graph, by a number of their own."""
+
+    number: int
+    version: Version
+    """One of the versions; for tasks and their relations it stands for all."""
+    tasks: Sequence[Mapping[str, Any]]
+    """The tasks that the plan takes: rows of ``safe_clear_plan_task`` without the plan and the shape."""
+    matched: bool
+    """Whether the task regex matches any task."""
 
 
 def task_graph(version: Version) -> TaskGraph:

@@ -38,8 +38,8 @@ def hash_joins(session: Session) -> Iterator[None]:
     session.execute(CONFIGURE, {**before})
 
 
-def there_is(table: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether a table has such a row, looked up for each row of the query around it.
+def exists_row(table: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a table has a row that meets the conditions, looked up for each row of the outer query.
 
     ``OFFSET 0`` keeps PostgreSQL from making a join of it. A look-up by the whole key is quick, however many
     rows PostgreSQL expects.

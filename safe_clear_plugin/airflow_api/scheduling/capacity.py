@@ -1,4 +1,4 @@
-"""What keeps dag runs and task instances waiting: how much may be active, and what is."""
+"""The limits on active dag runs and task instances, and how much of them is used."""
 
 from __future__ import annotations
 
@@ -13,53 +13,14 @@ from airflow.configuration import conf
 from airflow.models.backfill import Backfill
 from airflow.models.pool import Pool
 from airflow.ti_deps.dependencies_states import EXECUTION_STATES
-from sqlalchemy import ColumnElement, Table, and_, case, func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.key_table import by_value, in_parts
-
-UNFINISHED_RUNS = ("queued", "running")
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A plan's own tables, as queries over it join them with Airflow's."""
-
-    plan_id: UUID
-    runs: Table
-    task_instances: Table
-
-    def joined(self) -> Any:
-        """Join the plan's task instances with their runs."""
-        runs, rows = self.runs, self.task_instances
-        return rows.join(runs, and_(runs.c.plan_id == rows.c.plan_id, runs.c.run_id == rows.c.run_id))
-
-    def at_work(self) -> tuple[ColumnElement[bool], ...]:
-        """Return the conditions on rows of :meth:`joined` that the scheduler has to do with after the clear.
-
-        It leaves finished runs alone, and task instances that are marked removed. What it is foreseen to end
-        at once, for what lies upstream, it does not start.
-        """
-        runs, rows = self.runs, self.task_instances
-        return (
-            rows.c.plan_id == self.plan_id,
-            rows.c.effect.in_(("clear", "terminate", "create", "restore")),
-            or_(rows.c.after_state.is_(None), rows.c.after_state != "removed"),
-            rows.c.foreseen_state.is_(None),
-            *self.runs_at_work(),
-            runs.c.plan_id == self.plan_id,
-        )
-
-    def runs_at_work(self) -> tuple[ColumnElement[bool], ...]:
-        """Return the conditions on the plan's runs that the scheduler has to do with after the clear."""
-        runs = self.runs
-        return (
-            runs.c.plan_id == self.plan_id,
-            runs.c.task_instances > 0,
-            runs.c.after_state.in_(UNFINISHED_RUNS),
-        )
+from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
+from safe_clear_plugin.core.states import UNFINISHED_RUN_STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,34 +53,34 @@ class RunGroup:
 
 @dataclass(frozen=True, slots=True)
 class PoolSlots:
-    """The slots of a pool, without end for -1, and how many of them are free."""
+    """The slots of a pool, infinite for -1, and how many of them are free."""
 
     total: float
     open: float
 
 
-def task_counts(planned: Planned, session: Session) -> list[TaskCount]:
+def task_counts(plan: PlanTables, session: Session) -> list[TaskCount]:
     """Count what is cleared by DAG version and task."""
     with hash_joins(session):
-        return _task_counts(planned, session)
+        return _task_counts(plan, session)
 
 
-def _task_counts(planned: Planned, session: Session) -> list[TaskCount]:
-    runs, rows = planned.runs, planned.task_instances
+def _task_counts(plan: PlanTables, session: Session) -> list[TaskCount]:
+    runs, rows = plan.runs, plan.task_instances
     task = (runs.c.uses_dag_version_id, rows.c.task_id)
-    at_work = select(*task, func.count().label("n")).select_from(planned.joined()).where(*planned.at_work())
+    to_run = select(*task, func.count().label("n")).select_from(plan.joined()).where(*plan.is_to_run())
     mapped = list(
         session.scalars(
-            select(rows.c.task_id).where(rows.c.plan_id == planned.plan_id, rows.c.map_index >= 0).distinct()
+            select(rows.c.task_id).where(rows.c.plan_id == plan.plan_id, rows.c.map_index >= 0).distinct()
         )
     )
-    # Only what is mapped can have more than one in a run: to count run by run takes three times as long.
+    # Only mapped tasks can have several in a run: to count run by run takes three times as long.
     found = [
         TaskCount(row.uses_dag_version_id, row.task_id, runs=row.n, instances=row.n, widest=1)
-        for row in session.execute(at_work.where(rows.c.task_id.not_in(mapped)).group_by(*task))
+        for row in session.execute(to_run.where(rows.c.task_id.not_in(mapped)).group_by(*task))
     ]
     if mapped:
-        in_run = at_work.where(rows.c.task_id.in_(mapped)).group_by(*task, rows.c.run_id).subquery().c
+        in_run = to_run.where(rows.c.task_id.in_(mapped)).group_by(*task, rows.c.run_id).subquery().c
         result = session.execute(
             select(
                 in_run.uses_dag_version_id,
@@ -136,24 +97,24 @@ def _task_counts(planned: Planned, session: Session) -> list[TaskCount]:
     return sorted(found, key=lambda count: count.task_id)
 
 
-def runs_by_version(planned: Planned, session: Session) -> dict[UUID, int]:
-    """Count the runs that the scheduler has to do with by the DAG version that they use."""
-    runs = planned.runs
+def runs_by_version(plan: PlanTables, session: Session) -> dict[UUID, int]:
+    """Count the runs that the scheduler will handle by the DAG version that they use."""
+    runs = plan.runs
     result = session.execute(
         select(runs.c.uses_dag_version_id, func.count().label("n"))
-        .where(*planned.runs_at_work())
+        .where(*plan.is_unfinished_run())
         .group_by(runs.c.uses_dag_version_id)
     )
     return {row.uses_dag_version_id: row.n for row in result}
 
 
-def run_groups(planned: Planned, dag_id: str, session: Session) -> list[RunGroup]:
+def run_groups(plan: PlanTables, dag_id: str, session: Session) -> list[RunGroup]:
     """Count the plan's runs, and the DAG's other active ones, as ``_start_queued_dagruns`` counts them.
 
-    It counts the running ones by DAG and backfill, and takes a backfill's ``max_active_runs`` from the
-    backfill. ``get_queued_dag_runs_to_set_running`` passes over a paused backfill.
+    It counts running ones by DAG and backfill, and reads ``max_active_runs`` from the backfill.
+    ``get_queued_dag_runs_to_set_running`` ignores a paused backfill.
     """
-    own = _own_runs(planned, session)
+    own = _own_runs(plan, session)
     active = _active_runs(dag_id, session)
     backfills = _backfills([backfill_id for backfill_id in own if backfill_id is not None], session)
     groups = []
@@ -173,8 +134,8 @@ def run_groups(planned: Planned, dag_id: str, session: Session) -> list[RunGroup
     return groups
 
 
-def _own_runs(planned: Planned, session: Session) -> dict[int | None, Any]:
-    runs = planned.runs
+def _own_runs(plan: PlanTables, session: Session) -> dict[int | None, Any]:
+    runs = plan.runs
     result = session.execute(
         select(
             dag_run.c.backfill_id,
@@ -183,7 +144,7 @@ def _own_runs(planned: Planned, session: Session) -> dict[int | None, Any]:
             func.sum(case((runs.c.state == "queued", 1), else_=0)).label("were_queued"),
         )
         .select_from(runs.join(dag_run, dag_run.c.id == runs.c.dag_run_id))
-        .where(*planned.runs_at_work())
+        .where(*plan.is_unfinished_run())
         .group_by(dag_run.c.backfill_id)
         .order_by(dag_run.c.backfill_id)
     )
@@ -193,7 +154,7 @@ def _own_runs(planned: Planned, session: Session) -> dict[int | None, Any]:
 def _active_runs(dag_id: str, session: Session) -> dict[tuple[int | None, str], int]:
     result = session.execute(
         select(dag_run.c.backfill_id, dag_run.c.state, func.count().label("n"))
-        .where(dag_run.c.dag_id == dag_id, dag_run.c.state.in_(UNFINISHED_RUNS))
+        .where(dag_run.c.dag_id == dag_id, dag_run.c.state.in_(UNFINISHED_RUN_STATES))
         .group_by(dag_run.c.backfill_id, dag_run.c.state)
     )
     return {(row.backfill_id, str(row.state)): row.n for row in result}
@@ -237,27 +198,27 @@ def _occupied(names: Collection[str], session: Session) -> dict[tuple[str, str],
 
 
 def parallelism() -> float:
-    """Return ``[core] parallelism``, which is each scheduler's; 0 is without end (``BaseExecutor``)."""
+    """Return ``[core] parallelism``, which counts for each scheduler; 0 means no limit (``BaseExecutor``)."""
     return conf.getint("core", "parallelism") or math.inf
 
 
-def not_due(planned: Planned, now: datetime, session: Session) -> tuple[int, datetime | None]:
-    """Count the runs that lie in the future, and say when the first of them is due.
+def not_due(plan: PlanTables, now: datetime, session: Session) -> tuple[int, datetime | None]:
+    """Count the runs in the future, and return when the first of them is due.
 
-    ``get_queued_dag_runs_to_set_running`` passes over a ``run_after`` to come, and ``_schedule_dag_run``
-    over a logical date to come.
+    ``get_queued_dag_runs_to_set_running`` ignores a future ``run_after``, and ``_schedule_dag_run`` a future
+    logical date.
     """
-    runs = planned.runs
+    runs = plan.runs
     due = case((runs.c.logical_date > runs.c.run_after, runs.c.logical_date), else_=runs.c.run_after)
     count, first = session.execute(
-        select(func.count(), func.min(due)).where(*planned.runs_at_work(), due > now)
+        select(func.count(), func.min(due)).where(*plan.is_unfinished_run(), due > now)
     ).one()
     return count, first
 
 
-def runs_after(planned: Planned, ends: Mapping[UUID, datetime], session: Session) -> int:
+def runs_after(plan: PlanTables, ends: Mapping[UUID, datetime], session: Session) -> int:
     """Count the runs whose logical date lies after the end date of the DAG version that they use."""
-    runs = planned.runs
+    runs = plan.runs
     found = 0
     for part in in_parts(by_value(ends)):
         late = or_(
@@ -266,5 +227,5 @@ def runs_after(planned: Planned, ends: Mapping[UUID, datetime], session: Session
                 for end, versions in part
             )
         )
-        found += session.scalar(select(func.count()).where(*planned.runs_at_work(), late)) or 0
+        found += session.scalar(select(func.count()).where(*plan.is_unfinished_run(), late)) or 0
     return found

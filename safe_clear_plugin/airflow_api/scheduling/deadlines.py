@@ -1,4 +1,4 @@
-"""Deadlines that count from when a dag run was queued: a clear moves them, where it can."""
+"""Deadlines that count from when a dag run was queued: a clear has to move them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow.models.deadline_alert import DeadlineAlert
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-# Airflow's own step of a clear, without which there is nothing that could break.
+# Airflow's own step of a clear. Without it nothing can fail.
 _recalculate = getattr(airflow_taskinstance, "_recalculate_dagrun_queued_at_deadlines", None)
 
 
@@ -20,7 +20,7 @@ def runs_that_break_clear(run_pks: Select[Any], now: datetime, session: Session)
     """Count those of the selected dag runs on which ``clear_task_instances`` ends with an error.
 
     Some releases store the interval of a deadline as a serialized object and read it as a number when they
-    clear. One run of each deadline alert is tried with Airflow's own function; what it changes is not kept.
+    clear. One run of each deadline alert is tried with Airflow's own function; its changes are discarded.
     """
     if _recalculate is None:
         return 0

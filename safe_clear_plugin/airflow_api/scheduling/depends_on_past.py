@@ -1,4 +1,4 @@
-"""``depends_on_past`` and ``wait_for_downstream``: what a task instance waits for in the dag run before."""
+"""``depends_on_past`` and ``wait_for_downstream``: task instances that the previous dag run blocks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from sqlalchemy.sql.expression import literal
 
 from safe_clear_plugin.airflow_api.dag.dag_versions import Version
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
-from safe_clear_plugin.airflow_api.scheduling.capacity import Planned
+from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 
-DONE = ("success", "skipped")
+SUCCESSFUL_STATES = ("success", "skipped")
 """``_SUCCESSFUL_STATES`` of ``PrevDagrunDep``."""
 
 
 @dataclass(frozen=True, slots=True)
-class PastRule:
-    """Tasks whose past ``PrevDagrunDep`` judges alike, in each of some DAG versions."""
+class PreviousRunRule:
+    """Tasks that ``PrevDagrunDep`` checks in the same way, in some DAG versions."""
 
     versions: tuple[UUID, ...]
     task_ids: tuple[str, ...]
@@ -31,33 +32,33 @@ class PastRule:
     start_date: datetime | None
     ignore_first: bool
     downstream: frozenset[str]
-    """Tasks that must be done too in the run before, by ``wait_for_downstream``."""
+    """Tasks that must have succeeded too in the previous run, by ``wait_for_downstream``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Task instances of a task that wait for one in the run before that the plan does not clear."""
+class BlockedByPreviousRun:
+    """Task instances of a task that wait for one in the previous run that the plan does not clear."""
 
     task_id: str
     count: int
     run_id: str
-    """The first of their runs by its id, and the run before it."""
+    """The first of their runs by id, and the run before it."""
     previous_run_id: str
     for_downstream: bool
-    """Whether it is not the same task there that it waits for, but what is downstream of it."""
+    """Whether it waits for the tasks directly downstream of the same task there."""
 
 
-def past_rules(found: Iterable[tuple[Version, Collection[str]]]) -> list[PastRule]:
+def rules_for(found: Iterable[tuple[Version, Collection[str]]]) -> list[PreviousRunRule]:
     """Return the rules for those of the tasks that depend on their past, in these versions."""
     versions: dict[tuple[Any, ...], list[UUID]] = {}
     for version, task_ids in found:
         for rule in _rules_of(version, task_ids):
             versions.setdefault(rule, []).append(version.id)
-    return [PastRule(tuple(ids), *rule) for rule, ids in versions.items()]
+    return [PreviousRunRule(tuple(ids), *rule) for rule, ids in versions.items()]
 
 
 def _rules_of(version: Version, task_ids: Collection[str]) -> list[tuple[Any, ...]]:
-    """Return what a rule is made of, beside the version."""
+    """Return the fields of the rules of one version."""
     grouped: dict[tuple[Any, ...], list[str]] = {}
     for task_id in sorted(task_ids):
         task = version.dag.task_dict.get(task_id) if version.dag else None
@@ -69,24 +70,26 @@ def _rules_of(version: Version, task_ids: Collection[str]) -> list[tuple[Any, ..
     return [(tuple(ids), bool(version.dag.catchup), *key) for key, ids in grouped.items()]
 
 
-def held(planned: Planned, rule: PastRule, dag_id: str, session: Session) -> Iterator[Held]:
-    """Yield what waits for a run before, mirroring ``PrevDagrunDep._get_dep_statuses``.
+def find_blocked(
+    plan: PlanTables, rule: PreviousRunRule, dag_id: str, session: Session
+) -> Iterator[BlockedByPreviousRun]:
+    """Yield what the previous run blocks, mirroring ``PrevDagrunDep._get_dep_statuses``.
 
-    What the plan clears in the run before is left aside, as it runs again first, unless it is foreseen to
-    become upstream_failed.
+    Task instances that the plan clears in the previous run block nothing, as they run again first, unless
+    they are predicted to become upstream_failed.
     """
-    before, rows = _previous(planned, rule, dag_id), planned.task_instances
+    before, rows = _previous(plan, rule, dag_id), plan.task_instances
     previous = dag_run.alias("previous")
     there = task_instance.alias("there")
     in_run = and_(there.c.dag_id == dag_id, there.c.run_id == previous.c.run_id)
     same_task = and_(in_run, there.c.task_id == rows.c.task_id)
-    planned_again = planned.task_instances.alias("again")
-    foreseen = planned_again.c.foreseen_state
+    planned_again = plan.task_instances.alias("again")
+    predicted = planned_again.c.foreseen_state
     undone = or_(
-        _is_planned(planned, planned_again, there, foreseen == "upstream_failed"),
+        _is_planned(plan, planned_again, there, predicted == "upstream_failed"),
         and_(
-            or_(there.c.state.is_(None), there.c.state.not_in(DONE)),
-            ~_is_planned(planned, planned_again, there),
+            or_(there.c.state.is_(None), there.c.state.not_in(SUCCESSFUL_STATES)),
+            ~_is_planned(plan, planned_again, there),
         ),
     )
     missing: ColumnElement[bool] = ~_exists(there, same_task)
@@ -99,13 +102,13 @@ def held(planned: Planned, rule: PastRule, dag_id: str, session: Session) -> Ite
         below = _exists(there, in_run, there.c.task_id.in_(rule.downstream), undone)
         reasons.append((below, True))
     for fails, for_downstream in reasons:
-        query = _held(planned, rule, before, previous).where(fails)
+        query = _query(plan, rule, before, previous).where(fails)
         for row in session.execute(query.group_by(rows.c.task_id).order_by(rows.c.task_id)):
-            yield Held(row.task_id, row.n, row.run_id, row.previous_run_id, for_downstream)
+            yield BlockedByPreviousRun(row.task_id, row.n, row.run_id, row.previous_run_id, for_downstream)
 
 
-def _held(planned: Planned, rule: PastRule, before: Any, previous: Any) -> Select[Any]:
-    rows = planned.task_instances
+def _query(plan: PlanTables, rule: PreviousRunRule, before: Any, previous: Any) -> Select[Any]:
+    rows = plan.task_instances
     passes = previous.c.logical_date < rule.start_date if rule.start_date else literal(value=False)
     return (
         select(
@@ -115,26 +118,26 @@ def _held(planned: Planned, rule: PastRule, before: Any, previous: Any) -> Selec
             func.min(previous.c.run_id).label("previous_run_id"),
         )
         .select_from(
-            planned.joined()
+            plan.joined()
             .join(before, before.c.run_id == rows.c.run_id)
             .join(previous, previous.c.id == before.c.previous_id)
         )
         .where(
-            *planned.at_work(),
-            planned.runs.c.uses_dag_version_id.in_(rule.versions),
+            *plan.is_to_run(),
+            plan.runs.c.uses_dag_version_id.in_(rule.versions),
             rows.c.task_id.in_(rule.task_ids),
             ~passes,
         )
     )
 
 
-def _previous(planned: Planned, rule: PastRule, dag_id: str) -> Any:
-    """Select each planned run of the rule's version with the run that Airflow holds to be before it.
+def _previous(plan: PlanTables, rule: PreviousRunRule, dag_id: str) -> Any:
+    """Select each planned run of the rule's version with its previous run.
 
-    ``DagRun.get_previous_scheduled_dagrun`` with catchup, else ``get_previous_dagrun``; the first run of a
-    backfill has none.
+    Mirrors ``DagRun.get_previous_scheduled_dagrun`` with catchup, else ``get_previous_dagrun``. The first
+    run of a backfill has none.
     """
-    own, earlier, runs = dag_run.alias("own"), dag_run.alias("earlier"), planned.runs
+    own, earlier, runs = dag_run.alias("own"), dag_run.alias("earlier"), plan.runs
     previous_id = (
         select(earlier.c.id)
         .where(earlier.c.dag_id == dag_id, earlier.c.logical_date < own.c.logical_date)
@@ -159,7 +162,7 @@ def _previous(planned: Planned, rule: PastRule, dag_id: str) -> Any:
             previous_id.correlate(own).scalar_subquery().label("previous_id"),
         )
         .select_from(runs.join(own, own.c.id == runs.c.dag_run_id))
-        .where(runs.c.plan_id == planned.plan_id, runs.c.uses_dag_version_id.in_(rule.versions))
+        .where(runs.c.plan_id == plan.plan_id, runs.c.uses_dag_version_id.in_(rule.versions))
         .where(~first_of_backfill)
         .subquery("before")
     )
@@ -170,16 +173,16 @@ def _exists(there: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]
     return found.correlate_except(there).exists()
 
 
-def _is_planned(planned: Planned, again: Any, there: Any, *more: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether the plan clears a task instance; what it leaves out goes on by itself."""
+def _is_planned(plan: PlanTables, again: Any, there: Any, *more: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the plan clears a task instance; those that it leaves out continue."""
     return (
         select(again.c.run_id)
         .where(
-            again.c.plan_id == planned.plan_id,
+            again.c.plan_id == plan.plan_id,
             again.c.run_id == there.c.run_id,
             again.c.task_id == there.c.task_id,
             again.c.map_index == there.c.map_index,
-            again.c.effect.in_(("clear", "terminate", "restore")),
+            again.c.effect.in_((*CLEARED_EFFECTS, Effect.RESTORE)),
             *more,
         )
         .correlate(there)

@@ -16,34 +16,34 @@ from safe_clear_plugin.airflow_api.dag.dag_versions import get_dag_model
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
 from safe_clear_plugin.airflow_api.selection.selection_queries import Scope
 
-MOST = 2_000
-"""Intervals that are looked at."""
-SECONDS = 0.5
-"""Time that looking at them may take: a timetable may be anybody's code."""
+MAX_INTERVALS = 2_000
+"""Intervals that are checked."""
+MAX_SECONDS = 0.5
+"""Time limit of the check: a timetable can be anybody's code."""
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingIntervals:
     """Schedule intervals in a range without a dag run, by logical date."""
 
     count: int
     first: datetime
     last: datetime
     at_least: bool
-    """Whether the range goes on beyond the intervals that were looked at."""
+    """Whether the range has more intervals than were checked."""
     stretches: int
-    """How many rows of neighbouring intervals they make."""
+    """The number of uninterrupted sequences that they form."""
     command: str
     """The backfill that creates the runs; empty when the DAG allows none."""
     covers: int
     """How many of the runs that command creates."""
 
 
-def find_missing(dag: Any, scope: Scope, now: datetime, session: Session) -> Missing | None:
+def find_missing(dag: Any, scope: Scope, now: datetime, session: Session) -> MissingIntervals | None:
     """Return the intervals of the range that have no dag run; ``None`` when there is none, or no schedule.
 
-    Intervals before the DAG begins, after it ends, that are not over yet, or that the scheduler is still to
-    come to, do not count.
+    Not counted: intervals before the start or after the end of the DAG, those that are not over yet, and
+    those that the scheduler will still create a run for.
     """
     if not dag.timetable.periodic or getattr(dag.timetable, "partitioned", False):
         return None
@@ -61,10 +61,10 @@ def find_missing(dag: Any, scope: Scope, now: datetime, session: Session) -> Mis
     if not missing:
         return None
     stretches = list(_neighbours(missing))
-    # Where a task depends on the past, a backfill must be allowed to run what is there again: it is given a
-    # stretch in which nothing is.
+    # Where a task depends on the past, a backfill must be allowed to re-run existing runs: the command
+    # covers a stretch without any.
     chosen = stretches[0] if _depends_on_past(dag) else missing
-    return Missing(
+    return MissingIntervals(
         count=len(missing),
         first=_utc(dates[missing[0]]),
         last=_utc(dates[missing[-1]]),
@@ -76,7 +76,7 @@ def find_missing(dag: Any, scope: Scope, now: datetime, session: Session) -> Mis
 
 
 def backfill_command(dag: Any, first: datetime, last: datetime) -> str:
-    """Return the command that creates the runs that are not there, quoted for a shell."""
+    """Return the command that creates the missing runs, quoted for a shell."""
     words = [
         *("airflow", "backfill", "create", f"--dag-id={dag.dag_id}"),
         *("--from-date", _utc(first).isoformat(), "--to-date", _utc(last).isoformat()),
@@ -102,12 +102,12 @@ def _infos_between(dag: Any, scope: Scope, now: datetime) -> tuple[list[Any], bo
 def _first_of(infos: Iterable[Any], scope: Scope, now: datetime) -> tuple[list[Any], bool]:
     start, end = scope.date_from, scope.date_to
     found: list[Any] = []
-    stop = time.monotonic() + SECONDS
+    stop = time.monotonic() + MAX_SECONDS
     for seen, info in enumerate(infos):
-        if seen >= MOST or time.monotonic() > stop:
+        if seen >= MAX_INTERVALS or time.monotonic() > stop:
             return found, True
         date = getattr(info, scope.selection.date_field)
-        # As a backfill does, which leaves out an interval that is not over.
+        # A backfill omits an interval that is not over, too.
         over = info.data_interval is not None and info.data_interval.end < now
         if over and (start is None or date >= start) and (end is None or date <= end):
             found.append(info)
@@ -124,7 +124,7 @@ def _length(dag: Any, around: datetime, now: datetime) -> timedelta:
 
 
 def _pending_from(dag: Any, session: Session) -> Any:
-    """Return whether the scheduler is still to come to an interval by itself, as a function of its date."""
+    """Return a function of an interval's date: whether the scheduler will create its run."""
     model = get_dag_model(dag.dag_id, session)
     if model is None or model.is_paused or model.is_stale or model.next_dagrun is None:
         return None

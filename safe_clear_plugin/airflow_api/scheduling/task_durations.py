@@ -13,16 +13,16 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.core.estimate import Duration
 
-MOST_RUNS = 50
-"""Latest dag runs that are looked at."""
-MOST_ROWS = 50_000
-"""Task instances that are looked at, about: runs of many are looked at fewer at a time."""
-LEAST_RUNS = 3
+MAX_RUNS = 50
+"""Latest dag runs that are read."""
+MAX_ROWS = 50_000
+"""About how many task instances are read: of large runs fewer are read."""
+MIN_RUNS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """How long the tasks took in the latest runs, by task id; without those that had no success."""
+    """How long the tasks took in the latest runs, by task id; tasks without a success are missing."""
 
     runs: int
     durations: dict[str, Duration]
@@ -50,7 +50,7 @@ def _latest_runs(dag_id: str, now: datetime, session: Session) -> list[str]:
         select(dag_run.c.run_id)
         .where(dag_run.c.dag_id == dag_id, dag_run.c.run_after <= now)
         .order_by(dag_run.c.run_after.desc(), dag_run.c.id.desc())
-        .limit(MOST_RUNS)
+        .limit(MAX_RUNS)
     )
     run_ids = list(session.scalars(query))
     if not run_ids:
@@ -58,14 +58,14 @@ def _latest_runs(dag_id: str, now: datetime, session: Session) -> list[str]:
     latest = select(func.count()).where(
         task_instance.c.dag_id == dag_id, task_instance.c.run_id == run_ids[0]
     )
-    fit = MOST_ROWS // max(session.scalar(latest) or 1, 1)
-    return run_ids[: max(fit, LEAST_RUNS)]
+    fit = MAX_ROWS // max(session.scalar(latest) or 1, 1)
+    return run_ids[: max(fit, MIN_RUNS)]
 
 
 def _quantiles(dag_id: str, task_ids: Collection[str], run_ids: Collection[str]) -> Select[Any]:
     """Select the median and the 90th percentile by nearest rank, which SQLite has no function for.
 
-    The lag is a lower quartile, so that it tells of the scheduler and not of a full pool.
+    The lag is a lower quartile, so that it measures the scheduler and not a full pool.
     """
     ti = task_instance
     lag = func.coalesce(extract("epoch", ti.c.start_date) - extract("epoch", ti.c.scheduled_dttm), 0)

@@ -1,4 +1,4 @@
-"""Airflow's trigger rules in SQL: the state that they give a task instance without running it.
+"""Airflow's trigger rules in SQL: the state that they set on a task instance without running it.
 
 Mirrors ``TriggerRuleDep`` and ``MappedTaskUpstreamDep`` with ``flag_upstream_failed``.
 """
@@ -10,9 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause, String, and_, case, func, literal, null, or_
 
 from safe_clear_plugin.airflow_api.dag.dependencies import WITHOUT_SUCCESS_IS_FAILED
-
-COUNTED = ("success", "failed", "upstream_failed", "skipped", "removed")
-"""The finished states, counted each by itself."""
+from safe_clear_plugin.core.states import DONE_STATES
 
 SUCCESS_MATTERS = frozenset({"all_failed", "one_failed", "all_skipped"})
 """Trigger rules that can end a task instance although everything upstream succeeded."""
@@ -28,7 +26,7 @@ class Counts:
     def __init__(self, table: FromClause, expected: int | None) -> None:
         """Take the sums of ``table``; ``expected`` of ``None`` means as many as there are."""
         self.success, self.failed, self.upstream_failed, self.skipped, self.removed = (
-            func.sum(table.c[state]) for state in COUNTED
+            func.sum(table.c[state]) for state in DONE_STATES
         )
         self.done = self.success + self.failed + self.upstream_failed + self.skipped + self.removed
         self.expected: ColumnElement[Any] = func.sum(table.c.total) if expected is None else literal(expected)
@@ -48,13 +46,13 @@ class Counts:
 
 
 def by_rule(rule: str, n: Counts, map_index: ColumnElement[Any]) -> ColumnElement[Any] | None:
-    """Mirror ``TriggerRuleDep._evaluate_direct_relatives``: the state that a trigger rule gives at once."""
+    """Mirror ``TriggerRuleDep._evaluate_direct_relatives``: the state that a trigger rule sets at once."""
     failed, skipped = UPSTREAM_FAILED, SKIPPED
     rules: dict[str, tuple[tuple[ColumnElement[bool], ColumnElement[Any]], ...]] = {
         "all_success": (
             (n.any_failed, failed),
             (n.skipped > 0, skipped),
-            (_beyond_what_is_left(n, map_index), REMOVED),
+            (_exceeds_remaining(n, map_index), REMOVED),
         ),
         "all_failed": ((n.success + n.skipped > 0, skipped),),
         "one_success": (
@@ -88,13 +86,13 @@ def by_setups(n: Counts, map_index: ColumnElement[Any]) -> ColumnElement[Any]:
     return case(
         (n.any_failed, UPSTREAM_FAILED),
         (n.skipped > 0, SKIPPED),
-        (_beyond_what_is_left(n, map_index), REMOVED),
+        (_exceeds_remaining(n, map_index), REMOVED),
         else_=null(),
     )
 
 
 def by_mapping(n: Counts) -> ColumnElement[Any]:
-    """Mirror ``MappedTaskUpstreamDep``: what a mapping is taken from has not succeeded."""
+    """Mirror ``MappedTaskUpstreamDep``: a task that the mapping expands over has not succeeded."""
     return case(
         (n.any_failed, UPSTREAM_FAILED),
         (n.skipped > 0, SKIPPED),
@@ -102,5 +100,5 @@ def by_mapping(n: Counts) -> ColumnElement[Any]:
     )
 
 
-def _beyond_what_is_left(n: Counts, map_index: ColumnElement[Any]) -> ColumnElement[bool]:
+def _exceeds_remaining(n: Counts, map_index: ColumnElement[Any]) -> ColumnElement[bool]:
     return and_(n.removed > 0, n.success > 0, map_index > -1, map_index >= n.success)

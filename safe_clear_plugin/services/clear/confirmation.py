@@ -12,13 +12,12 @@ from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core import policy
-from safe_clear_plugin.core.findings import CHECKS
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.policy import Demands, Given, Missing
 from safe_clear_plugin.core.problems import Refused
+from safe_clear_plugin.findings.limits import compare_with_limits, refusals
 from safe_clear_plugin.services.clear.apply import apply_plan
 from safe_clear_plugin.services.clear.claim import not_ready
-from safe_clear_plugin.services.facts.limits import against
 
 
 class Unconfirmed(Refused):
@@ -34,10 +33,9 @@ class Unconfirmed(Refused):
 def demands_of(plan: PlanSummary, session: Session) -> Demands:
     """Return what the plan asks for, holding its rows against the options as they are now."""
     limits = config.limits()
-    facts = against(limits, UUID(plan.id), plan.dag_id, plan.task_instances, session)
-    found = [check.rule(facts) for check in CHECKS["limits"]]
+    facts = compare_with_limits(limits, UUID(plan.id), plan.dag_id, plan.task_instances, session)
     concerning = replace(limits, protected=tuple(one.pattern for one in facts.protections))
-    return policy.demands(plan, concerning, [finding for finding in found if finding is not None])
+    return policy.demands(plan, concerning, refusals(facts))
 
 
 def confirm_plan(

@@ -44,7 +44,7 @@ class Scouted:
     first: Any = None
     last: Any = None
     undated: int = 0
-    missing: missing_intervals.Missing | None = None
+    missing: missing_intervals.MissingIntervals | None = None
     since: tuple[datetime | None, datetime | None] = (None, None)
     counts: Counts | None = None
     not_counted: str = ""

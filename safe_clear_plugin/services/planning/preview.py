@@ -15,12 +15,12 @@ from safe_clear_plugin.airflow_api.dag import dag_versions, version_change
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core import plan_text, policy
-from safe_clear_plugin.core.findings import Facts, find
 from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.findings.collection import CheckedPlan, check_plan
+from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.services import retention
-from safe_clear_plugin.services.facts import PlanContext, gather
 from safe_clear_plugin.services.planning import shapes, task_matching
 from safe_clear_plugin.services.planning.resolution import Resolution, resolve
 from safe_clear_plugin.services.planning.time_limit import preview_time
@@ -57,7 +57,7 @@ def make_plan(
         plan_context = _context(plan_id, resolved, actor, now, session)
         if not plan_context.task_instances:
             raise Invalid(_nothing_to_clear(selection, plan_context.changes))
-        _finish(plan_context, resolved, gather(plan_context))
+        _finish(plan_context, resolved, check_plan(plan_context))
         plan = plan_reader.get(plan_id, session)
     assert plan is not None
     if not known:
@@ -142,20 +142,19 @@ def _context(
     )
 
 
-def _finish(plan: PlanContext, resolved: Resolution, facts: Facts) -> None:
+def _finish(plan: PlanContext, resolved: Resolution, checked: CheckedPlan) -> None:
     latest, bundle = plan.latest.id, resolved.target.bundle_version
     used = [version.to_json(bundle if id_ == latest else None) for id_, version in plan.versions.items()]
     promised = (plan.plan_id, plan.selection.to_json(), plan.on_latest, used, plan.actor.id)
-    estimate = facts.cost.estimate if facts.cost else None
     plan_writer.finish(
         plan.plan_id,
         {
             "task_instances": plan.task_instances,
             "dag_runs": plan.dag_runs,
             "dag_versions": used,
-            "findings": [finding.to_json() for finding in find(facts)],
-            "findings_not_checked": [check.code for check in facts.not_checked.checks],
-            "estimate": estimate.to_json() if estimate else None,
+            "findings": [finding.to_json() for finding in checked.findings],
+            "findings_not_checked": list(checked.not_checked),
+            "estimate": checked.estimate.to_json() if checked.estimate else None,
             "fingerprint": fingerprint(promised, plan.changes, plan.run_changes),
         },
         plan.session,

@@ -5,34 +5,20 @@ Most of many versions are. What is worked out, or written, is so once for all ve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag import dag_versions
-from safe_clear_plugin.airflow_api.dag.task_graph import TaskGraph, task_graph
+from safe_clear_plugin.airflow_api.dag.task_graph import Shape, TaskGraph, task_graph
 from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import ALL_INDEXES, Selection
 from safe_clear_plugin.services.planning import task_matching
 
 Row = Mapping[str, Any]
 """A row of ``safe_clear_plan_task`` without its plan and shape; ``map_index`` of ``None`` is for all."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One of the shapes of a plan, by its number."""
-
-    number: int
-    version: dag_versions.Version
-    """One of its DAG versions; as to tasks and their relations it stands for all."""
-    tasks: Sequence[Row]
-    """What is taken of it."""
-    matched: bool
-    """Whether the task regex matches any of its tasks."""
 
 
 class Shapes:

@@ -1,7 +1,7 @@
-"""What the scheduler makes of cleared task instances without running them, because of what lies upstream.
+"""The states that the scheduler sets on cleared task instances without running them, as trigger rules say.
 
-A state that is foreseen is written to the plan's row, where the tasks downstream of it find it in the next
-round, as each pass of the scheduler finds what the one before has set.
+A predicted state is written to the plan's row. The tasks downstream read it in the next round, as each pass
+of the scheduler reads the states that the pass before has set.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
 from safe_clear_plugin.airflow_api.scheduling.trigger_rules import SUCCESS_MATTERS
-from safe_clear_plugin.storage.findings.upstream_states import Reach, settle, states_upstream
+from safe_clear_plugin.storage.findings.upstream_states import PlanScope, predict_task, states_upstream
 
 Shapes = frozenset[int]
 Rules = dict[Upstream, Shapes]
-"""What decides whether a task starts, and the shapes in which it is so."""
+"""The tasks with their upstream tasks and trigger rule, and the shapes that have them so."""
 
 
-def foresee(plan_id: UUID, dag_id: str, by_shape: Mapping[int, Sequence[Upstream]], session: Session) -> None:
-    """Write the foreseen states of the task instances that re-run.
+def predict(plan_id: UUID, dag_id: str, by_shape: Mapping[int, Sequence[Upstream]], session: Session) -> None:
+    """Write the predicted states of the task instances that re-run.
 
-    What is the same in several shapes is asked for at once, unless their orders contradict each other.
+    Tasks that are the same in several shapes are handled together, unless the shapes' orders contradict.
     """
-    everywhere = Reach(plan_id, dag_id)
+    everywhere = PlanScope(plan_id, dag_id)
     related = {r.related_task_id for tasks in by_shape.values() for task in tasks for r in task.relations}
     known = states_upstream(everywhere, related, session) if related else {}
     try:
@@ -39,11 +39,11 @@ def foresee(plan_id: UUID, dag_id: str, by_shape: Mapping[int, Sequence[Upstream
             task: frozenset(shape for shape in shapes if _may_end(task, known.get(shape, {})))
             for task, shapes in rules.items()
         }
-        _foresee(everywhere, rules, to_check, frozenset(by_shape), session)
+        _predict_in_rounds(everywhere, rules, to_check, frozenset(by_shape), session)
 
 
 def _in_order(by_shape: Mapping[int, Sequence[Upstream]]) -> Rules:
-    """Return the rules of all shapes, each once and after those of what lies upstream.
+    """Return the rules of all shapes, each once and after those of its upstream tasks.
 
     :raises CycleError: when there is no such order for all the shapes
     """
@@ -58,17 +58,19 @@ def _in_order(by_shape: Mapping[int, Sequence[Upstream]]) -> Rules:
     return {task: frozenset(shapes[task]) for task in order.static_order()}
 
 
-def _foresee(reach: Reach, rules: Rules, to_check: Rules, every: Shapes, session: Session) -> None:
-    """Go through the rules in rounds, within a round against their order.
+def _predict_in_rounds(
+    scope: PlanScope, rules: Rules, to_check: Rules, every: Shapes, session: Session
+) -> None:
+    """Go through the rules in rounds; within a round, in reverse order.
 
-    So none sees what the round has changed.
+    So no rule sees the changes of its own round.
     """
     while any(to_check.values()):
         changed: dict[str, Shapes] = {}
         for task in reversed(rules):
             shapes = to_check.get(task, frozenset())
-            here = replace(reach, shapes=None if shapes == every else shapes)
-            if shapes and settle(here, task, session):
+            here = replace(scope, shapes=None if shapes == every else shapes)
+            if shapes and predict_task(here, task, session):
                 changed[task.task_id] = changed.get(task.task_id, frozenset()) | shapes
         to_check = {
             task: shapes & frozenset().union(*(changed.get(r.related_task_id, ()) for r in task.relations))

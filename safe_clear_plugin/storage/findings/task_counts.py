@@ -1,4 +1,4 @@
-"""Which tasks a plan is about, and how many task instances of each it touches."""
+"""The tasks of a plan, with the number of task instances that it touches of each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.storage.tables import plan_task_instance
 
 CHANGED_EFFECTS: tuple[Effect, ...] = (*CLEARED_EFFECTS, Effect.RESTORE, Effect.REMOVE)
-"""What happens to task instances that are there already; what is left out stays as it is."""
+"""Effects on existing task instances, without those that are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class TouchedTask:
-    """A task of which the plan has task instances, changes some of these, and clears some of those."""
+    """A task of the plan: how many task instances are in it, how many change, how many are cleared."""
 
     task_id: str
     planned: int
@@ -27,7 +27,7 @@ class TouchedTask:
 
 
 def tasks(plan_id: UUID, session: Session) -> list[TouchedTask]:
-    """Return the tasks of the plan, sorted: as many as the DAG has, however long the plan."""
+    """Return the tasks of the plan, sorted by id."""
     rows = plan_task_instance
     found = session.execute(
         select(

@@ -1,4 +1,4 @@
-"""How the tasks that a plan clears are related to others, and what that says of single task instances."""
+"""Relations between the tasks that a plan clears and others, and conditions on their task instances."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dependencies import Relation
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
-from safe_clear_plugin.airflow_api.platform.joins import is_one_of, there_is
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PENDING_EFFECTS
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_one_of
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PENDING_EFFECTS, Effect
 from safe_clear_plugin.core.states import FINISHED_STATES
+from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run
 from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
-NAMED = 2_000
-"""Task ids that a statement names; beyond that it is cheaper to look at all."""
+MAX_TASK_IDS = 2_000
+"""Task ids that a statement lists; for more, reading all task instances is cheaper."""
 
 
 def write_relations(plan_id: UUID, by_shape: Mapping[int, Iterable[Relation]], session: Session) -> int:
-    """Write how tasks are related in each shape, each relation once; return how many there are."""
+    """Write the relations of tasks in each shape, each once; return their number."""
     values = [
         {"plan_id": plan_id, "shape": shape, **asdict(relation)}
         for shape, relations in by_shape.items()
@@ -41,9 +42,9 @@ class PlannedTasks:
 
     cleared: set[str] = field(default_factory=set)
     everywhere: set[str] = field(default_factory=set)
-    """Those of them that are cleared, not mapped, in each run in which anything is."""
+    """Tasks that are cleared, not mapped, in each cleared run."""
     pending: set[str] = field(default_factory=set)
-    """Tasks of which the scheduler looks at a task instance after the clear."""
+    """Tasks with a task instance that the scheduler will handle after the clear."""
 
 
 def planned_tasks(plan_id: UUID, session: Session) -> dict[int, PlannedTasks]:
@@ -71,14 +72,12 @@ def planned_tasks(plan_id: UUID, session: Session) -> dict[int, PlannedTasks]:
 
 
 def _runs_by_shape(plan_id: UUID, session: Session) -> dict[int, int]:
-    query = select(plan_run.c.shape, func.count().label("n")).where(
-        plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0
-    )
+    query = select(plan_run.c.shape, func.count().label("n")).where(is_cleared_run(plan_id))
     return {row.shape: row.n for row in session.execute(query.group_by(plan_run.c.shape))}
 
 
 def takes_whole_runs(plan_id: UUID, dag_id: str, planned: int, session: Session) -> bool:
-    """Whether so many rows of task instances that are there, as a plan has, are all of its runs'."""
+    """Whether ``planned`` is the number of all task instances in the plan's runs."""
     ti = task_instance
     runs = select(plan_run.c.run_id).where(plan_run.c.plan_id == plan_id)
     there = select(func.count()).where(ti.c.dag_id == dag_id, is_one_of(ti.c.run_id, runs))
@@ -88,14 +87,13 @@ def takes_whole_runs(plan_id: UUID, dag_id: str, planned: int, session: Session)
 def untouched_tasks(
     plan_id: UUID, dag_id: str, task_ids: Collection[str], session: Session
 ) -> dict[int, set[str]]:
-    """Return, by shape, the tasks of these that have finished in a run without being in the plan."""
+    """Return, by shape, those of the tasks that have a finished task instance outside the plan."""
     ti = task_instance
     query = (
         select(plan_run.c.shape, ti.c.task_id)
         .join(plan_run, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id))
         .where(
-            plan_run.c.plan_id == plan_id,
-            plan_run.c.task_instances > 0,
+            is_cleared_run(plan_id),
             among(ti.c.task_id, task_ids),
             ti.c.state.in_(FINISHED_STATES),
             is_untouched(ti, plan_id),
@@ -105,8 +103,8 @@ def untouched_tasks(
 
 
 def among(task_id: ColumnElement[Any], task_ids: Collection[str]) -> ColumnElement[bool]:
-    """Whether it is one of the tasks, or any task at all where these are too many to name."""
-    return task_id.in_(sorted(task_ids)) if len(task_ids) <= NAMED else true()
+    """Whether it is one of the tasks; true for any task where these are too many to list."""
+    return task_id.in_(sorted(task_ids)) if len(task_ids) <= MAX_TASK_IDS else true()
 
 
 def _by_shape(result: Iterable[Any]) -> dict[int, set[str]]:
@@ -119,24 +117,24 @@ def _by_shape(result: Iterable[Any]) -> dict[int, set[str]]:
 def is_untouched(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
     """Whether the plan has no row for a task instance."""
     mine = rows_.alias("of_plan")
-    return ~there_is(mine, *same_key(mine, ti, plan_id))
+    return ~exists_row(mine, *same_key(mine, ti, plan_id))
 
 
 def downstream_tasks(plan_id: UUID, session: Session) -> list[str]:
-    """Return the tasks that lie downstream of cleared ones in any shape."""
+    """Return the tasks downstream of cleared ones in any shape."""
     of_plan = (plan_relation.c.plan_id == plan_id, plan_relation.c.kind == "downstream")
     return list(session.scalars(select(plan_relation.c.task_id).where(*of_plan).distinct()))
 
 
-def rests_on_cleared(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
-    """Whether a task instance in one of the plan's runs lies downstream of one that the plan clears there.
+def depends_on_cleared(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
+    """Whether a task instance in one of the plan's runs is downstream of one that the plan clears there.
 
     ``plan_run`` must be in the query, joined by run id.
     """
     relation = plan_relation.alias("relation")
-    return there_is(
+    return exists_row(
         relation,
-        *relates(relation, plan_id, ("downstream",)),
+        *is_related(relation, plan_id, ("downstream",)),
         relation.c.task_id == ti.c.task_id,
         is_cleared(relation, ti, plan_id),
     )
@@ -145,24 +143,24 @@ def rests_on_cleared(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
 def is_cleared(relation: FromClause, ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
     """Whether the plan clears the related task in the run of a task instance, at its map index."""
     mine = rows_.alias("cleared")
-    return there_is(
+    return exists_row(
         mine,
         mine.c.plan_id == plan_id,
         mine.c.run_id == ti.c.run_id,
         mine.c.task_id == relation.c.related_task_id,
         mine.c.effect.in_(CLEARED_EFFECTS),
-        map_indexes_meet(relation, mine, ti),
+        map_index_matches(relation, mine, ti),
     )
 
 
 def goes_stale(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
-    """Whether a task instance in one of the plan's runs succeeded on data that the clear makes anew."""
-    return and_(ti.c.state == "success", is_untouched(ti, plan_id), rests_on_cleared(ti, plan_id))
+    """Whether a task instance in one of the plan's runs succeeded on data that the clear will replace."""
+    return and_(ti.c.state == "success", is_untouched(ti, plan_id), depends_on_cleared(ti, plan_id))
 
 
-def foreseen_state(ti: FromClause, plan_id: UUID) -> ColumnElement[Any]:
-    """Return the state that a task instance will have, as far as it is known; without one it is empty."""
-    mine = rows_.alias("foreseen")
+def predicted_state(ti: FromClause, plan_id: UUID) -> ColumnElement[Any]:
+    """Return the state that a task instance will have as far as is known; empty for no state."""
+    mine = rows_.alias("predicted")
     planned = (
         select(func.coalesce(mine.c.foreseen_state, mine.c.after_state, ""))
         .where(*same_key(mine, ti, plan_id))
@@ -171,21 +169,21 @@ def foreseen_state(ti: FromClause, plan_id: UUID) -> ColumnElement[Any]:
     return func.coalesce(planned.scalar_subquery(), ti.c.state)
 
 
-def is_kept(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
-    """Whether the clear leaves a task instance as it is: not in the plan, or left out of it."""
+def is_unchanged(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
+    """Whether the clear does not change a task instance: not in the plan, or left out."""
     mine = rows_.alias("changed")
-    return ~there_is(mine, *same_key(mine, ti, plan_id), mine.c.effect != "leave_out")
+    return ~exists_row(mine, *same_key(mine, ti, plan_id), mine.c.effect != Effect.LEAVE_OUT)
 
 
-def relates(relation: FromClause, plan_id: UUID, kinds: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+def is_related(relation: FromClause, plan_id: UUID, kinds: Sequence[str]) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions on relations of some kinds in the shape of a run."""
     yield relation.c.plan_id == plan_id
     yield relation.c.kind.in_(kinds)
     yield relation.c.shape == plan_run.c.shape
 
 
-def map_indexes_meet(relation: FromClause, one: FromClause, other: FromClause) -> ColumnElement[bool]:
-    """Whether two task instances of related tasks have to do with each other."""
+def map_index_matches(relation: FromClause, one: FromClause, other: FromClause) -> ColumnElement[bool]:
+    """Whether two task instances of related tasks are related, by their map indexes."""
     return or_(
         ~relation.c.same_map_index,
         one.c.map_index == other.c.map_index,

@@ -1,4 +1,4 @@
-"""The states of what lies upstream of cleared task instances, and what a trigger rule makes of them."""
+"""The states upstream of cleared task instances, and the states that trigger rules set because of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.airflow_api.scheduling.trigger_rules import (
-    COUNTED,
     Counts,
     by_mapping,
     by_rule,
     by_setups,
 )
-from safe_clear_plugin.core.effects import PENDING_EFFECTS
-from safe_clear_plugin.storage.findings.task_relations import among, foreseen_state
+from safe_clear_plugin.core.effects import PENDING_EFFECTS, Effect
+from safe_clear_plugin.core.states import DONE_STATES, UNFINISHED_RUN_STATES
+from safe_clear_plugin.storage.findings.task_relations import among, predicted_state
 from safe_clear_plugin.storage.tables import ALL_MAP_INDEXES, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -31,20 +31,20 @@ DIRECT = ("upstream", "one_upstream")
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """The runs of one plan that have one of some shapes; ``None`` stands for all."""
+class PlanScope:
+    """The runs of one plan with one of these shapes; ``None`` means all shapes."""
 
     plan_id: UUID
     dag_id: str
     shapes: frozenset[int] | None = None
 
     def runs(self) -> Iterator[ColumnElement[bool]]:
-        """Yield the conditions on runs: only those that the scheduler looks at after the clear."""
+        """Yield the conditions on runs: only those that the scheduler will handle after the clear."""
         yield plan_run.c.plan_id == self.plan_id
         if self.shapes is not None:
             yield plan_run.c.shape.in_(sorted(self.shapes))
         yield plan_run.c.task_instances > 0
-        yield plan_run.c.after_state.in_(("queued", "running"))
+        yield plan_run.c.after_state.in_(UNFINISHED_RUN_STATES)
 
     def task_instances(self, ti: FromClause, task_ids: Collection[str]) -> FromClause:
         """Return the runs with their task instances of some tasks."""
@@ -53,33 +53,33 @@ class Reach:
 
 
 def states_upstream(
-    reach: Reach, task_ids: Collection[str], session: Session
+    scope: PlanScope, task_ids: Collection[str], session: Session
 ) -> dict[int, dict[str, set[str]]]:
     """Return, by shape, the finished states that tasks upstream of planned ones keep."""
     ti = task_instance
-    state = foreseen_state(ti, reach.plan_id)
+    state = predicted_state(ti, scope.plan_id)
     query = select(plan_run.c.shape, ti.c.task_id, state.label("state"))
-    query = query.select_from(reach.task_instances(ti, task_ids))
+    query = query.select_from(scope.task_instances(ti, task_ids))
     found: dict[int, dict[str, set[str]]] = {}
-    for row in session.execute(query.where(*reach.runs(), state.in_(COUNTED)).distinct()):
+    for row in session.execute(query.where(*scope.runs(), state.in_(DONE_STATES)).distinct()):
         found.setdefault(row.shape, {}).setdefault(row.task_id, set()).add(row.state)
     return found
 
 
-def settle(reach: Reach, task: Upstream, session: Session) -> bool:
-    """Write what becomes of one task's instances in this round; return whether anything does.
+def predict_task(scope: PlanScope, task: Upstream, session: Session) -> bool:
+    """Write the states that one task's instances get in this round; return whether there are any.
 
-    Setups come first, as in ``TriggerRuleDep``; what a mapping is taken from is looked at last.
+    Setups come first, as in ``TriggerRuleDep``; the tasks that a mapping expands over come last.
     """
     mine = rows_.alias("waiting")
     changed = 0
     for kinds, expected in ((SETUP, task.setups), (DIRECT, task.direct), (MAPPED, None)):
         if not any(relation.kind in kinds for relation in task.relations):
             continue
-        table = _counts(reach, task, kinds)
+        table = _counts(scope, task, kinds)
         becomes = _becomes(task, kinds, Counts(table, expected), mine.c.map_index)
         if becomes is not None:
-            changed += _write(reach, task, mine, table, becomes=becomes, session=session)
+            changed += _write(scope, task, mine, table, becomes=becomes, session=session)
     return changed > 0
 
 
@@ -93,16 +93,16 @@ def _becomes(
     return by_rule(task.trigger_rule, counts, map_index)
 
 
-def _counts(reach: Reach, task: Upstream, kinds: Sequence[str]) -> FromClause:
-    """Count, in each run, what is upstream of a task by state: for all map indexes, or for each by itself."""
-    parts = _existing(reach, task, kinds).union_all(_created(reach, task, kinds)).subquery("parts")
+def _counts(scope: PlanScope, task: Upstream, kinds: Sequence[str]) -> FromClause:
+    """Count the task instances upstream of a task by run and state: for all map indexes, or for each one."""
+    parts = _existing(scope, task, kinds).union_all(_created(scope, task, kinds)).subquery("parts")
     setup = parts.c.task_id.in_(sorted(task.direct_setups))
     return (
         select(
             parts.c.run_id,
             parts.c.map_index,
             func.count().label("total"),
-            *(_number(parts.c.state == name).label(name) for name in COUNTED),
+            *(_number(parts.c.state == name).label(name) for name in DONE_STATES),
             _number(setup).label("setups"),
             _number(and_(setup, parts.c.state == "success")).label("setups_succeeded"),
             _number(and_(setup, parts.c.state == "skipped")).label("setups_skipped"),
@@ -112,22 +112,22 @@ def _counts(reach: Reach, task: Upstream, kinds: Sequence[str]) -> FromClause:
     )
 
 
-def _existing(reach: Reach, task: Upstream, kinds: Sequence[str]) -> Select[Any]:
+def _existing(scope: PlanScope, task: Upstream, kinds: Sequence[str]) -> Select[Any]:
     ti = task_instance.alias("up")
     return (
         select(
             ti.c.run_id.label("run_id"),
             _bucket(ti, task, kinds).label("map_index"),
             ti.c.task_id.label("task_id"),
-            foreseen_state(ti, reach.plan_id).label("state"),
+            predicted_state(ti, scope.plan_id).label("state"),
         )
-        .select_from(reach.task_instances(ti, _related(task, kinds)))
-        .where(*reach.runs(), *([ti.c.map_index == -1] if kinds == MAPPED else []))
+        .select_from(scope.task_instances(ti, _related(task, kinds)))
+        .where(*scope.runs(), *([ti.c.map_index == -1] if kinds == MAPPED else []))
     )
 
 
-def _created(reach: Reach, task: Upstream, kinds: Sequence[str]) -> Select[Any]:
-    """Select what is upstream only once the run's move to another DAG version has created it."""
+def _created(scope: PlanScope, task: Upstream, kinds: Sequence[str]) -> Select[Any]:
+    """Select upstream task instances that the run's move to another DAG version will create."""
     mine = rows_.alias("mine")
     of_run = and_(mine.c.plan_id == plan_run.c.plan_id, mine.c.run_id == plan_run.c.run_id)
     return (
@@ -138,7 +138,7 @@ def _created(reach: Reach, task: Upstream, kinds: Sequence[str]) -> Select[Any]:
             func.coalesce(mine.c.foreseen_state, mine.c.after_state),
         )
         .select_from(plan_run.join(mine, of_run))
-        .where(*reach.runs(), mine.c.effect == "create", mine.c.task_id.in_(_related(task, kinds)))
+        .where(*scope.runs(), mine.c.effect == Effect.CREATE, mine.c.task_id.in_(_related(task, kinds)))
     )
 
 
@@ -153,13 +153,13 @@ def _related(task: Upstream, kinds: Sequence[str], *, same: bool | None = None) 
 
 
 def _bucket(ti: FromClause, task: Upstream, kinds: Sequence[str]) -> ColumnElement[Any]:
-    """Return the map index that something upstream counts for."""
+    """Return the map index that an upstream task instance counts for."""
     by_index = ti.c.task_id.in_(_related(task, kinds, same=True))
     return case((by_index, ti.c.map_index), else_=ALL_MAP_INDEXES)
 
 
 def _write(
-    reach: Reach,
+    scope: PlanScope,
     task: Upstream,
     mine: FromClause,
     table: FromClause,
@@ -167,6 +167,25 @@ def _write(
     becomes: ColumnElement[Any],
     session: Session,
 ) -> int:
+    verdict = _verdict(scope, task, mine, table, becomes)
+    predicted = (
+        update(rows_)
+        .where(
+            rows_.c.plan_id == scope.plan_id,
+            rows_.c.task_id == task.task_id,
+            rows_.c.run_id == verdict.c.run_id,
+            rows_.c.map_index == verdict.c.map_index,
+            verdict.c.state.is_not(None),
+        )
+        .values(foreseen_state=verdict.c.state)
+    )
+    return count_written(predicted, session)
+
+
+def _verdict(
+    scope: PlanScope, task: Upstream, mine: FromClause, table: FromClause, becomes: ColumnElement[Any]
+) -> FromClause:
+    """Select the predicted state of each task instance of the task that has no state yet."""
     counted_for = and_(
         table.c.run_id == mine.c.run_id,
         or_(
@@ -175,11 +194,11 @@ def _write(
             *([mine.c.map_index < 0] if task.all_while_unexpanded else []),
         ),
     )
-    verdict = (
+    return (
         select(mine.c.run_id, mine.c.map_index, becomes.label("state"))
         .select_from(mine.join(table, counted_for))
         .where(
-            mine.c.plan_id == reach.plan_id,
+            mine.c.plan_id == scope.plan_id,
             mine.c.task_id == task.task_id,
             mine.c.effect.in_(PENDING_EFFECTS),
             mine.c.foreseen_state.is_(None),
@@ -188,18 +207,6 @@ def _write(
         .group_by(mine.c.run_id, mine.c.map_index)
         .subquery("verdict")
     )
-    settled = (
-        update(rows_)
-        .where(
-            rows_.c.plan_id == reach.plan_id,
-            rows_.c.task_id == task.task_id,
-            rows_.c.run_id == verdict.c.run_id,
-            rows_.c.map_index == verdict.c.map_index,
-            verdict.c.state.is_not(None),
-        )
-        .values(foreseen_state=verdict.c.state)
-    )
-    return count_written(settled, session)
 
 
 def _number(condition: ColumnElement[bool]) -> ColumnElement[Any]:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
 from safe_clear_plugin.core.estimate import Estimate
-from safe_clear_plugin.core.findings import Finding
+from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary, StateChange
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import NO_STATE

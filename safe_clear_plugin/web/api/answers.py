@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.estimate import Estimate
-from safe_clear_plugin.core.findings import Finding, Level
+from safe_clear_plugin.core.finding import Finding, Level
 from safe_clear_plugin.core.plan import PlanStatus, ShownStatus
 from safe_clear_plugin.core.undo import Verdict
 

@@ -14,13 +14,16 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.core import plan_text
-from safe_clear_plugin.core.findings import CHECKS, Finding, Level, Link
+from safe_clear_plugin.core.finding import Finding, Level, Link
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.findings.registry import CHECKS
+from safe_clear_plugin.findings.suggested_changes import SUGGESTED_CHANGES
 from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.services.planning.time_limit import reading_time
 from safe_clear_plugin.storage.findings import affected_task_instances
-from safe_clear_plugin.storage.findings.affected_task_instances import RowBehind
+from safe_clear_plugin.storage.findings.affected_queries import AFFECTED_QUERIES, DOWNSTREAM_CODES
+from safe_clear_plugin.storage.findings.affected_task_instances import AffectedRow
 from safe_clear_plugin.web.api.bodies import WidenField
 from safe_clear_plugin.web.api.queries import FindingQuery, PageQuery
 from safe_clear_plugin.web.app import templating
@@ -37,13 +40,6 @@ LEVELS: dict[Level, tuple[str, str]] = {
     "info": ("for information", "for information"),
 }
 """The levels from the gravest to the mildest: how a count names them, and how a finding is marked."""
-
-OFFERS: dict[WidenField, str] = {
-    "include_downstream": "Preview with downstream",
-    "include_upstream": "Preview with upstream",
-    "run_on_latest_version": "Preview on the latest version",
-}
-"""The button for each field of the selection that a finding may propose to switch on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class Point:
     @property
     def offers(self) -> list[tuple[str, str]]:
         """Return field and button of each change to the selection that it proposes."""
-        return [(field, text) for field, text in OFFERS.items() if field in self.finding.widen]
+        return [(field, text) for field, text in SUGGESTED_CHANGES.items() if field in self.finding.widen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +91,7 @@ def checklist(plan: PlanSummary) -> Checklist:
     return Checklist(
         points=[_point(plan, finding) for finding in findings],
         summary=_summary(findings),
-        quiet=[check.looks_for for checks in CHECKS.values() for check in checks if check.code not in told],
+        quiet=[check.looks_for for check in CHECKS if check.code not in told],
         refused=any(finding.level == "refuse" for finding in findings),
     )
 
@@ -118,7 +114,7 @@ def _point(plan: PlanSummary, finding: Finding) -> Point:
 def _rows_url(plan: PlanSummary, finding: Finding) -> str:
     if finding.filter:
         return templating.url("plan", plan_id=plan.id, **finding.filter) + "#task-instances"
-    if finding.rows and finding.code in affected_task_instances.BEHIND:
+    if finding.rows and finding.code in AFFECTED_QUERIES:
         return templating.url("finding", plan_id=plan.id, code=finding.code)
     return ""
 
@@ -141,9 +137,9 @@ def finding_page(plan: PlanSummary, code: str, query: FindingQuery, session: Ses
     finding = _with_rows(for_reader(plan, session), code)
     plan_id = UUID(plan.id)
     with reading_time(session):
-        total = affected_task_instances.count_behind(code, plan_id, plan.dag_id, session)
+        total = affected_task_instances.count_affected(code, plan_id, plan.dag_id, session)
         page = Page(total, query.offset if query.offset < total else 0, ROWS)
-        rows = affected_task_instances.rows_behind(
+        rows = affected_task_instances.affected_rows(
             code, plan_id, plan.dag_id, session, offset=page.offset, limit=page.limit
         )
     return templating.render(
@@ -152,14 +148,14 @@ def finding_page(plan: PlanSummary, code: str, query: FindingQuery, session: Ses
         point=_point(plan, finding),
         page=page,
         runs=_grouped(rows),
-        cause="Downstream of" if finding.code in ("stale_downstream", "downstream_stays") else "Because of",
+        cause="Downstream of" if finding.code in DOWNSTREAM_CODES else "Because of",
         may_widen=plan.status == "ready" and may_clear(plan),
         here=templating.Here("", plan.dag_id),
     )
 
 
-def _grouped(rows: Sequence[RowBehind]) -> list[tuple[RowBehind, list[RowBehind]]]:
-    by_run: dict[str, list[RowBehind]] = {}
+def _grouped(rows: Sequence[AffectedRow]) -> list[tuple[AffectedRow, list[AffectedRow]]]:
+    by_run: dict[str, list[AffectedRow]] = {}
     for row in rows:
         by_run.setdefault(row.run_id, []).append(row)
     return [(of_run[0], of_run) for of_run in by_run.values()]
@@ -170,8 +166,8 @@ def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) 
     finding = _with_rows(plan, code)
     plan_id = UUID(plan.id)
     with reading_time(session):
-        total = affected_task_instances.count_behind(code, plan_id, plan.dag_id, session)
-        rows = affected_task_instances.rows_behind(
+        total = affected_task_instances.count_affected(code, plan_id, plan.dag_id, session)
+        rows = affected_task_instances.affected_rows(
             code, plan_id, plan.dag_id, session, offset=query.offset, limit=query.limit
         )
     return {
@@ -200,7 +196,7 @@ def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) 
 def _with_rows(plan: PlanSummary, code: str) -> Finding:
     compatibility.require_known_tables()
     for finding in plan.findings:
-        if finding.code == code and finding.rows and code in affected_task_instances.BEHIND:
+        if finding.code == code and finding.rows and code in AFFECTED_QUERIES:
             return finding
     raise Refused(
         404,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.auth import permissions
 from safe_clear_plugin.airflow_api.auth.teams import dags_by_id
-from safe_clear_plugin.core.findings import Finding
+from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.web.app.identity import caller

@@ -1,0 +1,58 @@
+"""The plan whose facts are collected, with what several areas need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.airflow_api.dag.dag_versions import Version
+from safe_clear_plugin.airflow_api.dag.task_graph import Shape
+from safe_clear_plugin.airflow_api.selection.selection_queries import Scope
+from safe_clear_plugin.core.plan import StateChange
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.findings.workload import Workload, read_workload
+
+
+@dataclass(frozen=True)
+class PlanContext:
+    """A plan whose rows are written, in the transaction that makes it. Nothing in it grows with the rows."""
+
+    plan_id: UUID
+    selection: Selection
+    scope: Scope
+    latest: Version
+    versions: Mapping[UUID, Version]
+    """The DAG versions that the runs use when they re-run."""
+    on_latest: bool
+    shapes: Sequence[Shape]
+    changes: Sequence[StateChange]
+    run_changes: Sequence[StateChange]
+    task_instances: int
+    dag_runs: int
+    actor: Actor
+    now: datetime
+    session: Session
+
+    @property
+    def dag_id(self) -> str:
+        """The DAG that is cleared."""
+        return self.selection.dag_id
+
+    @cached_property
+    def workload(self) -> Workload:
+        """What the scheduler will have to do: read once, for several areas."""
+        return read_workload(self.plan_id, self.dag_id, self.versions, self.now, self.session)
+
+    def total(self, *effects: str, states: Collection[str] = ()) -> int:
+        """Count the task instances with one of the effects and, if given, one of the states."""
+        return sum(
+            change.count
+            for change in self.changes
+            if change.effect in effects and (not states or change.before in states)
+        )

@@ -1,0 +1,130 @@
+"""Pools whose slots keep cleared task instances waiting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from safe_clear_plugin.airflow_api.scheduling.capacity import PoolSlots, TaskCount
+from safe_clear_plugin.core.finding import Finding, Link
+from safe_clear_plugin.core.formats import verb
+from safe_clear_plugin.core.plan_text import MANY, count
+from safe_clear_plugin.findings.area import Area, Check
+from safe_clear_plugin.findings.context import PlanContext
+from safe_clear_plugin.findings.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """A pool that cleared tasks use, and how many of its slots they could take at a time."""
+
+    name: str
+    exists: bool
+    total: float
+    open: float
+    wanted: int
+    blocked: int
+    """Task instances that can never start: no slots, or fewer than the task's ``pool_slots``."""
+
+
+def collect_facts(plan: PlanContext) -> tuple[PoolUse, ...]:
+    """Add up what the cleared tasks could take from each pool."""
+    workload = plan.workload
+    by_pool: dict[str, list[tuple[TaskCount, int]]] = {}
+    for tasks in workload.counts:
+        if (task := workload.task(tasks)) is not None:
+            by_pool.setdefault(task.pool, []).append((tasks, task.pool_slots))
+    active_runs = _active_runs(workload)
+    return tuple(
+        _pool_use(name, tasks, workload.pools.get(name), active_runs)
+        for name, tasks in sorted(by_pool.items())
+    )
+
+
+def _active_runs(workload: Workload) -> int:
+    """Return how many runs of the plan may be active at a time."""
+    return sum(
+        min(group.to_queue + group.running, max(workload.max_active_runs(group), 0))
+        for group in workload.groups
+    )
+
+
+def _pool_use(
+    name: str, tasks: Sequence[tuple[TaskCount, int]], pool: PoolSlots | None, active_runs: int
+) -> PoolUse:
+    total = pool.total if pool else 0
+    # The tasks of a run mostly wait for each other, so the one that needs most slots stands for all.
+    wanted = max(min(task.runs, active_runs) * task.widest * slots for task, slots in tasks)
+    return PoolUse(
+        name=name,
+        exists=pool is not None,
+        total=total,
+        open=pool.open if pool else 0,
+        wanted=0 if math.isinf(total) else wanted,
+        blocked=sum(task.instances for task, slots in tasks if total <= 0 or slots > total),
+    )
+
+
+def pool_blocks(pools: Sequence[PoolUse]) -> Finding | None:
+    """Find missing and too small pools: ``_executable_task_instances_to_queued`` never queues their tasks."""
+    blocking = [pool for pool in pools if pool.blocked]
+    if not blocking:
+        return None
+    blocked = sum(pool.blocked for pool in blocking)
+    return Finding(
+        "pool_blocks",
+        "warn",
+        f"{count(blocked, 'task instance')} can never start: {_why_blocked(blocking)}",
+        "The scheduler leaves a task instance in `scheduled` as long as its pool does not exist, has no "
+        "slots, or has fewer slots than the task's `pool_slots`. Its Dag run does not finish either.",
+        blocked,
+        remedy="Create the pool, or give it more slots.",
+        links=tuple(Link("pool", pool.name) for pool in blocking),
+    )
+
+
+def _why_blocked(pools: Sequence[PoolUse]) -> str:
+    if len(pools) > 1:
+        return f"{count(len(pools), 'pool')} missing or too small"
+    [pool] = pools
+    if not pool.exists:
+        return f"pool {pool.name} does not exist"
+    return f"pool {pool.name} has {count(int(pool.total), 'slot')}"
+
+
+def pool_tight(pools: Sequence[PoolUse]) -> Finding | None:
+    """Find pools with fewer open slots than the plan could use."""
+    tight = [pool for pool in pools if not pool.blocked and pool.wanted > pool.open]
+    if not tight:
+        return None
+    shown = [
+        f"`{pool.name}` has {pool.open:,.0f} of {pool.total:,.0f} slots open; the plan could use "
+        f"{pool.wanted:,}."
+        for pool in tight[:MANY]
+    ]
+    if (more := len(tight) - MANY) > 0:
+        shown.append(f"{count(more, 'more pool')} {verb(more, 'is', 'are')} short of slots.")
+    return Finding(
+        "pool_tight",
+        "info",
+        f"Task instances will wait for slots of {_pool_names(tight)}",
+        f"{' '.join(shown)} Other Dags that use the same pool will wait too.",
+        len(tight),
+        links=tuple(Link("pool", pool.name) for pool in tight),
+    )
+
+
+def _pool_names(pools: Sequence[PoolUse]) -> str:
+    return f"pool {pools[0].name}" if len(pools) == 1 else count(len(pools), "pool")
+
+
+AREA = Area(
+    "pools",
+    collect_facts,
+    (
+        Check("pool_blocks", "pools that are missing or too small", pool_blocks),
+        Check("pool_tight", "pools with too few open slots", pool_tight),
+    ),
+    needs_workload=True,
+)

@@ -1,0 +1,59 @@
+"""All areas and checks, in the order in which a page lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.findings import (
+    capacity,
+    concurrent_plans,
+    cost,
+    deadlines,
+    dependencies,
+    limits,
+    not_checked,
+    pools,
+    reruns,
+    running,
+    scheduling,
+    side_effects,
+    versions,
+)
+from safe_clear_plugin.findings.area import Area, Check
+
+AREAS: tuple[Area[Any], ...] = (
+    limits.AREA,
+    dependencies.AREA,
+    reruns.AREA,
+    concurrent_plans.AREA,
+    running.AREA,
+    scheduling.AREA,
+    pools.AREA,
+    capacity.AREA,
+    side_effects.AREA,
+    cost.AREA,
+    versions.AREA,
+    deadlines.AREA,
+)
+
+CHECKS: tuple[Check[Any], ...] = (
+    not_checked.CHECK,
+    *(check for area in AREAS for check in area.checks),
+)
+
+
+def run_checks(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield the findings about facts by area name, where ``None`` means: not collected in time."""
+    unknown = checks_without_facts(facts)
+    if (finding := not_checked.CHECK.rule(unknown)) is not None:
+        yield finding
+    for area in AREAS:
+        if (known := facts.get(area.name)) is not None:
+            yield from (found for check in area.checks if (found := check.rule(known)) is not None)
+
+
+def checks_without_facts(facts: Mapping[str, Any]) -> tuple[Check[Any], ...]:
+    """Return the checks of the areas whose facts were not collected in time."""
+    return tuple(check for area in AREAS if facts.get(area.name, ...) is None for check in area.checks)

@@ -1,0 +1,121 @@
+"""Cleared task instances that had already succeeded, and cleared ones that can never run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, hash_joins
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
+from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected, Finding
+from safe_clear_plugin.core.formats import verb
+from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.reasons import NOT_IN_DAG
+from safe_clear_plugin.findings.area import Area, Check
+from safe_clear_plugin.findings.context import PlanContext
+from safe_clear_plugin.findings.wording import count_states, in_runs, is_or_are, join_tasks
+from safe_clear_plugin.storage.tables import plan_run, plan_task, plan_task_instance
+
+
+@dataclass(frozen=True, slots=True)
+class RerunFacts:
+    """The cleared task instances by state, and those without a task in the DAG version used."""
+
+    cleared: Affected = NOT_AFFECTED
+    not_in_dag: Affected = NOT_AFFECTED
+
+
+def collect_facts(plan: PlanContext) -> RerunFacts:
+    """Count the cleared task instances by state, and those without a task: only whole runs have such."""
+    by_state: Counter[str | None] = Counter()
+    for change in plan.changes:
+        if change.effect in CLEARED_EFFECTS:
+            by_state[change.before] += change.count
+    states = tuple(sorted(by_state.items(), key=lambda item: (-item[1], item[0] or "")))
+    takes_whole_runs = not plan.selection.task_regex
+    return RerunFacts(
+        cleared=Affected(count=by_state.total(), runs=plan.dag_runs, states=states),
+        not_in_dag=count_not_in_dag(plan.plan_id, plan.session) if takes_whole_runs else NOT_AFFECTED,
+    )
+
+
+def count_not_in_dag(plan_id: UUID, session: Session) -> Affected:
+    """Count cleared task instances whose task the DAG version used does not have."""
+    rows = plan_task_instance
+    has_task = exists_row(
+        plan_task,
+        plan_task.c.plan_id == plan_id,
+        plan_task.c.shape == plan_run.c.shape,
+        plan_task.c.task_id == rows.c.task_id,
+    )
+    without = (
+        select(rows.c.run_id, rows.c.task_id, rows.c.state)
+        .join(plan_run, and_(plan_run.c.plan_id == rows.c.plan_id, plan_run.c.run_id == rows.c.run_id))
+        .where(rows.c.plan_id == plan_id, rows.c.effect.in_(CLEARED_EFFECTS), ~has_task)
+        .subquery("without_task")
+    )
+    by_task = (without.c.task_id, without.c.state)
+    with hash_joins(session):
+        tally = session.execute(select(*by_task, func.count()).group_by(*by_task)).all()
+        runs = session.scalar(select(func.count(without.c.run_id.distinct()))) if tally else 0
+    return Affected.of(((task_id, state, number) for task_id, state, number in tally), runs or 0)
+
+
+def success_redone(facts: RerunFacts) -> Finding | None:
+    """Find succeeded task instances that will run again."""
+    cleared = facts.cleared
+    succeeded = dict(cleared.states).get("success", 0)
+    if not succeeded:
+        return None
+    others = [(state, number) for state, number in cleared.states if state != "success"]
+    rest = f" The others: {count_states(others)}." if others else ""
+    return Finding(
+        "success_redone",
+        "acknowledge",
+        f"{_how_many(succeeded, cleared.count)} already succeeded and will run again",
+        f"{verb(succeeded, 'It runs', 'They run')} again with today's code and data and "
+        f"{verb(succeeded, 'writes its', 'write their')} results again.{rest}",
+        succeeded,
+        remedy="To leave them alone, choose the states to clear, such as Failed and Upstream Failed.",
+        filter={"state": "success", "effect": Effect.CLEAR.value},
+    )
+
+
+def _how_many(number: int, of: int) -> str:
+    if number < of:
+        return f"{number:,} of {of:,}"
+    return "The only task instance" if of == 1 else f"All {of:,} task instances"
+
+
+def not_in_dag(facts: RerunFacts) -> Finding | None:
+    """Find task instances whose task is no longer in the DAG: they never run."""
+    gone = facts.not_in_dag
+    if not gone.count:
+        return None
+    return Finding(
+        "not_in_dag",
+        "warn",
+        f"{count(gone.count, 'cleared task instance')} will be marked Removed: {join_tasks(gone.tasks)} "
+        f"{is_or_are(len(gone.tasks))} not in the Dag version used {in_runs(gone.runs)}",
+        "The scheduler marks a task instance without a task as Removed and never runs it. Its present state, "
+        "which shows that it once ran, will be lost unless you undo the clear before that.",
+        gone.count,
+        remedy="Exclude these tasks.",
+        filter={"why": NOT_IN_DAG.words},
+    )
+
+
+AREA = Area(
+    "reruns",
+    collect_facts,
+    (
+        Check(
+            "success_redone", "succeeded task instances that will run again", success_redone, is_grave=True
+        ),
+        Check("not_in_dag", "tasks that are no longer in the Dag", not_in_dag),
+    ),
+)

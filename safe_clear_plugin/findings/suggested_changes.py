@@ -1,0 +1,14 @@
+"""Changes to a selection that a finding can suggest, each with the text of its button."""
+
+from __future__ import annotations
+
+INCLUDE_DOWNSTREAM = "include_downstream"
+INCLUDE_UPSTREAM = "include_upstream"
+RUN_ON_LATEST_VERSION = "run_on_latest_version"
+
+SUGGESTED_CHANGES = {
+    INCLUDE_DOWNSTREAM: "Preview with downstream",
+    INCLUDE_UPSTREAM: "Preview with upstream",
+    RUN_ON_LATEST_VERSION: "Preview on the latest version",
+}
+"""The button for each field of the selection that a new plan would switch on."""
