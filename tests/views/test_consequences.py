@@ -47,7 +47,7 @@ def test_other_dags_are_only_counted(client, scene, auth_manager_name):
     seen = get(client, plan, user="operator").get_json()
     assert [link["id"] for link in triggers(seen)["links"]] == ["ours"]
     assert "1 DAG of these you may not see." in triggers(seen)["detail"]
-    assert "2 other DAGs" in triggers(seen)["title"]
+    assert "2 other Dags" in triggers(seen)["title"]
     for rest in ("", ".json"):
         assert "theirs_secret" not in get(client, plan, rest, user="operator").text
 
