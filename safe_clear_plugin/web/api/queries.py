@@ -83,7 +83,7 @@ class RowsFilter(Request):
     run_from: Maybe[Moment] = Field(None, description="In runs from this moment on; UTC unless it says so.")
     run_to: Maybe[Moment] = Field(None, description="In runs before this moment.")
     state: Maybe[Word] = Field(None, description="The state before the clear; `none` without one.")
-    effect: Maybe[Effect] = None
+    effect: Maybe[Annotated[Effect, Field(strict=False)]] = None
     why: Maybe[Filter] = Field(None, description="A part of why they are taken.")
 
 
