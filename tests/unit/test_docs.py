@@ -15,18 +15,23 @@ def test_every_check_has_a_page_that_says_what_it_means_and_what_to_do():
     for code in CODES:
         page = (PAGES / f"{code}.md").read_text()
         assert page.startswith("# ")
-        for part in ("**What it means.**", "**How it is found out.**", "**What to do.**"):
+        for part in ("**Meaning.**", "**How it is checked.**", "**What to do.**"):
             assert part in page, (code, part)
 
 
-def test_no_page_is_left_of_a_check_that_is_gone_and_the_list_has_all():
+def test_every_page_has_its_check():
     pages = {page.stem for page in PAGES.glob("*.md")} - {"README"}
     assert pages == CODES
+
+
+def test_the_list_of_findings_has_each_page_by_its_title():
     listed = (PAGES / "README.md").read_text()
-    assert all(f"({code}.md)" in listed for code in CODES)
+    for code in CODES:
+        title = (PAGES / f"{code}.md").read_text().partition("\n")[0].removeprefix("# ")
+        assert f"* [{title}]({code}.md)" in listed
 
 
-def test_the_codes_are_each_others_only_once():
+def test_the_codes_are_unique():
     codes = [check.code for check in CHECKS]
     assert len(codes) == len(CODES)
 
