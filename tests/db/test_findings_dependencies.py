@@ -1,29 +1,30 @@
-"""What a plan says of the task instances around the cleared ones, held against what the scheduler does."""
+"""What a plan says of task instances around the cleared ones, compared with the scheduler."""
 
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
 from itertools import combinations_with_replacement
 from uuid import UUID
 
 import pytest
 from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
-from airflow.models.deadline import Deadline
-from airflow.models.taskinstance import clear_task_instances
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, AsyncCallback, DeadlineAlert, DeadlineReference, task, task_group
+from airflow.sdk import DAG, task, task_group
 from airflow.task.trigger_rule import TriggerRule
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.findings import concurrent_plans
-from safe_clear_plugin.storage import tables
 from safe_clear_plugin.storage.findings import affected_task_instances
 from safe_clear_plugin.storage.tables import plan_relation, plan_task_instance
-from tests.db.acting import ME, OTHER, clear, now, plan_of, undo
-from tests.support.factories import expand, make_run, nobody, set_states, store_dag, task_instances
+from tests.db.acting import clear, plan_of
+from tests.db.finding_scenes import (
+    chain,
+    finding,
+    one_run,
+    store_with_runs,
+)
+from tests.support.factories import expand, make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START
 
 pytestmark = pytest.mark.backend
@@ -31,18 +32,8 @@ pytestmark = pytest.mark.backend
 RULES = [str(rule) for rule in TriggerRule]
 
 
-def day(run, **more):
-    """Ask for one run, by its id."""
-    return Selection(run.dag_id, run_id=(run.run_id,), **more)
-
-
-def finding(plan, code):
-    """Return the finding with this code, or ``None``."""
-    return next((found for found in plan.findings if found.code == code), None)
-
-
-def behind(plan, code, session):
-    """Return run, task and map index of what is behind a finding, which must be as many as it says."""
+def affected_keys(plan, code, session):
+    """Return run, task and map index of the affected task instances, as many as the finding counts."""
     session.rollback()
     rows = affected_task_instances.affected_rows(code, UUID(plan.id), plan.dag_id, session)
     found = finding(plan, code)
@@ -55,8 +46,8 @@ def behind(plan, code, session):
     return [(row.run_id, row.task_id, row.map_index) for row in rows]
 
 
-def foreseen(plan, session):
-    """Return what the plan says that the scheduler sets, by run, task and map index."""
+def predicted(plan, session):
+    """Return the predicted states by run, task and map index."""
     session.rollback()
     rows = plan_task_instance
     result = session.execute(
@@ -106,35 +97,17 @@ def keys(plan, session):
     return {tuple(row) for row in result}
 
 
-def chain(dag_id, *task_ids, **options):
-    """Return a DAG of one task after the other."""
-    with DAG(dag_id, schedule=None, start_date=START, **options) as dag:
-        before = None
-        for task_id in task_ids:
-            one = EmptyOperator(task_id=task_id)
-            _ = before and before >> one
-            before = one
-    return dag
-
-
-def stored(dag, session, states, *, runs=1, state="failed"):
-    """Store a DAG with runs whose task instances are in these states."""
-    store_dag(dag, session=session)
-    made = [make_run(dag, session=session, run_id=f"run_{n + 1}", state=state) for n in range(runs)]
-    for run in made:
-        set_states(run, states, session=session)
-    return made
-
-
 # Downstream
 
 
 def test_downstream_that_succeeded_goes_stale(session):
     """At any distance, in the plan's runs, and in this DAG alone."""
-    stored(chain("bystander", "a", "b"), session, {"a": "success", "b": "success"})
-    runs = stored(chain("etl", "a", "b", "c", "d"), session, dict.fromkeys("abcd", "success"), runs=3)
+    store_with_runs(chain("bystander", "a", "b"), session, {"a": "success", "b": "success"})
+    runs = store_with_runs(
+        chain("etl", "a", "b", "c", "d"), session, dict.fromkeys("abcd", "success"), runs=3
+    )
     plan = plan_of(Selection("etl", task_regex="^b$", run_id=("run_1", "run_3")))
-    assert behind(plan, "stale_downstream", session) == [
+    assert affected_keys(plan, "stale_downstream", session) == [
         ("run_1", "c", -1),
         ("run_1", "d", -1),
         ("run_3", "c", -1),
@@ -147,18 +120,18 @@ def test_downstream_that_succeeded_goes_stale(session):
     )
     assert found.widen == ("include_downstream",)
     assert finding(plan, "downstream_stays") is None
-    wide = plan_of(day(runs[0], task_regex="^b$", include_downstream=True))
+    wide = plan_of(one_run(runs[0], task_regex="^b$", include_downstream=True))
     assert finding(wide, "stale_downstream") is None
 
 
 def test_downstream_without_success_stays(session):
-    [run] = stored(
+    [run] = store_with_runs(
         chain("etl", "a", "b", "c", "d", "e"),
         session,
         {"a": "success", "b": "failed", "c": "upstream_failed", "d": "skipped", "e": None},
     )
-    plan = plan_of(day(run, task_regex="^a$"))
-    assert [task_id for _, task_id, _ in behind(plan, "downstream_stays", session)] == ["b", "c", "d"]
+    plan = plan_of(one_run(run, task_regex="^a$"))
+    assert [task_id for _, task_id, _ in affected_keys(plan, "downstream_stays", session)] == ["b", "c", "d"]
     assert finding(plan, "stale_downstream") is None
     assert "1 Failed" in finding(plan, "downstream_stays").title
 
@@ -171,39 +144,43 @@ def test_a_filter_on_states_clears_other_tasks_in_other_runs(session):
         run = make_run(dag, session=session, run_id=f"run_{number}", state="failed")
         set_states(run, {t: "failed" if t == failed else "success" for t in "abc"}, session=session)
     plan = plan_of(Selection("etl", state=("failed",), run_id=("run_1", "run_2", "run_3")))
-    assert behind(plan, "stale_downstream", session) == [
+    assert affected_keys(plan, "stale_downstream", session) == [
         ("run_1", "b", -1),
         ("run_1", "c", -1),
         ("run_2", "c", -1),
     ]
 
 
-def test_what_is_left_out_makes_nothing_stale(session):
-    [run] = stored(chain("etl", "a", "b", "c"), session, {"a": "running", "b": "success", "c": "success"})
-    plan = plan_of(day(run, task_regex="^(a|c)$"))
+def test_running_task_instances_that_are_left_out_make_nothing_stale(session):
+    [run] = store_with_runs(
+        chain("etl", "a", "b", "c"), session, {"a": "running", "b": "success", "c": "success"}
+    )
+    plan = plan_of(one_run(run, task_regex="^(a|c)$"))
     assert finding(plan, "stale_downstream") is None
-    ended = plan_of(day(run, task_regex="^(a|c)$", running="terminate"))
-    assert behind(ended, "stale_downstream", session) == [("run_1", "b", -1)]
+    ended = plan_of(one_run(run, task_regex="^(a|c)$", running="terminate"))
+    assert affected_keys(ended, "stale_downstream", session) == [("run_1", "b", -1)]
 
 
 def test_an_excluded_task_goes_stale(session):
-    [run] = stored(chain("etl", "a", "b", "c"), session, dict.fromkeys("abc", "success"))
-    plan = plan_of(day(run, exclude_task_id=("b",)))
-    assert behind(plan, "stale_downstream", session) == [("run_1", "b", -1)]
+    [run] = store_with_runs(chain("etl", "a", "b", "c"), session, dict.fromkeys("abc", "success"))
+    plan = plan_of(one_run(run, exclude_task_id=("b",)))
+    assert affected_keys(plan, "stale_downstream", session) == [("run_1", "b", -1)]
 
 
-def test_setups_and_teardowns_are_no_data(session):
+def test_setups_and_teardowns_carry_no_data(session):
     with DAG("etl", schedule=None, start_date=START) as dag:
         up = EmptyOperator(task_id="up").as_setup()
         first, second, aside = (EmptyOperator(task_id=name) for name in ("first", "second", "aside"))
         down = EmptyOperator(task_id="down").as_teardown(setups=up)
         _ = up >> first >> second >> down
         _ = up >> aside >> down
-    [run] = stored(dag, session, dict.fromkeys(("up", "first", "second", "aside", "down"), "success"))
-    plan = plan_of(day(run, task_regex="^first$"))
-    assert behind(plan, "stale_downstream", session) == [("run_1", "second", -1)]
-    plan = plan_of(day(run, task_regex="^first$", exclude_task_id=("down", "up")))
-    assert behind(plan, "stale_downstream", session) == [("run_1", "second", -1)]
+    [run] = store_with_runs(
+        dag, session, dict.fromkeys(("up", "first", "second", "aside", "down"), "success")
+    )
+    plan = plan_of(one_run(run, task_regex="^first$"))
+    assert affected_keys(plan, "stale_downstream", session) == [("run_1", "second", -1)]
+    plan = plan_of(one_run(run, task_regex="^first$", exclude_task_id=("down", "up")))
+    assert affected_keys(plan, "stale_downstream", session) == [("run_1", "second", -1)]
 
 
 def mapped_dag():
@@ -228,14 +205,19 @@ def mapped_dag():
 
 
 def test_in_a_mapped_task_group_only_the_same_map_index_goes_stale(session):
-    [run] = stored(mapped_dag(), session, {"groups.a": "success", "groups.b": "success", "after": "success"})
-    plan = plan_of(day(run, task_regex=r"^groups\.a$", map_index=1))
-    assert behind(plan, "stale_downstream", session) == [("run_1", "after", -1), ("run_1", "groups.b", 1)]
-    plan = plan_of(day(run, task_regex=r"^groups\.a$"))
-    assert len(behind(plan, "stale_downstream", session)) == 4
+    [run] = store_with_runs(
+        mapped_dag(), session, {"groups.a": "success", "groups.b": "success", "after": "success"}
+    )
+    plan = plan_of(one_run(run, task_regex=r"^groups\.a$", map_index=1))
+    assert affected_keys(plan, "stale_downstream", session) == [
+        ("run_1", "after", -1),
+        ("run_1", "groups.b", 1),
+    ]
+    plan = plan_of(one_run(run, task_regex=r"^groups\.a$"))
+    assert len(affected_keys(plan, "stale_downstream", session)) == 4
 
 
-def test_each_run_goes_by_the_dag_version_that_it_uses(session):
+def test_each_run_uses_the_relations_of_its_dag_version(session):
     """In version 1 ``c`` is downstream of ``a``; in version 2 it is not."""
     old = chain("etl", "a", "b", "c")
     store_dag(old, session=session, bundle_version="1")
@@ -248,7 +230,7 @@ def test_each_run_goes_by_the_dag_version_that_it_uses(session):
     second = make_run(new, session=session, run_id="new", state="success", bundle_version="2")
     set_states(second, dict.fromkeys("abc", "success"), session=session)
     plan = plan_of(Selection("etl", task_regex="^a$", run_id=("old", "new")))
-    assert behind(plan, "stale_downstream", session) == [
+    assert affected_keys(plan, "stale_downstream", session) == [
         ("old", "b", -1),
         ("old", "c", -1),
         ("new", "b", -1),
@@ -259,14 +241,14 @@ def test_each_run_goes_by_the_dag_version_that_it_uses(session):
     assert finding(plan_of(Selection("etl", task_regex="^a$", run_id=("new",))), "dag_version") is None
 
 
-def test_relations_are_kept_only_where_they_are_needed(session):
-    [run] = stored(chain("etl", *"abcdef"), session, dict.fromkeys("abcdef", "success"))
+def test_relations_are_stored_only_where_they_are_needed(session):
+    [run] = store_with_runs(chain("etl", *"abcdef"), session, dict.fromkeys("abcdef", "success"))
     for selection, expected in (
         ({}, {}),
         ({"task_regex": "[ef]"}, {"upstream": 2}),
         ({"task_regex": "[de]"}, {"upstream": 2, "downstream": 1}),
     ):
-        plan = plan_of(day(run, **selection))
+        plan = plan_of(one_run(run, **selection))
         session.rollback()
         query = select(plan_relation.c.kind).where(plan_relation.c.plan_id == UUID(plan.id))
         assert Counter(session.scalars(query)) == expected
@@ -277,7 +259,7 @@ def test_relations_are_kept_only_where_they_are_needed(session):
 UPSTREAM_STATES = ("success", "failed", "upstream_failed", "skipped", "removed", None)
 
 
-def test_every_trigger_rule_comes_out_as_the_scheduler_decides(session):
+def test_every_trigger_rule_is_predicted_as_the_scheduler_decides(session):
     """A task of each rule under every pair of states upstream, and others under that, each pair in a run."""
     with DAG("etl", schedule=None, start_date=START) as dag:
         left, right = EmptyOperator(task_id="left"), EmptyOperator(task_id="right")
@@ -287,7 +269,7 @@ def test_every_trigger_rule_comes_out_as_the_scheduler_decides(session):
             _ = work >> EmptyOperator(task_id=f"{rule}.late", trigger_rule="none_failed_min_one_success")
             _ = [left, work] >> EmptyOperator(task_id=f"{rule}.both", trigger_rule="one_success")
     plan = all_pairs(dag, ("left", "right"), session, task_regex=r"\.")
-    expected = foreseen(plan, session)
+    expected = predicted(plan, session)
     assert settled(plan, session) == expected
     counted = Counter(expected.values())
     assert min(counted["upstream_failed"], counted["skipped"]) > 100
@@ -295,7 +277,7 @@ def test_every_trigger_rule_comes_out_as_the_scheduler_decides(session):
     assert finding(plan, "upstream_skipped").count == counted["skipped"]
 
 
-def test_setups_come_out_as_the_scheduler_decides(session):
+def test_setups_are_predicted_as_the_scheduler_decides(session):
     """A setup two steps up counts before the trigger rule; one right above counts in rules about setups."""
     with DAG("etl", schedule=None, start_date=START) as dag:
         up = EmptyOperator(task_id="up").as_setup()
@@ -307,7 +289,7 @@ def test_setups_come_out_as_the_scheduler_decides(session):
             _ = up >> first >> second >> down
             _ = [up, first] >> third >> down
     plan = all_pairs(dag, ("up", "first"), session, task_regex=r"\.|down", exclude_task_id=("up",))
-    expected = foreseen(plan, session)
+    expected = predicted(plan, session)
     assert len(expected) > 100
     assert "all_done_setup_success.third" in {task_id for _, task_id, _ in expected}
     assert settled(plan, session) == expected
@@ -322,7 +304,7 @@ def all_pairs(dag, upstream, session, **selection):
     return plan_of(Selection("etl", date_from=START, **selection))
 
 
-def test_a_mapped_task_group_comes_out_as_the_scheduler_decides(session):
+def test_a_mapped_task_group_is_predicted_as_the_scheduler_decides(session):
     """Each map index by its own upstream, what follows the group by all of them, at three sizes."""
     for rule in ("all_success", "one_success", "none_failed_min_one_success", "all_done"):
         with DAG(f"etl_{rule}", schedule=None, start_date=START) as dag:
@@ -342,12 +324,12 @@ def test_a_mapped_task_group_comes_out_as_the_scheduler_decides(session):
             of_index = {("group.first", index): state for index, state in enumerate(triple)}
             set_states(run, {"given": "success", "group.second": "failed", **of_index}, session=session)
         plan = plan_of(Selection(dag.dag_id, task_regex="second|third|after", date_from=START))
-        expected = foreseen(plan, session)
+        expected = predicted(plan, session)
         assert bool(expected) == (rule != "all_done")
         assert settled(plan, session) == expected
 
 
-def test_what_is_not_expanded_yet_comes_out_as_the_scheduler_decides(session):
+def test_unexpanded_tasks_are_predicted_as_the_scheduler_decides(session):
     """Some rules go by every map index upstream until they are expanded, others expand without looking."""
     for rule in ("all_success", "one_success", "one_failed", "one_done"):
         with DAG(f"etl_{rule}", schedule=None, start_date=START) as dag:
@@ -369,12 +351,12 @@ def test_what_is_not_expanded_yet_comes_out_as_the_scheduler_decides(session):
             of_index = {("group.first", index): state for index, state in enumerate(pair)}
             set_states(run, {"group.second": "upstream_failed", **of_index}, session=session)
         plan = plan_of(Selection(dag.dag_id, task_regex="second", date_from=START))
-        expected = foreseen(plan, session)
+        expected = predicted(plan, session)
         assert all(map_index == -1 for _, _, map_index in keys(plan, session))
         assert settled(plan, session, unexpanded=True) == expected
 
 
-def test_what_is_mapped_over_a_failure_comes_out_as_the_scheduler_decides(session):
+def test_tasks_mapped_over_a_failure_are_predicted_as_the_scheduler_decides(session):
     """``all_done`` lets it start, but its mapping is not there."""
     with DAG("etl", schedule=None, start_date=START) as dag:
 
@@ -396,199 +378,62 @@ def test_what_is_mapped_over_a_failure_comes_out_as_the_scheduler_decides(sessio
             expand(run, "each", 2, session=session)
             set_states(run, {("each", 0): "failed", ("each", 1): "success"}, session=session)
     plan = plan_of(Selection("etl", task_regex="each|after", date_from=START))
-    expected = foreseen(plan, session)
+    expected = predicted(plan, session)
     assert {run_id for run_id, _, _ in expected} == {"run_failed", "run_skipped", "run_upstream_failed"}
     assert settled(plan, session) == expected
 
 
-def test_a_task_that_the_latest_version_adds_passes_a_failure_on(session):
+def test_a_task_that_the_latest_version_adds_passes_on_a_failure(session):
     """``b`` is created by the move between ``a``, which failed, and ``c``, which is cleared."""
     old = chain("etl", "a", "c")
-    [run] = stored(old, session, {"a": "failed", "c": "upstream_failed"})
+    [run] = store_with_runs(old, session, {"a": "failed", "c": "upstream_failed"})
     store_dag(chain("etl", "a", "b", "c"), session=session, new_version=True)
-    plan = plan_of(day(run, task_regex="^c$", run_on_latest_version=True))
-    assert foreseen(plan, session) == {
+    plan = plan_of(one_run(run, task_regex="^c$", run_on_latest_version=True))
+    assert predicted(plan, session) == {
         (run.run_id, "b", -1): "upstream_failed",
         (run.run_id, "c", -1): "upstream_failed",
     }
     assert finding(plan, "upstream_failed").count == 1
 
 
-def test_upstream_that_is_cleared_too_is_no_failure(session):
-    [run] = stored(
+def test_a_failed_upstream_task_that_is_cleared_too_is_no_failure(session):
+    [run] = store_with_runs(
         chain("etl", "a", "b", "c"), session, {"a": "success", "b": "failed", "c": "upstream_failed"}
     )
-    plan = plan_of(day(run, task_regex="^(b|c)$"))
+    plan = plan_of(one_run(run, task_regex="^(b|c)$"))
     assert finding(plan, "upstream_failed") is None
-    plan = plan_of(day(run, task_regex="^c$"))
+    plan = plan_of(one_run(run, task_regex="^c$"))
     found = finding(plan, "upstream_failed")
     assert found.title == (
         "1 cleared task instance will fail immediately: its upstream `b` is Failed in 1 run and is not in "
         "this plan"
     )
     assert found.widen == ("include_upstream",)
-    assert behind(plan, "upstream_failed", session) == [("run_1", "c", -1)]
+    assert affected_keys(plan, "upstream_failed", session) == [("run_1", "c", -1)]
 
 
-def test_a_finished_run_that_stays_so_settles_nothing(session):
-    [run] = stored(chain("etl", "a", "b"), session, {"a": "failed", "b": "upstream_failed"})
-    plan = plan_of(day(run, task_regex="^b$", reset_dag_runs=False))
+def test_a_run_that_stays_finished_predicts_nothing(session):
+    [run] = store_with_runs(chain("etl", "a", "b"), session, {"a": "failed", "b": "upstream_failed"})
+    plan = plan_of(one_run(run, task_regex="^b$", reset_dag_runs=False))
     assert finding(plan, "upstream_failed") is None
 
 
-def test_what_is_unfinished_upstream_is_waited_for(session):
+def test_unfinished_upstream_task_instances_are_waited_for(session):
     with DAG("etl", schedule=None, start_date=START) as dag:
         slow, quick = EmptyOperator(task_id="slow"), EmptyOperator(task_id="quick")
         _ = [slow, quick] >> EmptyOperator(task_id="all")
         _ = [slow, quick] >> EmptyOperator(task_id="one", trigger_rule="one_success")
         _ = quick >> EmptyOperator(task_id="other")
-    [run] = stored(
+    [run] = store_with_runs(
         dag,
         session,
         {"slow": "running", "quick": "success", "all": "success", "one": "success", "other": "success"},
         state="running",
     )
-    plan = plan_of(day(run, task_regex="all|one|other"))
-    assert behind(plan, "upstream_unfinished", session) == [("run_1", "all", -1)]
+    plan = plan_of(one_run(run, task_regex="all|one|other"))
+    assert affected_keys(plan, "upstream_unfinished", session) == [("run_1", "all", -1)]
     assert "`slow` in 1 run" in finding(plan, "upstream_unfinished").title
-    plan = plan_of(day(run))
-    assert behind(plan, "upstream_unfinished", session) == [("run_1", "all", -1)]
-    plan = plan_of(day(run, running="terminate"))
+    plan = plan_of(one_run(run))
+    assert affected_keys(plan, "upstream_unfinished", session) == [("run_1", "all", -1)]
+    plan = plan_of(one_run(run, running="terminate"))
     assert finding(plan, "upstream_unfinished") is None
-
-
-# Done already, or in vain
-
-
-def test_success_is_done_again(session):
-    [run] = stored(chain("etl", "a", "b", "c"), session, {"a": "success", "b": "failed", "c": None})
-    found = finding(plan_of(day(run)), "success_redone")
-    assert (found.level, found.count) == ("acknowledge", 1)
-    assert found.title == "1 of 3 already succeeded and will run again"
-    assert found.detail.endswith("The others: 1 No Status, 1 Failed.")
-    assert finding(plan_of(day(run, state=("failed", "none"))), "success_redone") is None
-    assert finding(plan_of(day(run, task_regex="^a$")), "success_redone").title == (
-        "The only task instance already succeeded and will run again"
-    )
-
-
-def test_a_task_that_is_gone_becomes_removed(session):
-    [run] = stored(chain("etl", "a", "b"), session, {"a": "success", "b": "success"}, state="success")
-    store_dag(chain("etl", "a"), session=session)
-    plan = plan_of(day(run))
-    found = finding(plan, "not_in_dag")
-    assert found.title == (
-        "1 cleared task instance will be marked Removed: `b` is not in the Dag version used in 1 run"
-    )
-    clear(plan)
-    session.expire_all()
-    again = session.scalars(select(DagRun).where(DagRun.run_id == run.run_id)).one()
-    again.dag = DBDagBag(load_op_links=False).get_dag_for_run(again, session=session)
-    again.task_instance_scheduling_decisions(session=session)
-    assert {ti.task_id: ti.state for ti in task_instances(again, session=session)} == {
-        "a": None,
-        "b": "removed",
-    }
-    session.rollback()
-    assert finding(plan_of(day(run, exclude_task_id=("b",))), "not_in_dag") is None
-
-
-# Time limits
-
-
-def test_dagrun_timeout_starts_anew_or_goes_on(session):
-    dag = chain("etl", "a", "b", dagrun_timeout=timedelta(hours=2))
-    [first] = stored(dag, session, {"a": "success", "b": "failed"})
-    found = finding(plan_of(day(first)), "dagrun_timeout")
-    assert (found.level, found.title) == (
-        "info",
-        "`dagrun_timeout` will start again for 1 run: 2 h from the start of each",
-    )
-    second = make_run(dag, session=session, run_id="second", state="running")
-    second.start_date = now() - timedelta(hours=1)
-    session.commit()
-    found = finding(plan_of(Selection("etl", run_id=("run_1", "second"))), "dagrun_timeout")
-    assert (found.level, found.count) == ("warn", 1)
-    assert found.title.startswith("1 running run keeps its start and will time out at ")
-    second.start_date = now() - timedelta(hours=3)
-    session.commit()
-    assert "the time of 1 is up already" in finding(plan_of(day(second)), "dagrun_timeout").title
-
-
-def test_without_dagrun_timeout_there_is_nothing_to_say(session):
-    [run] = stored(chain("etl", "a"), session, {"a": "failed"})
-    assert finding(plan_of(day(run)), "dagrun_timeout") is None
-
-
-# Other operators
-
-
-def test_the_open_plan_of_another_operator_is_named(session):
-    first, second = stored(chain("etl", "a", "b"), session, dict.fromkeys("ab", "failed"), runs=2)
-    theirs = plan_of(day(first, task_regex="^a$"), OTHER)
-    found = finding(plan_of(day(first)), "other_plan")
-    assert found.title == "1 task instance is also in a plan by Somebody else"
-    assert [(link.kind, link.id) for link in found.links] == [("plan", theirs.id)]
-    assert "previewed a clear of 1 task instance of these" in found.detail
-    assert finding(plan_of(day(second)), "other_plan") is None
-    assert finding(plan_of(day(first, task_regex="^b$")), "other_plan") is None
-
-
-def test_one_s_own_plans_are_no_news(session):
-    [run] = stored(chain("etl", "a"), session, {"a": "failed"})
-    plan_of(day(run), ME)
-    assert finding(plan_of(day(run), ME), "other_plan") is None
-
-
-def test_the_recent_clear_of_another_operator_is_named_until_it_is_undone(session):
-    [run] = stored(chain("etl", "a"), session, {"a": "failed"})
-    theirs = clear(plan_of(day(run), OTHER), OTHER)
-    found = finding(plan_of(day(run)), "other_plan")
-    assert found.title == "1 task instance was cleared within the last day by Somebody else"
-    undo(theirs, actor=OTHER)
-    assert finding(plan_of(day(run)), "other_plan") is None
-
-
-def test_who_clears_now_is_named_before_those_who_only_look(session):
-    """Even before the first batch, and with more open plans about than are looked at."""
-    [run] = stored(chain("etl", "a"), session, {"a": "failed"})
-    claimed = plan_of(day(run), OTHER)
-    for _ in range(concurrent_plans.MAX_PLANS):
-        plan_of(day(run), OTHER)
-    of_claimed = tables.plan.c.id == UUID(claimed.id)
-    values = {"status": "applying", "applied_by": OTHER.id, "last_step_at": claimed.created_at}
-    session.execute(tables.plan.update().where(of_claimed).values(**values))
-    session.commit()
-    found = finding(plan_of(day(run)), "other_plan")
-    assert [link.id for link in found.links][:1] == [claimed.id]
-    assert "is clearing" in found.detail
-
-
-# Deadlines
-
-
-def dag_with_deadline(reference):
-    """Return a DAG whose runs have a deadline an hour after something."""
-    alert = DeadlineAlert(reference=reference, interval=timedelta(hours=1), callback=AsyncCallback(nobody))
-    return chain("etl", "a", deadline=alert)
-
-
-@pytest.mark.parametrize("reference", ["DAGRUN_QUEUED_AT", "DAGRUN_LOGICAL_DATE"])
-def test_a_deadline_on_which_the_clear_itself_fails_refuses_the_plan(reference, session):
-    """Held against the clear of the Airflow that is installed, whichever it is."""
-    store_dag(chain("bystander", "a"), session=session)  # Airflow rolls back once on the way, the bundle too
-    [run] = stored(dag_with_deadline(getattr(DeadlineReference, reference)), session, {"a": "failed"})
-    assert session.scalar(select(func.count()).select_from(Deadline)) == 1
-    due = session.scalar(select(Deadline.deadline_time))
-    found = finding(plan_of(day(run)), "deadline_breaks_clear")
-    session.expire_all()
-    assert session.scalar(select(Deadline.deadline_time)) == due
-    try:
-        clear_task_instances(task_instances(run, session=session), session)
-    except TypeError:
-        assert (found.level, found.count) == ("refuse", 1)
-    else:
-        assert found is None
-    session.rollback()
-    keeps = plan_of(day(run, reset_dag_runs=False))
-    assert finding(keeps, "deadline_breaks_clear") is None

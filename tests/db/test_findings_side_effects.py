@@ -1,8 +1,6 @@
-"""What else runs again: assets, triggered DAGs, DAGs that wait. And what it costs."""
+"""What a plan says of other DAGs: assets, triggers and sensors."""
 
 from __future__ import annotations
-
-from datetime import datetime, timedelta, timezone
 
 import pytest
 from airflow.assets.manager import AssetManager
@@ -17,51 +15,27 @@ from airflow.sdk import DAG, Asset, AssetAlias
 from sqlalchemy import event, select, update
 
 from safe_clear_plugin.airflow_api.dag import external_sensors
-from safe_clear_plugin.services.planning.preview import make_plan
-from tests.db.acting import ME, days, plan_of
-from tests.support.factories import make_run, set_states, store_dag, task_instances
+from tests.db.acting import days, plan_of
+from tests.db.finding_scenes import (
+    etl,
+    findings_by_code,
+    store,
+    work,
+)
+from tests.support.factories import store_dag, task_instances
 from tests.support.scenes import START
 
 pytestmark = pytest.mark.backend
-
-
-def found(plan):
-    return {finding.code: finding for finding in plan.findings}
 
 
 def dag_links(finding):
     return {link.id: link.text for link in finding.links if link.kind == "dag"}
 
 
-def store(session, dag_id, build, *, runs=0, schedule=None, **options):
-    """Store a DAG whose tasks ``build`` makes, with a successful run a day."""
-    paused = options.pop("is_paused", False)
-    with DAG(dag_id, schedule=schedule, start_date=START, **options) as dag:
-        build()
-    store_dag(dag, session=session, is_paused=paused)
-    for day in range(1, runs + 1):
-        make_run(
-            dag,
-            session=session,
-            logical_date=START.replace(day=day),
-            run_id=f"run_{day}",
-            task_state="success",
-        )
-    return dag
-
-
-def etl(session, build, *, runs=2, **options):
-    return store(session, "etl", build, runs=runs, **options)
-
-
-def work(**options):
-    return lambda: EmptyOperator(task_id="work", **options)
-
-
 # Assets
 
 
-def test_assets_and_the_dags_that_they_trigger(session):
+def test_updated_assets_name_the_dags_that_they_trigger(session):
     sales = Asset("sales", uri="s3://lake/sales")
     etl(session, work(outlets=[sales]))
     store(session, "finance", work(), schedule=[sales])
@@ -70,7 +44,7 @@ def test_assets_and_the_dags_that_they_trigger(session):
     store(session, "by_name", work(), schedule=Asset.ref(name="sales"))
     store(session, "by_uri", work(), schedule=Asset.ref(uri="s3://lake/sales"))
     store(session, "unrelated", work(), schedule=[Asset("other")])
-    finding = found(plan_of(days(1, 2)))["assets"]
+    finding = findings_by_code(plan_of(days(1, 2)))["assets"]
     assert finding.title == "2 task instances will update 1 asset again, which triggers 4 Dags"
     assert "`sales`" in finding.detail
     assert "1 Dag is paused" in finding.detail
@@ -93,7 +67,7 @@ def test_airflow_queues_the_dags_that_are_named(session):
     store(session, "finance", work(), schedule=[sales])
     store(session, "asleep", work(), schedule=[sales], is_paused=True)
     store(session, "by_name", work(), schedule=Asset.ref(name="sales"))
-    finding = found(plan_of(days(1, 1)))["assets"]
+    finding = findings_by_code(plan_of(days(1, 1)))["assets"]
     run = session.scalars(select(DagRun).where(DagRun.run_id == "run_1")).one()
     [ti] = task_instances(run, session=session)
     model = session.scalars(select(AssetModel).where(AssetModel.name == "sales")).one()
@@ -109,32 +83,32 @@ def test_an_asset_of_another_task_is_not_updated(session):
         _ = EmptyOperator(task_id="work") >> EmptyOperator(task_id="load", outlets=[Asset("sales")])
 
     etl(session, build)
-    assert "assets" not in found(plan_of(days(1, 2, task_regex="^work$")))
-    assert found(plan_of(days(1, 2, task_regex="^load$")))["assets"].count == 2
+    assert "assets" not in findings_by_code(plan_of(days(1, 2, task_regex="^work$")))
+    assert findings_by_code(plan_of(days(1, 2, task_regex="^load$")))["assets"].count == 2
 
 
-def test_an_alias_stands_for_what_it_stood_for(session):
+def test_an_alias_stands_for_the_assets_that_it_has_had(session):
     sales = Asset("sales")
     etl(session, work(outlets=[AssetAlias("today")]))
     store(session, "finance", work(), schedule=[sales])
     store(session, "by_alias", work(), schedule=AssetAlias("today"))
-    finding = found(plan_of(days(1, 1)))["assets"]
+    finding = findings_by_code(plan_of(days(1, 1)))["assets"]
     assert set(dag_links(finding)) == {"by_alias"}
     alias = session.scalars(select(AssetAliasModel).where(AssetAliasModel.name == "today")).one()
     alias.assets.append(session.scalars(select(AssetModel).where(AssetModel.name == "sales")).one())
     session.commit()
-    assert set(dag_links(found(plan_of(days(1, 1)))["assets"])) == {"by_alias", "finance"}
+    assert set(dag_links(findings_by_code(plan_of(days(1, 1)))["assets"])) == {"by_alias", "finance"}
 
 
-def test_a_run_that_starts_nothing_fires_nothing(session):
+def test_a_run_that_starts_nothing_updates_nothing(session):
     etl(session, work(outlets=[Asset("sales")]))
-    assert "assets" not in found(plan_of(days(1, 2, reset_dag_runs=False)))
+    assert "assets" not in findings_by_code(plan_of(days(1, 2, reset_dag_runs=False)))
 
 
 # Triggers
 
 
-def test_triggered_dags(session):
+def test_triggered_dags_are_named(session):
     def build():
         TriggerDagRunOperator(task_id="one", trigger_dag_id="child")
         TriggerDagRunOperator(task_id="two", trigger_dag_id="asleep")
@@ -143,13 +117,13 @@ def test_triggered_dags(session):
     store(session, "child", work())
     store(session, "asleep", work(), is_paused=True)
     etl(session, build, runs=1)
-    finding = found(plan_of(days(1, 1)))["triggers"]
+    finding = findings_by_code(plan_of(days(1, 1)))["triggers"]
     assert finding.title == "4 task instances will trigger 2 other Dags again"
     assert dag_links(finding) == {"asleep": "asleep (paused)", "child": ""}
     assert "a new run in addition to the earlier one" in finding.detail
 
 
-def test_a_certain_run_and_a_dag_that_is_only_known_later(session):
+def test_a_fixed_run_and_a_templated_dag_are_reported(session):
     def build():
         TriggerDagRunOperator(task_id="same", trigger_dag_id="child", logical_date="{{ logical_date }}")
         TriggerDagRunOperator(task_id="named", trigger_dag_id="child", trigger_run_id="x")
@@ -157,14 +131,14 @@ def test_a_certain_run_and_a_dag_that_is_only_known_later(session):
 
     store(session, "child", work())
     etl(session, build, runs=1)
-    finding = found(plan_of(days(1, 1)))["triggers"]
+    finding = findings_by_code(plan_of(days(1, 1)))["triggers"]
     assert "`named` and `same` trigger a run with a fixed date or id" in finding.detail
     assert "Which Dag `which` triggers" in finding.detail
 
 
-def test_a_task_that_triggers_nothing(session):
+def test_a_task_without_a_trigger_is_not_reported(session):
     etl(session, work())
-    assert "triggers" not in found(plan_of(days(1, 2)))
+    assert "triggers" not in findings_by_code(plan_of(days(1, 2)))
 
 
 # Sensors and markers
@@ -181,10 +155,10 @@ def test_a_task_that_triggers_nothing(session):
         ({"external_dag_id": "other", "external_task_id": "work"}, False),
     ],
 )
-def test_sensors_of_other_dags(session, sensor, waits):
+def test_sensors_of_other_dags_wait_for_their_tasks(session, sensor, waits):
     etl(session, work())
     store(session, "waiting", lambda: ExternalTaskSensor(task_id="wait", **sensor))
-    finding = found(plan_of(days(1, 2))).get("waited_for")
+    finding = findings_by_code(plan_of(days(1, 2))).get("waited_for")
     assert bool(finding) == waits
     if finding:
         assert finding.title == "1 other Dag waits for these tasks"
@@ -195,11 +169,11 @@ def test_a_sensor_that_is_gone_does_not_wait(session):
     etl(session, work())
     build = lambda: ExternalTaskSensor(task_id="wait", external_dag_id="etl")  # noqa: E731
     dag = store(session, "waiting", build, runs=1)
-    assert "waited_for" in found(plan_of(days(1, 2)))
+    assert "waited_for" in findings_by_code(plan_of(days(1, 2)))
     with DAG(dag.dag_id, schedule=None, start_date=START) as changed:
         EmptyOperator(task_id="no_longer")
     store_dag(changed, session=session, new_version=True)
-    assert "waited_for" not in found(plan_of(days(1, 2)))
+    assert "waited_for" not in findings_by_code(plan_of(days(1, 2)))
 
 
 def test_a_dag_that_has_left_the_files_does_not_wait(session):
@@ -207,16 +181,16 @@ def test_a_dag_that_has_left_the_files_does_not_wait(session):
     store(session, "waiting", lambda: ExternalTaskSensor(task_id="wait", external_dag_id="etl"))
     session.execute(update(DagModel).where(DagModel.dag_id == "waiting").values(is_stale=True))
     session.commit()
-    assert "waited_for" not in found(plan_of(days(1, 2)))
+    assert "waited_for" not in findings_by_code(plan_of(days(1, 2)))
 
 
-def test_markers(session):
+def test_markers_name_the_dag_that_they_point_to(session):
     store(session, "downstream", work())
     etl(
         session,
         lambda: ExternalTaskMarker(task_id="work", external_dag_id="downstream", external_task_id="work"),
     )
-    assert dag_links(found(plan_of(days(1, 2)))["waited_for"]) == {"downstream": ""}
+    assert dag_links(findings_by_code(plan_of(days(1, 2)))["waited_for"]) == {"downstream": ""}
 
 
 def test_only_changed_dags_are_read_again(session):
@@ -254,70 +228,11 @@ def test_no_other_dag_is_named_outside_the_links(session):
         session, secret, lambda: ExternalTaskSensor(task_id="wait", external_dag_id="etl"), schedule=[sales]
     )
     etl(session, build)
-    findings = found(plan_of(days(1, 2)))
+    findings = findings_by_code(plan_of(days(1, 2)))
     assert {"assets", "triggers", "waited_for"} <= set(findings)
     for finding in findings.values():
         texts = {**finding.to_json(), "links": None}
         assert secret not in str(texts)
-
-
-# Cost
-
-
-def lasting(session, run, seconds):
-    start = run.run_after + timedelta(minutes=1)
-    set_states(
-        run,
-        {"work": "success"},
-        session=session,
-        start_date=start,
-        end_date=start + timedelta(seconds=seconds),
-    )
-
-
-def test_the_cost_is_that_of_past_successes(session):
-    etl(session, work(), runs=10, max_active_runs=2)
-    for number, run in enumerate(session.scalars(select(DagRun).order_by(DagRun.logical_date)).all(), 1):
-        lasting(session, run, 600 * number)
-    when = datetime(2026, 5, 1, 3, 0, tzinfo=timezone.utc)
-    plan = make_plan(days(1, 4), ME, when)
-    estimate = plan.estimate
-    # The median of 10 to 100 minutes by nearest rank is 50, the 90th percentile 90.
-    assert (estimate.task_seconds, estimate.task_seconds_slow) == (4 * 3_000, 4 * 5_400)
-    assert (estimate.seconds, estimate.seconds_slow) == (2 * 3_000, 2 * 5_400)
-    assert (estimate.successes, estimate.runs_looked_at) == (10, 10)
-    assert estimate.held_by == "max_active_runs"
-    finding = found(plan)["cost"]
-    assert finding.title == "About 3.3 task-hours, done by about 04:40 UTC if cleared now"
-    assert "Based on 10 successes in the last 10 runs." in finding.detail
-
-
-def test_what_never_succeeded_has_no_known_cost(session):
-    etl(session, work())
-    for run in session.scalars(select(DagRun)).all():
-        set_states(run, {"work": "failed"}, session=session)
-    plan = plan_of(days(1, 2))
-    assert found(plan)["cost"].title == "No estimate: none of these tasks succeeded recently"
-    assert plan.estimate.seconds is None
-    assert plan.estimate.unknown_tasks == ("work",)
-
-
-def test_a_task_without_successes_is_named(session):
-    def build():
-        _ = EmptyOperator(task_id="work") >> EmptyOperator(task_id="load")
-
-    etl(session, build)
-    for run in session.scalars(select(DagRun)).all():
-        set_states(run, {"load": "failed"}, session=session)
-    assert "Not included: 2 task instances of `load`" in found(plan_of(days(1, 2)))["cost"].detail
-
-
-def test_a_paused_dag_is_never_done(session):
-    etl(session, work(), is_paused=True)
-    plan = plan_of(days(1, 2))
-    assert plan.estimate.seconds is None
-    assert plan.estimate.task_seconds == 120
-    assert found(plan)["cost"].title == "About 2 task-minutes"
 
 
 def test_compressed_dags_are_read_too(session):
@@ -330,15 +245,3 @@ def test_compressed_dags_are_read_too(session):
     row._data_compressed, row._data = zlib.compress(json.dumps(row._data).encode()), None
     session.commit()
     assert external_sensors.waiting_dag_ids("etl", {"work"}, session) == {"waiting"}
-
-
-def test_what_ends_at_once_for_what_lies_upstream_fires_nothing_and_costs_nothing(session):
-    def build():
-        _ = EmptyOperator(task_id="broken") >> EmptyOperator(task_id="work", outlets=[Asset("sales")])
-
-    etl(session, build, runs=3)
-    run = session.scalars(select(DagRun).where(DagRun.run_id == "run_2")).one()
-    set_states(run, {"broken": "failed"}, session=session)
-    findings = found(plan_of(days(1, 3, task_regex="^work$")))
-    assert findings["assets"].count == 2
-    assert findings["cost"].count == 2

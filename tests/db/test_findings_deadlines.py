@@ -1,0 +1,76 @@
+"""What a plan says of ``dagrun_timeout`` and of deadlines, compared with Airflow's own clear."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from airflow.models.deadline import Deadline
+from airflow.models.taskinstance import clear_task_instances
+from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+from sqlalchemy import func, select
+
+from safe_clear_plugin.core.selection import Selection
+from tests.db.acting import now, plan_of
+from tests.db.finding_scenes import (
+    chain,
+    finding,
+    one_run,
+    store_with_runs,
+)
+from tests.support.factories import make_run, nobody, store_dag, task_instances
+
+pytestmark = pytest.mark.backend
+
+
+def test_dagrun_timeout_counts_from_the_next_start_or_the_old_one(session):
+    dag = chain("etl", "a", "b", dagrun_timeout=timedelta(hours=2))
+    [first] = store_with_runs(dag, session, {"a": "success", "b": "failed"})
+    found = finding(plan_of(one_run(first)), "dagrun_timeout")
+    assert (found.level, found.title) == (
+        "info",
+        "`dagrun_timeout` will start again for 1 run: 2 h from the start of each",
+    )
+    second = make_run(dag, session=session, run_id="second", state="running")
+    second.start_date = now() - timedelta(hours=1)
+    session.commit()
+    found = finding(plan_of(Selection("etl", run_id=("run_1", "second"))), "dagrun_timeout")
+    assert (found.level, found.count) == ("warn", 1)
+    assert found.title.startswith("1 running run keeps its start and will time out at ")
+    second.start_date = now() - timedelta(hours=3)
+    session.commit()
+    assert "the time of 1 is up already" in finding(plan_of(one_run(second)), "dagrun_timeout").title
+
+
+def test_without_dagrun_timeout_there_is_no_finding(session):
+    [run] = store_with_runs(chain("etl", "a"), session, {"a": "failed"})
+    assert finding(plan_of(one_run(run)), "dagrun_timeout") is None
+
+
+def dag_with_deadline(reference):
+    """Return a DAG whose runs have a deadline an hour after something."""
+    alert = DeadlineAlert(reference=reference, interval=timedelta(hours=1), callback=AsyncCallback(nobody))
+    return chain("etl", "a", deadline=alert)
+
+
+@pytest.mark.parametrize("reference", ["DAGRUN_QUEUED_AT", "DAGRUN_LOGICAL_DATE"])
+def test_a_deadline_on_which_airflow_s_clear_fails_refuses_the_plan(reference, session):
+    """Held against the clear of the Airflow that is installed, whichever it is."""
+    store_dag(chain("bystander", "a"), session=session)  # Airflow rolls back once on the way, the bundle too
+    [run] = store_with_runs(
+        dag_with_deadline(getattr(DeadlineReference, reference)), session, {"a": "failed"}
+    )
+    assert session.scalar(select(func.count()).select_from(Deadline)) == 1
+    due = session.scalar(select(Deadline.deadline_time))
+    found = finding(plan_of(one_run(run)), "deadline_breaks_clear")
+    session.expire_all()
+    assert session.scalar(select(Deadline.deadline_time)) == due
+    try:
+        clear_task_instances(task_instances(run, session=session), session)
+    except TypeError:
+        assert (found.level, found.count) == ("refuse", 1)
+    else:
+        assert found is None
+    session.rollback()
+    keeps = plan_of(one_run(run, reset_dag_runs=False))
+    assert finding(keeps, "deadline_breaks_clear") is None
