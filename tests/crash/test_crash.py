@@ -56,7 +56,7 @@ WITHOUT_WRITES = {
     "choose its runs",
     "lock the dag runs",
     "lock the task instances",
-    "look beside",
+    "count related rows",
     "lock out the scheduler",
     "read back",
     "look up the plan",

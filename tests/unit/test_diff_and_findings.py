@@ -17,46 +17,7 @@ from safe_clear_plugin.core.findings import (
     VersionFacts,
     find,
 )
-from safe_clear_plugin.core.mismatch import mismatches
 from safe_clear_plugin.core.plan import StateChange, fingerprint
-
-KEY, OTHER = ("run", "task", -1), ("run", "other", 2)
-BEFORE = {
-    KEY: {"id": 1, "state": "failed", "max_tries": 0},
-    OTHER: {"id": 2, "state": "success", "max_tries": 0},
-}
-PLANNED = {KEY: {"state": None, "max_tries": 1, "old_id": 1}}
-AFTER = {KEY: {"id": 9, "state": None, "max_tries": 1}, OTHER: BEFORE[OTHER]}
-
-
-def said(found, planned=PLANNED, before=BEFORE):
-    return [str(mismatch) for mismatch in mismatches(planned, found, before)]
-
-
-def test_a_result_as_planned_has_no_mismatch():
-    assert said(AFTER) == []
-
-
-@pytest.mark.parametrize(
-    ("found", "expected"),
-    [
-        ({**AFTER, KEY: {**AFTER[KEY], "id": 1}}, ["task in run: id was to become a new one, but became 1"]),
-        (
-            {**AFTER, KEY: {**AFTER[KEY], "state": "x"}},
-            ["task in run: state was to become None, but became x"],
-        ),
-        ({**AFTER, OTHER: {**AFTER[OTHER], "id": 3}}, ["other [2] in run: id was to become 2, but became 3"]),
-        ({KEY: AFTER[KEY]}, ["other [2] in run: row was to become there, but became missing"]),
-        ({OTHER: AFTER[OTHER]}, ["task in run: row was to become there, but became missing"]),
-        (
-            {**AFTER, ("run", "new", -1): {"id": 5, "state": None, "max_tries": 0}},
-            ["new in run: row was to become absent, but became created"],
-        ),
-    ],
-)
-def test_every_difference_is_named(found, expected):
-    assert said(found) == expected
-
 
 NOTHING = Facts(
     limits=LimitFacts(),

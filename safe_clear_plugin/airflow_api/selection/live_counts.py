@@ -25,14 +25,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dag_versions import Version, get_dag_model
+from safe_clear_plugin.airflow_api.dag.run_versions import uses_version
 from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
-from safe_clear_plugin.airflow_api.selection.selection_queries import (
-    Scope,
-    run_conditions,
-    task_instance_conditions,
-    uses_version,
-)
+from safe_clear_plugin.airflow_api.selection.select_runs import Scope, run_conditions
+from safe_clear_plugin.airflow_api.selection.select_task_instances import task_instance_conditions
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.selection_counts import Taken, Tally
 from safe_clear_plugin.core.states import NO_STATE, RUNNING_STATES

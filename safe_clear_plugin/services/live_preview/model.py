@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from safe_clear_plugin.airflow_api.scheduling import missing_intervals
-from safe_clear_plugin.airflow_api.selection import live_counts, selection_queries
+from safe_clear_plugin.airflow_api.selection import live_counts, select_runs
 from safe_clear_plugin.core import selection_counts
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.services.live_preview import task_tree_selection
@@ -39,7 +39,7 @@ class Scouted:
     now: datetime
     dag: live_counts.DagState | None = None
     tree: task_tree_selection.Tree | None = None
-    scope: selection_queries.Scope | None = None
+    scope: select_runs.Scope | None = None
     dag_runs: int | None = None
     first: Any = None
     last: Any = None

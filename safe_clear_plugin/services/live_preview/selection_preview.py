@@ -15,7 +15,7 @@ from safe_clear_plugin.airflow_api.dag.propagation import Marker
 from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.airflow_api.scheduling import missing_intervals
-from safe_clear_plugin.airflow_api.selection import live_counts, selection_queries
+from safe_clear_plugin.airflow_api.selection import live_counts, select_runs
 from safe_clear_plugin.core import policy, selection_counts
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.reasons import Reason
@@ -105,7 +105,7 @@ class _Scout:
             self._refuse(*invalid.problems)
             return None
 
-    def _scope(self) -> selection_queries.Scope | None:
+    def _scope(self) -> select_runs.Scope | None:
         """Return the range, unless there is none yet or it cannot be read."""
         of_range = {"date_from", "date_to", "timezone", "run_id", "date_field", "run_type", "run_state"}
         if of_range & self.broken or not (self.selection.has_dates or self.selection.run_id):
@@ -120,7 +120,7 @@ class _Scout:
             self._refuse(*invalid.problems)
             return None
 
-    def _look_at_range(self, scope: selection_queries.Scope, latest: dag_versions.Version) -> None:
+    def _look_at_range(self, scope: select_runs.Scope, latest: dag_versions.Version) -> None:
         found = self.found
         found.scope = scope
         found.first, found.last = live_counts.first_and_last(scope, self.session)
@@ -129,7 +129,7 @@ class _Scout:
             found.missing = missing_intervals.find_missing(latest.dag, scope, found.now, self.session)
 
     def _cover(
-        self, scope: selection_queries.Scope, latest: dag_versions.Version
+        self, scope: select_runs.Scope, latest: dag_versions.Version
     ) -> tuple[live_counts.Covered, list[live_counts.RunTally] | None]:
         """Take the range, and what it would be with past and future so far as these can be counted."""
         on_latest = dag_versions.runs_on_latest(
@@ -144,7 +144,7 @@ class _Scout:
             self.found.dag_runs = sum(tally.count for tally in tallies if SELECTED in tally.scopes)
         return covered, tallies
 
-    def _wider_scopes(self) -> dict[str, selection_queries.Scope]:
+    def _wider_scopes(self) -> dict[str, select_runs.Scope]:
         scopes = {}
         for name in SPREADS[2:]:
             if not getattr(self.selection, name):

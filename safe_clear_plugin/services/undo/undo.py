@@ -26,7 +26,7 @@ from safe_clear_plugin.services.clear.retry import retrying
 from safe_clear_plugin.services.clear.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
 from safe_clear_plugin.services.clear.slow_batches import RunTooSlow, halving
 from safe_clear_plugin.services.undo.undo_preview import problem_with
-from safe_clear_plugin.storage.clear import batches
+from safe_clear_plugin.storage.clear import batches, status
 from safe_clear_plugin.storage.plans import statistics
 from safe_clear_plugin.storage.undo import left_out_runs, restore, undo_batches
 
@@ -107,7 +107,7 @@ def _settle(plan_id: UUID, now: datetime) -> None:
             "reason": "The clear was left before it was done.",
             "remedy": "Each dag run was cleared whole or not at all.",
         }
-        batches.stop_if_silent(plan_id, problem, now, session)
+        status.stop_if_abandoned(plan_id, problem, now, session)
 
 
 def _undo_next_batch(
@@ -158,7 +158,7 @@ def _note_asked(
 ) -> None:
     plan_id = UUID(plan.id)
     _require_seen(plan_id, seen_runs, session)
-    undo_batches.ask(plan_id, run_ids, now, session)
+    undo_batches.request_undo(plan_id, run_ids, now, session)
     if plan.undoing and not run_ids:
         # Who asks for all while an undo is under way does not mean what it has left out.
         left_out_runs.withdraw(plan_id, left_out_runs.run_ids_of(plan), session)
@@ -225,7 +225,7 @@ def _undo_batch(
     audit_log.record(
         audit_log.Entry(audit_log.UNDO_EVENT, plan, reason, actor),
         undo_batches.audit_select(plan_id, run_ids),
-        undo_batches.put_back_from(plan_id, run_ids, session),
+        undo_batches.states_put_back(plan_id, run_ids, session),
         session,
     )
     batches.record_batch(

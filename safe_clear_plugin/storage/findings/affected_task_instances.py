@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import there_is
-from safe_clear_plugin.airflow_api.selection.selection_queries import is_unfinished
+from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.findings.affected import Affected
 from safe_clear_plugin.core.states import STAYING_STATES

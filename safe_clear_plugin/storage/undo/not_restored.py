@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.undo import VERDICT_WORDS, UndoCount, UndoStay
+from safe_clear_plugin.core.undo import UndoCount, UndoStay, Verdict
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 rows = plan_task_instance
@@ -21,7 +21,11 @@ def asked_task_instances(plan_id: UUID, session: Session) -> int:
 
 
 def _stayed(plan_id: UUID) -> tuple[ColumnElement[bool], ...]:
-    return rows.c.plan_id == plan_id, rows.c.effect.in_(CLEARED_EFFECTS), rows.c.undo != "put_back"
+    return (
+        rows.c.plan_id == plan_id,
+        rows.c.effect.in_(CLEARED_EFFECTS),
+        rows.c.undo != Verdict.PUT_BACK.value,
+    )
 
 
 def stay_counts(plan_id: UUID, session: Session) -> list[UndoCount]:
@@ -33,7 +37,7 @@ def stay_counts(plan_id: UUID, session: Session) -> list[UndoCount]:
         .group_by(rows.c.undo, rows.c.state, rows.c.undo_state)
         .order_by(counted.desc(), rows.c.undo, rows.c.undo_state)
     )
-    return [UndoCount(row.undo, row.state, row.undo_state, row.n) for row in found]
+    return [UndoCount(Verdict(row.undo), row.state, row.undo_state, row.n) for row in found]
 
 
 def stays(plan_id: UUID, session: Session, *, limit: int) -> list[UndoStay]:
@@ -45,6 +49,5 @@ def stays(plan_id: UUID, session: Session, *, limit: int) -> list[UndoStay]:
         .limit(limit)
     )
     return [
-        UndoStay(row.run_id, row.task_id, row.map_index, row.undo_state, VERDICT_WORDS[row.undo])
-        for row in found
+        UndoStay(row.run_id, row.task_id, row.map_index, row.undo_state, Verdict(row.undo)) for row in found
     ]
