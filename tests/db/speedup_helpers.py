@@ -15,7 +15,7 @@ from airflow.utils.state import DagRunState
 from sqlalchemy import select, true, update
 
 from safe_clear_plugin.airflow_api.clear import clear_runs, locks, related_rows
-from tests.db.test_clear_contract import DAG_ID
+from tests.db.clear_contract import DAG_ID
 from tests.support.factories import add_deadline, hitl_detail, leave_trail, make_run, set_states, store_dag
 from tests.support.factories import task_instances as task_instances_of
 from tests.support.scenes import etl_dag

@@ -14,13 +14,13 @@ from airflow.models.taskreschedule import TaskReschedule
 from sqlalchemy import and_, delete, func, or_, select
 
 from safe_clear_plugin.airflow_api.clear.speedups import cached_lookups, history_copy, statement_patterns
+from tests.db.clear_contract import DAG_ID
 from tests.db.speedup_helpers import (
     NOW,
     big_history,
     clear_all,
     related_rows_of,
 )
-from tests.db.test_clear_contract import DAG_ID
 from tests.support.statements import statements
 
 pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.airflow32]

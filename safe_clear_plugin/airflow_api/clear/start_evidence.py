@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, FromClause, and_, exists, false, func, not
 
 from safe_clear_plugin.airflow_api.clear import cleared_columns, locks
 from safe_clear_plugin.airflow_api.clear.audit_log import STUCK_EVENT
+from safe_clear_plugin.airflow_api.clear.column import present
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_version, log, task_reschedule
 
 
@@ -37,7 +38,7 @@ def has_started(
     )
     written = (
         live.c[column.name].is_distinct_from(column.until_started(before.c[column.name], cleared))
-        for column in cleared_columns.present(cleared_columns.TASK_INSTANCE, live)
+        for column in present(cleared_columns.TASK_INSTANCE, live)
         if column.until_started
     )
     return or_(

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Uuid, and_, case, cast
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear import cleared_columns
-from safe_clear_plugin.airflow_api.clear.cleared_columns import shown_and_predicted
+from safe_clear_plugin.airflow_api.clear.column import shown_and_predicted
 from safe_clear_plugin.airflow_api.clear.predictions import DagRunClear
 from safe_clear_plugin.airflow_api.dag.dag_versions import LatestVersion
 from safe_clear_plugin.airflow_api.dag.run_versions import moves_to_latest, uses_version

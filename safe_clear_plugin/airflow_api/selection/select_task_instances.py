@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear import cleared_columns
-from safe_clear_plugin.airflow_api.clear.cleared_columns import shown_and_predicted
+from safe_clear_plugin.airflow_api.clear.column import shown_and_predicted
 from safe_clear_plugin.airflow_api.clear.predictions import TaskInstanceClear
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.key_table import rows_of_keys

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.dag import dag_versions
+from safe_clear_plugin.airflow_api.dag import dag_state, dag_versions
 from safe_clear_plugin.airflow_api.dag.propagation import Marker
 from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.session import new_session
@@ -70,7 +70,7 @@ class _Scout:
         """Go as far as what is filled in leads."""
         dag_id = self.selection.dag_id
         latest = self._latest(dag_id)
-        self.found.dag = live_counts.dag_state(dag_id, latest, self.session)
+        self.found.dag = dag_state.dag_state(dag_id, latest, self.session)
         if latest is None:
             self._refuse(_no_dag(dag_id, self.found.dag))
             return
@@ -281,7 +281,7 @@ def _added(now: selection_counts.Sum, then: selection_counts.Sum) -> Added:
     return Added(then.total - now.total, then.states["success"] - now.states["success"])
 
 
-def _no_dag(dag_id: str, dag: live_counts.DagState | None) -> Problem:
+def _no_dag(dag_id: str, dag: dag_state.DagState | None) -> Problem:
     if dag is None:
         return Problem(f"There is no DAG {dag_id}.", "Choose one from the list.", "dag_id")
     return Problem(

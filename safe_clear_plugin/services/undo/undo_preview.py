@@ -22,7 +22,8 @@ from safe_clear_plugin.core.undo import KeptRun, UndoCount, UndoPreview, UndoRun
 from safe_clear_plugin.services import retention
 from safe_clear_plugin.services.planning.time_limit import undo_preview_time, undo_summary_time
 from safe_clear_plugin.storage.plans import statistics
-from safe_clear_plugin.storage.undo.verdicts import run_verdicts, task_instance_verdicts
+from safe_clear_plugin.storage.undo.run_verdicts import run_verdicts
+from safe_clear_plugin.storage.undo.verdicts import task_instance_verdicts
 
 LISTED = 200
 """Runs and task instances that a preview lists at most; its numbers are of all."""

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, and_, case, func, or_,
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear import cleared_columns
-from safe_clear_plugin.airflow_api.clear.cleared_columns import ClearedColumn
+from safe_clear_plugin.airflow_api.clear.column import ClearedColumn
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.core.drift import GONE, NOT_THERE, DriftCode, DriftedRow, try_text
 from safe_clear_plugin.core.effects import COVERED_EFFECTS, Effect

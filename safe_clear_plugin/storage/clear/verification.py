@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, FromClause, Row, Select, and_, func, not_,
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear import cleared_columns
-from safe_clear_plugin.airflow_api.clear.cleared_columns import ClearedColumn
+from safe_clear_plugin.airflow_api.clear.column import ClearedColumn
 from safe_clear_plugin.airflow_api.clear.predictions import pin_versionless
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.airflow_api.platform.session import count_written

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear import cleared_columns
-from safe_clear_plugin.airflow_api.clear.cleared_columns import ClearedColumn, Undo
+from safe_clear_plugin.airflow_api.clear.column import ClearedColumn, Undo, present
 from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     dag_run,
     deadline,
@@ -146,7 +146,7 @@ def _values(
     columns: Iterable[ClearedColumn[Any]], live: FromClause, image: FromClause, undo: Undo
 ) -> dict[ColumnElement[Any], ColumnElement[Any]]:
     """Return the columns that an undo treats so, with their values from before the clear."""
-    named = (column.name for column in cleared_columns.present(columns, live) if column.undo == undo)
+    named = (column.name for column in present(columns, live) if column.undo == undo)
     return {live.c[name]: image.c[name] for name in named}
 
 
@@ -154,7 +154,7 @@ def _as_before(
     columns: Iterable[ClearedColumn[Any]], live: FromClause, image: FromClause
 ) -> Iterator[ColumnElement[bool]]:
     """Yield a condition for each column that is compared after the undo."""
-    for column in cleared_columns.present(columns, live):
+    for column in present(columns, live):
         same = live.c[column.name].is_not_distinct_from(image.c[column.name])
         if column.verify_undo and column.undo == Undo.RESTORE_FINISHED:
             yield or_(image.c.state.not_in(FINISHED_RUN_STATES), same)

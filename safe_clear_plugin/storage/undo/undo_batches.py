@@ -18,7 +18,8 @@ from safe_clear_plugin.storage.clear.batches import logical_date_of
 from safe_clear_plugin.storage.clear.status import take_number
 from safe_clear_plugin.storage.rows import RUN_DATE, of_plan, same_task_instance
 from safe_clear_plugin.storage.tables import plan, plan_run, plan_task_instance
-from safe_clear_plugin.storage.undo.verdicts import open_runs, run_verdicts, task_instance_verdicts
+from safe_clear_plugin.storage.undo.run_verdicts import run_verdicts
+from safe_clear_plugin.storage.undo.verdicts import open_runs, task_instance_verdicts
 
 
 def request_undo(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> None:
