@@ -55,7 +55,7 @@ UNDO_STEPS: Mapping[str, Function] = {
     "lock the dag runs": (locks, "lock_dag_runs"),
     "lock out the scheduler": (locks, "lock_out_scheduler"),
     "lock the task instances": (locks, "lock_task_instances"),
-    "decide": (undo_batches, "decide"),
+    "decide": (undo_batches, "record_verdicts"),
     "put the task instances back": (restore, "restore_task_instances"),
     "put the runs back": (restore, "restore_runs"),
     "read back": (restore, "differences"),

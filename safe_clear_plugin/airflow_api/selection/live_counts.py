@@ -44,7 +44,7 @@ class RunTally:
 
 
 @dataclass(frozen=True)
-class Covered:
+class CoveredRuns:
     """The dag runs of one or more named ranges, each run with the DAG version that it will use."""
 
     selection: Selection
@@ -78,17 +78,19 @@ class Covered:
         return [self.rows.c[f"in_{name}"] for name in self.names]
 
 
-def covered(scopes: Mapping[str, Scope], on_latest: bool, latest: UUID) -> Covered:
+def cover_runs(scopes: Mapping[str, Scope], on_latest: bool, latest: UUID) -> CoveredRuns:
     """Select the dag runs of named ranges; the first one is that of the selection itself."""
-    return Covered(next(iter(scopes.values())).selection, scopes, on_latest, latest)
+    return CoveredRuns(next(iter(scopes.values())).selection, scopes, on_latest, latest)
 
 
-def only(runs: Covered, name: str) -> Covered:
+def in_range(runs: CoveredRuns, name: str) -> CoveredRuns:
     """Narrow to the dag runs of one range."""
-    return Covered(runs.selection, {name: runs.scopes[name]}, runs.on_latest, runs.latest)
+    return CoveredRuns(runs.selection, {name: runs.scopes[name]}, runs.on_latest, runs.latest)
 
 
-def count_runs(runs: Covered, budget: statement_timeout.Budget, session: Session) -> list[RunTally] | None:
+def count_runs(
+    runs: CoveredRuns, budget: statement_timeout.Budget, session: Session
+) -> list[RunTally] | None:
     """Count the dag runs by DAG version and range; ``None`` when there is no time for it."""
     by = [runs.rows.c.version, *runs.flags]
     found = statement_timeout.read(select(*by, func.count().label("found")).group_by(*by), budget, session)
@@ -98,7 +100,7 @@ def count_runs(runs: Covered, budget: statement_timeout.Budget, session: Session
 
 
 def count_task_instances(
-    runs: Covered, indexes: Collection[int], budget: statement_timeout.Budget, session: Session
+    runs: CoveredRuns, indexes: Collection[int], budget: statement_timeout.Budget, session: Session
 ) -> list[Tally] | None:
     """Count the runs' task instances by DAG version, task and state; ``None`` when there is no time for it.
 
@@ -131,11 +133,11 @@ def count_task_instances(
 
 
 def count_cleared_runs(
-    runs: Covered, name: str, taken: Taken, budget: statement_timeout.Budget, session: Session
+    runs: CoveredRuns, name: str, taken: Taken, budget: statement_timeout.Budget, session: Session
 ) -> int | None:
     """Count the dag runs of a range that anything is cleared of; ``None`` when there is no time for it."""
     ti, selection = task_instance, runs.selection
-    cleared = [_of_run(runs), *task_instance_conditions(selection), _is_taken(runs, taken)]
+    cleared = [_of_run(runs), *task_instance_conditions(selection), _is_selected(runs, taken)]
     if selection.running == "leave_out":
         cleared.append(func.coalesce(ti.c.state, NO_STATE).not_in(RUNNING_STATES))
     query = (
@@ -192,7 +194,7 @@ def last_success(selection: Selection, session: Session) -> tuple[datetime | Non
     return success, after
 
 
-def _of_run(runs: Covered) -> ColumnElement[bool]:
+def _of_run(runs: CoveredRuns) -> ColumnElement[bool]:
     return and_(
         task_instance.c.dag_id == literal(runs.selection.dag_id), task_instance.c.run_id == runs.rows.c.run_id
     )
@@ -202,7 +204,7 @@ def _only_single_ones(selection: Selection) -> Selection:
     return Selection(selection.dag_id, exclude_task_instance=selection.exclude_task_instance)
 
 
-def _is_taken(runs: Covered, taken: Taken) -> ColumnElement[bool]:
+def _is_selected(runs: CoveredRuns, taken: Taken) -> ColumnElement[bool]:
     return or_(
         false(),
         *(and_(runs.rows.c.version == version, _is_one_of(tasks)) for version, tasks in taken.items()),

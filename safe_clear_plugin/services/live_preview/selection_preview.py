@@ -130,13 +130,13 @@ class _Scout:
 
     def _cover(
         self, scope: select_runs.Scope, latest: dag_versions.Version
-    ) -> tuple[live_counts.Covered, list[live_counts.RunTally] | None]:
+    ) -> tuple[live_counts.CoveredRuns, list[live_counts.RunTally] | None]:
         """Take the range, and what it would be with past and future so far as these can be counted."""
         on_latest = dag_versions.runs_on_latest(
             self.selection.run_on_latest_version, self.selection.dag_id, self.session
         )
-        wider = live_counts.covered({SELECTED: scope, **self._wider_scopes()}, on_latest, latest.id)
-        for covered in (wider, live_counts.only(wider, SELECTED)):
+        wider = live_counts.cover_runs({SELECTED: scope, **self._wider_scopes()}, on_latest, latest.id)
+        for covered in (wider, live_counts.in_range(wider, SELECTED)):
             tallies = live_counts.count_runs(covered, self.budget, self.session)
             if tallies is not None and not _too_many(tallies):
                 break
@@ -174,7 +174,7 @@ class _Scout:
         used = {id_: version for id_, version in loaded.items() if id_ in wanted}
         return used, {id_: version for id_, version in loaded.items() if id_ not in wanted}
 
-    def _count(self, pattern: Regex, versions: _Versions, covered: live_counts.Covered | None) -> None:
+    def _count(self, pattern: Regex, versions: _Versions, covered: live_counts.CoveredRuns | None) -> None:
         """Mark the tasks and, unless something is wrong or missing, count their task instances."""
         used = list(versions.used.values())
         marks = self._mark(pattern, used)
@@ -188,7 +188,7 @@ class _Scout:
             marks |= task_tree_selection.mark(self.selection, pattern, versions.others.values(), self.session)
         except Invalid:
             # With past or future runs it would be refused, so there is nothing to be said of them.
-            covered = live_counts.only(covered, SELECTED) if covered else None
+            covered = live_counts.in_range(covered, SELECTED) if covered else None
         self.found.tree = task_tree_selection.tree(versions.latest, marks, versions.used, self.selection)
         if covered and not (self.broken or self.found.problems or self.found.not_counted):
             self.found.counts = self._counts(
@@ -209,7 +209,7 @@ class _Scout:
         self,
         pattern: Regex,
         versions: _Versions,
-        covered: live_counts.Covered,
+        covered: live_counts.CoveredRuns,
         taken: selection_counts.Taken,
     ) -> Counts | None:
         wider = self._taken_with(pattern, versions.used.values())
@@ -237,15 +237,15 @@ class _Scout:
         return Counts(found, cleared, added)
 
     def _tally(
-        self, covered: live_counts.Covered, indexes: set[int]
-    ) -> tuple[live_counts.Covered, list[selection_counts.Tally] | None]:
+        self, covered: live_counts.CoveredRuns, indexes: set[int]
+    ) -> tuple[live_counts.CoveredRuns, list[selection_counts.Tally] | None]:
         """Count with past and future, unless that takes more than half of the time that is left."""
         if len(covered.names) > 1:
             half = statement_timeout.Budget(self.budget.left / 2)
             tallies = live_counts.count_task_instances(covered, indexes, half, self.session)
             if tallies is not None:
                 return covered, tallies
-        alone = live_counts.only(covered, SELECTED)
+        alone = live_counts.in_range(covered, SELECTED)
         return alone, live_counts.count_task_instances(alone, indexes, self.budget, self.session)
 
     def _taken_with(

@@ -129,7 +129,7 @@ def _undo_next_batch(
             _note_asked(plan, run_ids, seen_runs, now, session)
         own_turn.take(session)
         begun = time.monotonic()
-        batch = undo_batches.asked_runs(plan_id, run_ids or [], pace.size(config.batch_size()), session)
+        batch = undo_batches.next_runs(plan_id, run_ids or [], pace.size(config.batch_size()), session)
         if not batch:
             session.rollback()
             return False
@@ -137,7 +137,7 @@ def _undo_next_batch(
         with halving(pace, [run.run_id for run in batch], task_instances, own_turn):
             _undo_batch(plan, batch, reason, actor, number=number, own_turn=own_turn, session=session)
             if left_out_runs.run_ids_of(plan):
-                left_out_runs.forget(plan_id, [run.run_id for run in batch], session)
+                left_out_runs.remove(plan_id, [run.run_id for run in batch], session)
             own_turn.leave(session)
     pace.learn(task_instances, time.monotonic() - begun)
     return True
@@ -147,10 +147,10 @@ def _ask(plan: PlanSummary, run_ids: Sequence[str], seen_runs: int | None, now: 
     """Record what is to be undone without undoing any of it yet. Says whether there is anything."""
     plan_id = UUID(plan.id)
     with new_session() as session:
-        if not undo_batches.hold(plan_id, session):
+        if not undo_batches.lock_plan(plan_id, session):
             return False
         _note_asked(plan, run_ids, seen_runs, now, session)
-        return bool(undo_batches.asked_runs(plan_id, run_ids, 1, session))
+        return bool(undo_batches.next_runs(plan_id, run_ids, 1, session))
 
 
 def _note_asked(
@@ -161,7 +161,7 @@ def _note_asked(
     undo_batches.request_undo(plan_id, run_ids, now, session)
     if plan.undoing and not run_ids:
         # Who asks for all while an undo is under way does not mean what it has left out.
-        left_out_runs.withdraw(plan_id, left_out_runs.run_ids_of(plan), session)
+        left_out_runs.withdraw_requests(plan_id, left_out_runs.run_ids_of(plan), session)
 
 
 def _leave_out(plan: PlanSummary, slow: RunTooSlow) -> Refused:
@@ -171,7 +171,7 @@ def _leave_out(plan: PlanSummary, slow: RunTooSlow) -> Refused:
 
     def note() -> None:
         with new_session() as session:
-            left_out_runs.note(UUID(plan.id), slow.run_id, failure.to_json(), session)
+            left_out_runs.record(UUID(plan.id), slow.run_id, failure.to_json(), session)
 
     retrying(note)
     return Refused(503, Problem(failure.reason, failure.remedy), failure.details)
@@ -209,7 +209,7 @@ def _undo_batch(
     own_turn.lock_out_scheduler(session)
     locks.lock_task_instances(plan.dag_id, run_ids, session)
     at = datetime.now(timezone.utc)
-    undo_batches.decide(plan_id, plan.dag_id, run_ids, number=number, at=at, session=session)
+    undo_batches.record_verdicts(plan_id, plan.dag_id, run_ids, number=number, at=at, session=session)
     restore.restore_task_instances(plan_id, plan.dag_id, run_ids, session)
     restore.restore_runs(plan_id, plan.dag_id, run_ids, session)
     if wrong := restore.differences(plan_id, plan.dag_id, run_ids, session):

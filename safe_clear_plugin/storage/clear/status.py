@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform.session import count_written
-from safe_clear_plugin.core.plan import SILENT_FOR, PlanSummary
+from safe_clear_plugin.core.plan import HEARTBEAT_TIMEOUT, PlanSummary
 from safe_clear_plugin.storage.tables import plan
 
 
@@ -102,7 +102,9 @@ def stop_if_abandoned(plan_id: UUID, problem: Mapping[str, Any], now: datetime, 
     """Stop a clear that has committed nothing for so long that it counts as abandoned."""
     session.execute(
         update(plan)
-        .where(plan.c.id == plan_id, plan.c.status == "applying", plan.c.last_step_at <= now - SILENT_FOR)
+        .where(
+            plan.c.id == plan_id, plan.c.status == "applying", plan.c.last_step_at <= now - HEARTBEAT_TIMEOUT
+        )
         .values(status="stopped", problem=problem, finished_at=now)
     )
 

@@ -33,7 +33,7 @@ def request_undo(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: S
     )
 
 
-def asked_runs(plan_id: UUID, run_ids: Sequence[str], size: int, session: Session) -> list[Any]:
+def next_runs(plan_id: UUID, run_ids: Sequence[str], size: int, session: Session) -> list[Any]:
     """Return the next runs that are to be undone, last cleared first, up to ``size`` task instances.
 
     With ``run_ids`` only of those, whatever else was asked for before.
@@ -60,7 +60,7 @@ def asked_runs(plan_id: UUID, run_ids: Sequence[str], size: int, session: Sessio
     return batch
 
 
-def decide(
+def record_verdicts(
     plan_id: UUID, dag_id: str, run_ids: Sequence[str], *, number: int, at: datetime, session: Session
 ) -> None:
     """Store the verdicts on the runs and their task instances, under their locks.
@@ -138,7 +138,7 @@ def begin_batch(plan_id: UUID, at: datetime, session: Session) -> int | None:
     return take_number(plan_id, at, session, *_is_undoable())
 
 
-def hold(plan_id: UUID, session: Session) -> bool:
+def lock_plan(plan_id: UUID, session: Session) -> bool:
     """Take the plan's row, if it is a plan to undo. Returns whether it is."""
     held = update(plan).where(plan.c.id == plan_id, *_is_undoable()).values(status=plan.c.status)
     return count_written(held, session) == 1
