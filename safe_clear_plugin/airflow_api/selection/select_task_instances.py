@@ -49,20 +49,10 @@ def task_instances_select(
     ``runs`` and ``tasks`` are the plan's own tables, already filled. Without a task regex every task
     instance of a run is taken, also those of tasks that the DAG no longer has. Columns named as in
     ``safe_clear_plan_task_instance``.
-
-    While PostgreSQL has no statistics of the two tables (not ``known``), a task is looked up for each task
-    instance: it would take each table for a single row, and join each row with each.
+    ``known`` says whether PostgreSQL has statistics of the two tables.
     """
     ti = task_instance
-    same_task: ColumnElement[bool] = and_(
-        tasks.c.plan_id == runs.c.plan_id,
-        tasks.c.shape == runs.c.shape,
-        tasks.c.task_id == ti.c.task_id,
-        or_(tasks.c.map_index == all_map_indexes, tasks.c.map_index == ti.c.map_index),
-    )
-    taken: FromClause = tasks
-    if not known:
-        taken, same_task = select(tasks).where(same_task).offset(0).lateral("taken"), true()
+    taken, same_task = _taken(runs, tasks, all_map_indexes, known=known)
     source = runs.join(ti, and_(ti.c.dag_id == selection.dag_id, ti.c.run_id == runs.c.run_id)).join(
         taken, same_task, isouter=not selection.task_regex
     )
@@ -82,6 +72,25 @@ def task_instances_select(
         .select_from(source)
         .where(runs.c.plan_id == plan_id, *task_instance_conditions(selection))
     )
+
+
+def _taken(
+    runs: Table, tasks: Table, all_map_indexes: int, *, known: bool
+) -> tuple[FromClause, ColumnElement[bool]]:
+    """Return the tasks that are taken, and the condition that joins them with task instances and their runs.
+
+    While PostgreSQL has no statistics of the tables, a task is looked up for each task instance: it would
+    take each table for a single row, and join each row with each.
+    """
+    same_task = and_(
+        tasks.c.plan_id == runs.c.plan_id,
+        tasks.c.shape == runs.c.shape,
+        tasks.c.task_id == task_instance.c.task_id,
+        or_(tasks.c.map_index == all_map_indexes, tasks.c.map_index == task_instance.c.map_index),
+    )
+    if known:
+        return tasks, same_task
+    return select(tasks).where(same_task).offset(0).lateral("taken"), true()
 
 
 def task_instance_conditions(selection: Selection) -> Iterable[ColumnElement[bool]]:

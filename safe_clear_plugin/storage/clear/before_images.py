@@ -53,13 +53,31 @@ def capture(
     unfinished ones without a DAG version, which the clear gives their run's
     (``_pin_versionless_tis_to_run_version``).
     """
+    _capture_task_instances(plan_id, dag_id, run_ids, session)
+    runs = select(plan_run.c.dag_run_id).where(of_plan(plan_run, plan_id, run_ids))
+    _copy(before_dag_run, plan_id, select(*dag_run.c).where(dag_run.c.id.in_(runs)), session)
+    if related.deadlines:
+        deadlines = select(*deadline.c).where(deadline.c.dagrun_id.in_(runs))
+        _copy(before_deadline, plan_id, deadlines, session)
+    planned = plan_task_instance
+    cleared = and_(of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS))
+    if related.reschedules:
+        ids = select(planned.c.task_instance_id).where(cleared)
+        reschedules = select(*task_reschedule.c).where(task_reschedule.c.ti_id.in_(ids))
+        _copy(before_task_reschedule, plan_id, reschedules, session)
+    if related.tries:
+        in_history = exists().where(task_instance_history.c.task_instance_id == planned.c.task_instance_id)
+        session.execute(update(planned).where(cleared, in_history).values(had_history=True))
+
+
+def _capture_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
     ti, planned = task_instance, plan_task_instance
     covered = exists().where(
         of_plan(planned, plan_id, run_ids),
         same_task_instance(planned, ti),
         planned.c.effect.in_(COVERED_EFFECTS),
     )
-    bystander = and_(
+    uncovered = and_(
         is_unfinished(ti.c.state),
         or_(ti.c.dag_version_id.is_(None), dag_run.c.state.in_(FINISHED_RUN_STATES)),
     )
@@ -74,28 +92,10 @@ def capture(
             # Said of the runs too, or PostgreSQL reads them all.
             dag_run.c.dag_id == dag_id,
             dag_run.c.run_id.in_(run_ids),
-            or_(covered, bystander),
+            or_(covered, uncovered),
         ),
         session,
     )
-    runs = select(plan_run.c.dag_run_id).where(of_plan(plan_run, plan_id, run_ids))
-    _copy(before_dag_run, plan_id, select(*dag_run.c).where(dag_run.c.id.in_(runs)), session)
-    cleared = select(planned.c.task_instance_id).where(
-        of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS)
-    )
-    if related.deadlines:
-        deadlines = select(*deadline.c).where(deadline.c.dagrun_id.in_(runs))
-        _copy(before_deadline, plan_id, deadlines, session)
-    if related.reschedules:
-        reschedules = select(*task_reschedule.c).where(task_reschedule.c.ti_id.in_(cleared))
-        _copy(before_task_reschedule, plan_id, reschedules, session)
-    if related.tries:
-        in_history = exists().where(task_instance_history.c.task_instance_id == planned.c.task_instance_id)
-        session.execute(
-            update(planned)
-            .where(of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS), in_history)
-            .values(had_history=True)
-        )
 
 
 def _copy(mirror: Table, plan_id: UUID, rows: Select[Any], session: Session) -> None:

@@ -35,28 +35,7 @@ def run_verdicts(
     image, live = before_dag_run, dag_run
     tally = _tally(verdicts)
     finished = image.c.state.in_(FINISHED_RUN_STATES)
-    kept = case(
-        (live.c.id.is_(None), KeptRun.DELETED.value),
-        (not_(_resets_runs(plan_id)), KeptRun.NOT_RESET.value),
-        (live.c.clear_number != image.c.clear_number + 1, KeptRun.CLEARED_AGAIN.value),
-        (tally.c.stays > 0, KeptRun.SOME_STAY.value),
-        (and_(finished, _uncleared_changed(plan_id, dag_id, run_ids)), KeptRun.OTHERS_MOVED.value),
-        (live.c.state.not_in(UNFINISHED_RUN_STATES), KeptRun.FINISHED.value),
-        (start_evidence.is_version_removed(image.c.created_dag_version_id), KeptRun.VERSION_GONE.value),
-        else_=None,
-    )
-    joined = (
-        plan_run.join(image, and_(image.c.plan_id == plan_run.c.plan_id, image.c.id == plan_run.c.dag_run_id))
-        .join(tally, tally.c.run_id == plan_run.c.run_id)
-        .outerjoin(
-            live,
-            and_(
-                live.c.id == plan_run.c.dag_run_id,
-                live.c.dag_id == dag_id,
-                in_runs(live, plan_id, run_ids),
-            ),
-        )
-    )
+    kept = _kept(tally, plan_id, dag_id, run_ids)
     inner = (
         select(
             plan_run.c.run_id,
@@ -71,11 +50,46 @@ def run_verdicts(
             tally.c.put_back,
             kept.label("kept"),
         )
-        .select_from(joined)
+        .select_from(_joined(tally, plan_id, dag_id, run_ids))
         .where(plan_run.c.plan_id == plan_id, *open_runs(run_ids))
         .subquery()
     )
     return select(inner, inner.c.kept.is_(None).label("whole")).subquery("run_verdicts")
+
+
+def _kept(
+    tally: Subquery, plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None
+) -> ColumnElement[str | None]:
+    """Return the first reason for which a run goes on; none where it gets its own row back."""
+    image, live = before_dag_run, dag_run
+    finished = image.c.state.in_(FINISHED_RUN_STATES)
+    return case(
+        (live.c.id.is_(None), KeptRun.DELETED.value),
+        (not_(_resets_runs(plan_id)), KeptRun.NOT_RESET.value),
+        (live.c.clear_number != image.c.clear_number + 1, KeptRun.CLEARED_AGAIN.value),
+        (tally.c.stays > 0, KeptRun.SOME_STAY.value),
+        (and_(finished, _uncleared_changed(plan_id, dag_id, run_ids)), KeptRun.OTHERS_MOVED.value),
+        (live.c.state.not_in(UNFINISHED_RUN_STATES), KeptRun.FINISHED.value),
+        (start_evidence.is_version_removed(image.c.created_dag_version_id), KeptRun.VERSION_GONE.value),
+        else_=None,
+    )
+
+
+def _joined(tally: Subquery, plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None) -> FromClause:
+    """Join each planned run with its before-image, the counts of its verdicts, and its row now, if any."""
+    image, live = before_dag_run, dag_run
+    return (
+        plan_run.join(image, and_(image.c.plan_id == plan_run.c.plan_id, image.c.id == plan_run.c.dag_run_id))
+        .join(tally, tally.c.run_id == plan_run.c.run_id)
+        .outerjoin(
+            live,
+            and_(
+                live.c.id == plan_run.c.dag_run_id,
+                live.c.dag_id == dag_id,
+                in_runs(live, plan_id, run_ids),
+            ),
+        )
+    )
 
 
 def _resets_runs(plan_id: UUID) -> ColumnElement[bool]:

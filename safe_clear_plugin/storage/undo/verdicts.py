@@ -40,13 +40,31 @@ def task_instance_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | 
     To be read within :func:`~safe_clear_plugin.airflow_api.platform.joins.hash_joins`.
     """
     planned, image, live = plan_task_instance, before_task_instance, task_instance
-    conditions = [
-        planned.c.plan_id == plan_id,
-        in_runs(planned, plan_id, run_ids),
-        planned.c.effect.in_(COVERED_EFFECTS),
-        *open_runs(run_ids),
-    ]
-    joined = (
+    return (
+        select(
+            planned.c.run_id,
+            planned.c.task_id,
+            planned.c.map_index,
+            planned.c.effect,
+            planned.c.state.label("before"),
+            live.c.state.label("now"),
+            _verdict(planned, image, live).label("verdict"),
+        )
+        .select_from(_joined(plan_id, dag_id, run_ids))
+        .where(
+            planned.c.plan_id == plan_id,
+            in_runs(planned, plan_id, run_ids),
+            planned.c.effect.in_(COVERED_EFFECTS),
+            *open_runs(run_ids),
+        )
+        .subquery("verdicts")
+    )
+
+
+def _joined(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None) -> FromClause:
+    """Join each planned task instance with its run, its before-image and its row now, as far as there are."""
+    planned, image, live = plan_task_instance, before_task_instance, task_instance
+    return (
         planned_with_run()
         .outerjoin(
             image,
@@ -60,20 +78,6 @@ def task_instance_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | 
             live,
             and_(live.c.dag_id == dag_id, same_task_instance(live, planned), in_runs(live, plan_id, run_ids)),
         )
-    )
-    return (
-        select(
-            planned.c.run_id,
-            planned.c.task_id,
-            planned.c.map_index,
-            planned.c.effect,
-            planned.c.state.label("before"),
-            live.c.state.label("now"),
-            _verdict(planned, image, live).label("verdict"),
-        )
-        .select_from(joined)
-        .where(*conditions)
-        .subquery("verdicts")
     )
 
 
