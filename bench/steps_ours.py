@@ -96,7 +96,7 @@ def compare(_: Stage, scope: Scope) -> Action:
 
     def run() -> int:
         with new_session() as session:
-            moved, total = drift.find(plan, session)
+            moved, total = drift.find_drift(plan, session)
         assert (moved, total) == ([], 0)
         return 0
 

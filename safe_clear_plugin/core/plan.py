@@ -32,8 +32,8 @@ ShownStatus = Literal[
 """Statuses as people see them: a ready plan waits for approval, or expires; a clear that was left counts as
 stopped."""
 
-SILENT_FOR = timedelta(seconds=15)
-"""A clear that committed nothing for so long is taken to have been left by whoever drove it."""
+HEARTBEAT_TIMEOUT = timedelta(seconds=15)
+"""If no batch commits for this long, the clear counts as abandoned."""
 
 
 class TeamDag(NamedTuple):
@@ -118,7 +118,7 @@ class PlanSummary:
 
     def interrupted(self, now: datetime) -> bool:
         """Whether the clear was under way and then left: a closed tab, a lost connection, a killed server."""
-        silent = self.last_step_at is None or now - self.last_step_at >= SILENT_FOR
+        silent = self.last_step_at is None or now - self.last_step_at >= HEARTBEAT_TIMEOUT
         return self.status == "applying" and silent
 
     def expired(self, now: datetime) -> bool:

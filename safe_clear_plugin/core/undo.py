@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
+from safe_clear_plugin.core.codes import Code
 from safe_clear_plugin.core.problems import Problem
 
-Verdict = Literal[
-    "put_back", "started", "cleared_again", "gone", "was_pending", "version_gone", "may_be_queued"
-]
 
-VERDICT_WORDS: dict[Verdict, str] = {
-    "put_back": "can be put back",
-    "started": "queued, started or decided since the clear",
-    "cleared_again": "cleared or retried again since",
-    "gone": "deleted since, or expanded into mapped task instances",
-    "was_pending": "was with an executor, a trigger or a person when it was cleared",
-    "version_gone": "its DAG version has been removed since",
-    "may_be_queued": "scheduled since, and SQLite has no lock that keeps the scheduler from queueing it",
+class Verdict(Code):
+    """What an undo does with a task instance, and why."""
+
+    PUT_BACK = "put_back"
+    STARTED = "started"
+    CLEARED_AGAIN = "cleared_again"
+    GONE = "gone"
+    WAS_PENDING = "was_pending"
+    VERSION_GONE = "version_gone"
+    MAY_BE_QUEUED = "may_be_queued"
+
+
+VERDICT_TEXT: Mapping[Verdict, str] = {
+    Verdict.PUT_BACK: "can be put back",
+    Verdict.STARTED: "queued, started or decided since the clear",
+    Verdict.CLEARED_AGAIN: "cleared or retried again since",
+    Verdict.GONE: "deleted since, or expanded into mapped task instances",
+    Verdict.WAS_PENDING: "was with an executor, a trigger or a person when it was cleared",
+    Verdict.VERSION_GONE: "its DAG version has been removed since",
+    Verdict.MAY_BE_QUEUED: (
+        "scheduled since, and SQLite has no lock that keeps the scheduler from queueing it"
+    ),
 }
-"""Why a task instance is put back or stays."""
+
+
+class KeptRun(Code):
+    """Why an undo leaves a dag run to go on, instead of restoring its own row."""
+
+    DELETED = "deleted"
+    NOT_RESET = "not_reset"
+    CLEARED_AGAIN = "cleared_again"
+    SOME_STAY = "some_stay"
+    OTHERS_MOVED = "others_moved"
+    FINISHED = "finished"
+    VERSION_GONE = "version_gone"
+
+
+KEPT_RUN_TEXT: Mapping[KeptRun, str] = {
+    KeptRun.DELETED: "the dag run was deleted",
+    KeptRun.NOT_RESET: "the clear left its state alone",
+    KeptRun.CLEARED_AGAIN: "cleared again since",
+    KeptRun.SOME_STAY: "some of its task instances stay",
+    KeptRun.OTHERS_MOVED: "other task instances of it have moved",
+    KeptRun.FINISHED: "it has finished since",
+    KeptRun.VERSION_GONE: "its DAG version has been removed",
+}
 
 RESTORABLE_STATES = (
     "success",
@@ -63,7 +97,13 @@ class UndoRun:
     whole: bool
     state_now: str | None
     state_back: str | None
-    why_kept: str
+    kept: KeptRun | None = None
+    """Why it does not get its own row back; ``None`` if it does."""
+
+    @property
+    def why_kept(self) -> str:
+        """The reason as text."""
+        return KEPT_RUN_TEXT[self.kept] if self.kept else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +114,12 @@ class UndoStay:
     task_id: str
     map_index: int
     state_now: str | None
-    why: str
+    verdict: Verdict
+
+    @property
+    def why(self) -> str:
+        """The reason as text."""
+        return VERDICT_TEXT[self.verdict]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.core.grid.model import Segment
 from safe_clear_plugin.storage.findings.task_relations import among, downstream_tasks, goes_stale
-from safe_clear_plugin.storage.plans.plan_reader import RUN_DATE
+from safe_clear_plugin.storage.rows import RUN_DATE
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 rows_ = plan_task_instance

@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear import audit_log, clear_runs, locks, related_rows
-from safe_clear_plugin.storage.clear import batches, before_images, drift, verification
+from safe_clear_plugin.storage.clear import batches, before_images, drift, status, verification
 from safe_clear_plugin.storage.plans import plan_reader
 from safe_clear_plugin.storage.tables import scheduler_pause
 from safe_clear_plugin.storage.undo import restore, undo_batches
@@ -31,31 +31,31 @@ Function = tuple[ModuleType, str]
 COMMIT = "commit"
 
 CLAIM_STEPS: Mapping[str, Function] = {
-    "take the plan": (batches, "transition"),
-    "compare the whole plan": (drift, "find"),
+    "take the plan": (status, "transition"),
+    "compare the whole plan": (drift, "find_drift"),
 }
 CLEAR_STEPS: Mapping[str, Function] = {
-    "begin the batch": (batches, "begin_batch"),
+    "begin the batch": (status, "begin_batch"),
     "choose its runs": (batches, "next_batch"),
     "lock the dag runs": (locks, "load_dag_runs"),
     "lock the task instances": (locks, "lock_task_instances"),
-    "look beside": (related_rows, "look"),
+    "count related rows": (related_rows, "count_related_rows"),
     "keep the before-images": (before_images, "capture"),
     "Airflow's clear": (clear_runs, "clear_task_instances"),
     "clear": (clear_runs, "clear"),
-    "note the new ids": (verification, "note_new_ids"),
-    "note the runs": (verification, "note_applied"),
+    "record the new ids": (verification, "record_new_ids"),
+    "record the cleared runs": (verification, "record_cleared_runs"),
     "audit": (audit_log, "record"),
     "enter the batch": (batches, "record_batch"),
     "finish the batch": (batches, "finish_batch"),
 }
-ASK_STEPS: Mapping[str, Function] = {"ask for the runs": (undo_batches, "ask")}
+ASK_STEPS: Mapping[str, Function] = {"ask for the runs": (undo_batches, "request_undo")}
 UNDO_STEPS: Mapping[str, Function] = {
     "begin the batch": (undo_batches, "begin_batch"),
     "lock the dag runs": (locks, "lock_dag_runs"),
     "lock out the scheduler": (locks, "lock_out_scheduler"),
     "lock the task instances": (locks, "lock_task_instances"),
-    "decide": (undo_batches, "decide"),
+    "decide": (undo_batches, "record_verdicts"),
     "put the task instances back": (restore, "restore_task_instances"),
     "put the runs back": (restore, "restore_runs"),
     "read back": (restore, "differences"),

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from safe_clear_plugin.core.plan import SILENT_FOR, PlanSummary
+from safe_clear_plugin.core.plan import HEARTBEAT_TIMEOUT, PlanSummary
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.storage.plans import plan_reader
 from tests.crash.history import (
@@ -56,7 +56,7 @@ WITHOUT_WRITES = {
     "choose its runs",
     "lock the dag runs",
     "lock the task instances",
-    "look beside",
+    "count related rows",
     "lock out the scheduler",
     "read back",
     "look up the plan",
@@ -173,7 +173,7 @@ def resume_and_undo(plan: PlanSummary, before, cleared, session, *, by_somebody_
 
 def undo_what_there_is(plan: PlanSummary, before, done: set[str], session) -> None:
     """Take back what a clear had done whose process died, once it has been silent for a while."""
-    later = now() + SILENT_FOR + timedelta(seconds=1)
+    later = now() + HEARTBEAT_TIMEOUT + timedelta(seconds=1)
     if not done:
         with pytest.raises(Refused) as refused:
             undo_all(fresh(plan, session), at=later)

@@ -24,7 +24,7 @@ from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.clear.apply import stop_plan
 from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.services.undo.undo import undo_plan
-from safe_clear_plugin.storage.clear import batches
+from safe_clear_plugin.storage.clear import status
 from safe_clear_plugin.storage.plans import plan_reader
 from safe_clear_plugin.storage.undo import undo_batches
 from tests.crash.history import (
@@ -357,7 +357,7 @@ def just_before(monkeypatch, module, name, work):
 def test_a_stop_right_before_the_next_batch_begins_stops_it(session, monkeypatch):
     """The request has read the plan already, and found that it is being applied."""
     plan = step(plan_all())
-    just_before(monkeypatch, batches, "begin_batch", lambda: stop_plan(plan, OTHER, now()))
+    just_before(monkeypatch, status, "begin_batch", lambda: stop_plan(plan, OTHER, now()))
     after = step(plan)
     assert (after.status, after.problem["kind"], after.cleared_runs) == ("stopped", "stopped", 2)
     assert sum(clear_numbers(session).values()) == 2
@@ -366,7 +366,7 @@ def test_a_stop_right_before_the_next_batch_begins_stops_it(session, monkeypatch
 def test_a_stop_right_before_somebody_takes_over_is_not_overruled(session, monkeypatch):
     """The other one wanted to go on with a clear that was under way, not with one that was stopped."""
     plan = step(plan_all())
-    just_before(monkeypatch, batches, "go_on", lambda: stop_plan(plan, ME, now()))
+    just_before(monkeypatch, status, "resume", lambda: stop_plan(plan, ME, now()))
     with pytest.raises(Refused) as refused:
         step(plan, OTHER, resume=True)
     assert "stopped" in refused.value.problem.reason
@@ -385,7 +385,7 @@ def test_a_resume_right_before_an_undo_begins_keeps_it_from_beginning(session, m
 
 def test_an_undo_right_before_a_resume_goes_on_keeps_it_from_going_on(session, monkeypatch):
     plan = stop_plan(step(step(plan_all())), ME, now())
-    just_before(monkeypatch, batches, "go_on", lambda: undo_plan(plan, (), "", ME, now()))
+    just_before(monkeypatch, status, "resume", lambda: undo_plan(plan, (), "", ME, now()))
     with pytest.raises(Refused):
         step(plan, OTHER, resume=True)
     after = fresh(plan, session)

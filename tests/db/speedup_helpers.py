@@ -15,7 +15,7 @@ from airflow.utils.state import DagRunState
 from sqlalchemy import select, true, update
 
 from safe_clear_plugin.airflow_api.clear import clear_runs, locks, related_rows
-from tests.db.test_clear_contract import DAG_ID
+from tests.db.clear_contract import DAG_ID
 from tests.support.factories import add_deadline, hitl_detail, leave_trail, make_run, set_states, store_dag
 from tests.support.factories import task_instances as task_instances_of
 from tests.support.scenes import etl_dag
@@ -84,13 +84,13 @@ def clear_as_a_batch(of_batch: Any, ids: list[Any], session: Any, **options: Any
     pks = list(session.scalars(select(DagRun.id).where(of_batch)))
     runs = locks.load_dag_runs(pks, session)
     chosen = select(TaskInstance.id).where(TaskInstance.id.in_(ids))
-    there = look_beside(runs, chosen.subquery(), session)
-    clear_runs.clear(DAG_ID, runs, chosen, beside=there, session=session, **options)
+    there = related_rows_of(runs, chosen.subquery(), session)
+    clear_runs.clear(DAG_ID, runs, chosen, related=there, session=session, **options)
 
 
-def look_beside(runs: Iterable[Any], wanted: Any, session: Any) -> related_rows.Beside:
+def related_rows_of(runs: Iterable[Any], wanted: Any, session: Any) -> related_rows.RelatedRows:
     run_ids = [run.run_id for run in runs]
-    return related_rows.look(DAG_ID, run_ids, [run.id for run in runs], wanted, session)
+    return related_rows.count_related_rows(DAG_ID, run_ids, [run.id for run in runs], wanted, session)
 
 
 def left_by(clear: Callable[..., None], ids: list[Any], session: Any, **options: Any) -> Snapshot:

@@ -376,8 +376,8 @@ def test_whatever_else_a_move_does_is_noticed(moving, session, after_clearing, m
 @pytest.mark.parametrize(
     ("step_", "said"),
     [
-        ("note_new_ids", "task instances as planned was to become 3, but became 2"),
-        ("note_applied", "dag runs as planned was to become 1, but became 0"),
+        ("record_new_ids", "task instances as planned was to become 3, but became 2"),
+        ("record_cleared_runs", "dag runs as planned was to become 1, but became 0"),
     ],
 )
 def test_what_is_not_told_row_by_row_is_not_believed_either(dag, session, monkeypatch, step_, said):
@@ -827,7 +827,7 @@ def test_that_nothing_has_moved_takes_one_statement(dag, session, bundle_version
     session.commit()
     plan = plan_of(days(1, 2))
     with statements(session) as sent:
-        assert drift.find(plan, session) == ([], 0)
+        assert drift.find_drift(plan, session) == ([], 0)
     assert len(sent) == 1
 
 

@@ -14,13 +14,13 @@ from airflow.models.taskreschedule import TaskReschedule
 from sqlalchemy import and_, delete, func, or_, select
 
 from safe_clear_plugin.airflow_api.clear.speedups import cached_lookups, history_copy, statement_patterns
+from tests.db.clear_contract import DAG_ID
 from tests.db.speedup_helpers import (
     NOW,
     big_history,
     clear_all,
-    look_beside,
+    related_rows_of,
 )
-from tests.db.test_clear_contract import DAG_ID
 from tests.support.statements import statements
 
 pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.airflow32]
@@ -43,7 +43,7 @@ def test_a_hook_that_asks_for_others_is_told_the_truth(session):
     )
     wanted = select(TaskInstance.id).where(TaskInstance.id.in_(ids[1:])).subquery()
     chosen = list(session.scalars(select(TaskInstance).join(wanted, wanted.c[0] == TaskInstance.id)))
-    there = look_beside({ti.dag_run for ti in chosen}, wanted, session)
+    there = related_rows_of({ti.dag_run for ti in chosen}, wanted, session)
     with cached_lookups.cache_lookups(other.dag_id, chosen, wanted, there, session):
         assert session.scalar(count) == 1
         session.execute(delete(TaskReschedule).filter_by(ti_id=other.id))
@@ -56,7 +56,7 @@ def test_what_is_asked_once_is_asked_once_and_nothing_else_is_taken_for_it(sessi
     ids = big_history(session, runs=2)
     wanted = select(TaskInstance.id).subquery()
     chosen = list(session.scalars(select(TaskInstance)))
-    there = look_beside({ti.dag_run for ti in chosen}, wanted, session)
+    there = related_rows_of({ti.dag_run for ti in chosen}, wanted, session)
     with cached_lookups.cache_lookups(DAG_ID, chosen, wanted, there, session):
         latest = DagVersion.get_latest_version(DAG_ID, session=session)
         with statements(session) as sent:
@@ -83,7 +83,7 @@ def test_the_runs_are_those_that_are_at_hand(session):
             found = list(session.scalars(select(DagRun).where(where)).all())
         return [len(sent), *sorted(run.id for run in found)]
 
-    there = look_beside(runs.values(), wanted, session)
+    there = related_rows_of(runs.values(), wanted, session)
     with cached_lookups.cache_lookups(DAG_ID, chosen, wanted, there, session):
         assert ask(3) == [0, *sorted(runs)]
         assert ask(2) == [1, *sorted(list(runs)[:2])]

@@ -167,12 +167,12 @@ def test_a_run_of_another_version_that_comes_meanwhile_is_taken_in(session, monk
     run_ids = store_versions(different, 6, session, states=FAILED)
     selection = Selection("chains", run_id=tuple(run_ids), task_regex="^step_0$")
     expected = said_of(plan_of(selection), session)
-    real = resolution.selection_queries.used_versions
+    real = resolution.select_runs.used_versions
 
     def before_the_last_two(*args):
         return sorted(real(*args))[:-2]
 
-    monkeypatch.setattr(resolution.selection_queries, "used_versions", before_the_last_two)
+    monkeypatch.setattr(resolution.select_runs, "used_versions", before_the_last_two)
     plan = plan_of(selection)
     assert said_of(plan, session) == expected
     assert len(plan.dag_versions) == 6

@@ -14,13 +14,13 @@ from airflow.utils.state import State
 from sqlalchemy import String, cast, event, select, update
 
 from safe_clear_plugin.airflow_api.clear.speedups import cached_lookups, history_copy
+from tests.db.clear_contract import DAG_ID
 from tests.db.speedup_helpers import (
     NOW,
     big_history,
     clear_all,
-    look_beside,
+    related_rows_of,
 )
-from tests.db.test_clear_contract import DAG_ID
 from tests.support.statements import statements
 
 pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.airflow32]
@@ -91,7 +91,7 @@ def test_task_instances_that_are_archived_but_not_cleared_are_noticed(session):
     big_history(session, runs=2)
     chosen = list(session.scalars(select(TaskInstance).where(TaskInstance.state.in_(State.finished))))
     wanted = select(TaskInstance.id).where(TaskInstance.id.in_([ti.id for ti in chosen])).subquery()
-    there = look_beside({ti.dag_run for ti in chosen}, wanted, session)
+    there = related_rows_of({ti.dag_run for ti in chosen}, wanted, session)
     with (
         cached_lookups.cache_lookups(DAG_ID, chosen, wanted, there, session) as lookups,
         pytest.raises(RuntimeError, match=f"{len(chosen) - 1} of {len(chosen)} archived"),

@@ -276,13 +276,13 @@ def _cleared(session):
 def test_what_was_left_out_is_noted_beside_what_ended_the_clear(dag, session):
     plan = clear(days(1, 3))
     session.execute(text('UPDATE safe_clear_plan SET problem = \'{"kind": "drift"}\''))
-    left_out_runs.note(_id(plan), "run_2", {"reason": "slow"}, session)
-    left_out_runs.note(_id(plan), "run_1", {"reason": "slow"}, session)
+    left_out_runs.record(_id(plan), "run_2", {"reason": "slow"}, session)
+    left_out_runs.record(_id(plan), "run_1", {"reason": "slow"}, session)
     session.commit()
     plan = reread(plan, session)
     assert plan.problem == {"kind": "drift", "undo": {"reason": "slow", "run_ids": ["run_2", "run_1"]}}
-    left_out_runs.forget(_id(plan), ["run_2"], session)
-    left_out_runs.forget(_id(plan), ["run_1"], session)
+    left_out_runs.remove(_id(plan), ["run_2"], session)
+    left_out_runs.remove(_id(plan), ["run_1"], session)
     session.commit()
     assert reread(plan, session).problem == {"kind": "drift"}
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from safe_clear_plugin.core.problems import Refused
 from tests.db.acting import Clear, days
+from tests.db.clear_contract import RUN_STATES, SITUATIONS, Situation, set_up
 from tests.db.speedup_helpers import (
     SPEEDUPS,
     big_history,
@@ -23,7 +24,6 @@ from tests.db.speedup_helpers import (
     plain,
     settled,
 )
-from tests.db.test_clear_contract import RUN_STATES, SITUATIONS, Situation, set_up
 from tests.support.factories import set_states
 from tests.support.scenes import store_etl
 from tests.support.snapshots import Snapshot, snapshot

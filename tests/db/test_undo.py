@@ -682,14 +682,14 @@ def test_an_undo_waits_for_the_scheduler(dag, session, scheduler):
 def test_the_scheduler_queues_nothing_during_an_undo(dag, session, scheduler, monkeypatch):
     plan = clear(days(1, 1))
     locked, go_on = threading.Event(), threading.Event()
-    real = undo_batches.decide
+    real = undo_batches.record_verdicts
 
     def slowly(*args, **more):
         locked.set()
         assert go_on.wait(30)
         real(*args, **more)
 
-    monkeypatch.setattr(undo_batches, "decide", slowly)
+    monkeypatch.setattr(undo_batches, "record_verdicts", slowly)
     with ThreadPoolExecutor(1) as pool:
         undoing_it = pool.submit(undo, plan)
         try:

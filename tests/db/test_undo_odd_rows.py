@@ -20,7 +20,7 @@ from sqlalchemy import delete, func, select, update
 
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.core.undo import VERDICT_WORDS
+from safe_clear_plugin.core.undo import VERDICT_TEXT, Verdict
 from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from tests.db.acting import Clear, clear, days, now, plan_of, step, undo
 from tests.db.undo_oracle import everything
@@ -119,7 +119,7 @@ def test_expanded_between_clear_and_undo(mapped, session, length):
     assert (done.put_back, done.stayed) == (1, 1)
     [stays] = cleared.foreseen.stays
     # Expanding renames the task instance to map index 0, or skips it when there is nothing to map over.
-    why = VERDICT_WORDS["gone"] if length else "queued, started or decided since the clear"
+    why = VERDICT_TEXT[Verdict.GONE] if length else "queued, started or decided since the clear"
     assert (stays.task_id, stays.map_index, stays.why) == ("each", -1, why)
     assert cleared.foreseen.whole_runs == 0
 

@@ -211,10 +211,10 @@ def each_batch_is_compared(monkeypatch):
     capture, record = before_images.capture, batches.record_batch
     compared = Counter()
 
-    def locked(plan_id, dag_id, run_ids, beside, session):
+    def locked(plan_id, dag_id, run_ids, related, session):
         ids = select(TaskInstance.id).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id.in_(run_ids))
         ids_before[plan_id] = (list(run_ids), [str(id_) for id_ in session.scalars(ids)])
-        capture(plan_id, dag_id, run_ids, beside, session)
+        capture(plan_id, dag_id, run_ids, related, session)
 
     def about_to_commit(plan_id, number, kind, *, session, **options):
         record(plan_id, number, kind, session=session, **options)

@@ -279,7 +279,7 @@ def test_names_from_the_database_are_escaped(client, session, monkeypatch):
 
 def test_the_receipt_names_the_runs_that_an_undo_left_out(client, cleared, session):
     why = {"reason": "The metadata DB stopped a statement.", "remedy": "Run `airflow <b>`."}
-    left_out_runs.note(UUID(cleared["id"]), NASTY, why, session)
+    left_out_runs.record(UUID(cleared["id"]), NASTY, why, session)
     session.commit()
     login(client, "admin")
     page = client.get(path(cleared)).text

@@ -24,7 +24,7 @@ WITHDRAW_EVENT = "safe_clear_withdraw"
 STUCK_EVENT = "stuck in queued reschedule"
 """What the scheduler writes as it takes a task instance back from an executor that never started it
 (``TASK_STUCK_IN_QUEUED_RESCHEDULE_EVENT``, whose module is too heavy to import)."""
-OF_THE_PLAN = ("run_id", "task_id", "map_index", "try_number", "logical_date")
+PLAN_FIELDS = ("run_id", "task_id", "map_index", "try_number", "logical_date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def record(
                 for state, effect in kinds
             )
         ),
-        **{name: rows.c[name] for name in OF_THE_PLAN},
+        **{name: rows.c[name] for name in PLAN_FIELDS},
     }
     session.execute(insert(Log.__table__).from_select(list(values), select(*values.values())))
 

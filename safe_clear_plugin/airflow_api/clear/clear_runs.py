@@ -1,4 +1,4 @@
-"""Clearing and reading back dag runs, on a session of the caller's."""
+"""Calling Airflow's ``clear_task_instances``, on a session of the caller's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from sqlalchemy import FromClause, Select, select
 from sqlalchemy.orm import Session, lazyload
 from sqlalchemy.orm.attributes import set_committed_value
 
-from safe_clear_plugin.airflow_api.clear.related_rows import Beside
+from safe_clear_plugin.airflow_api.clear.related_rows import RelatedRows
 from safe_clear_plugin.airflow_api.clear.speedups import speed_up_clear
-from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
 
 
 def clear(
@@ -22,7 +21,7 @@ def clear(
     dag_runs: Sequence[DagRun],
     planned_ids: Select[Any],
     *,
-    beside: Beside,
+    related: RelatedRows,
     reset_dag_runs: bool,
     on_latest: bool,
     session: Session,
@@ -37,7 +36,7 @@ def clear(
     task_instances = _load(dag_runs, wanted, session)
     # A run that moves to the latest DAG version is flushed, and its task instances are read again.
     moves = on_latest or any(ti.dag_run.created_dag_version_id is None for ti in task_instances)
-    with speed_up_clear(dag_id, task_instances, wanted, beside, session, reads_again=moves):
+    with speed_up_clear(dag_id, task_instances, wanted, related, session, reads_again=moves):
         clear_task_instances(
             task_instances,
             session,
@@ -62,25 +61,3 @@ def _load(dag_runs: Sequence[DagRun], wanted: FromClause, session: Session) -> l
     for task_instance_ in task_instances:
         set_committed_value(task_instance_, "dag_run", runs[task_instance_.run_id])
     return sorted(task_instances, key=lambda ti: (ti.dag_run.id, ti.task_id, ti.map_index))
-
-
-def read_runs(run_pks: Sequence[int], session: Session) -> dict[str, dict[str, Any]]:
-    """Read what a plan speaks of, for the dag runs with these ids, by run id."""
-    rows = session.execute(
-        select(
-            dag_run.c.run_id,
-            dag_run.c.state,
-            dag_run.c.clear_number,
-            dag_run.c.created_dag_version_id,
-            dag_run.c.bundle_version,
-        ).where(dag_run.c.id.in_(run_pks))
-    )
-    return {
-        row.run_id: {
-            "state": row.state,
-            "clear_number": row.clear_number,
-            "dag_version_id": row.created_dag_version_id,
-            "bundle_version": row.bundle_version,
-        }
-        for row in rows
-    }

@@ -31,13 +31,13 @@ def limit_transaction(connection: Connection) -> None:
 
     What the deployment limits more strictly stays as it is.
     """
-    lower("idle_in_transaction_session_timeout", IDLE_SECONDS, connection)
-    _, limit = lower("statement_timeout", STATEMENT_SECONDS, connection)
+    lower_timeout("idle_in_transaction_session_timeout", IDLE_SECONDS, connection)
+    _, limit = lower_timeout("statement_timeout", STATEMENT_SECONDS, connection)
     # The listener ends with this object, which SQLAlchemy gives to one transaction of a session.
     event.listen(connection, "before_cursor_execute", _Remainder(limit).before_statement)
 
 
-def lower(name: str, seconds: float, connection: Connection) -> tuple[int, int]:
+def lower_timeout(name: str, seconds: float, connection: Connection) -> tuple[int, int]:
     """Set a timeout of PostgreSQL until the transaction ends, unless a shorter one is set.
 
     Returns the milliseconds before, 0 for none, and those from now on.

@@ -1,4 +1,4 @@
-"""What lies beside the task instances and dag runs of a batch in Airflow's other tables, counted at once."""
+"""The rows of other tables of Airflow that belong to the task instances and dag runs of a batch, counted."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from safe_clear_plugin.airflow_api.platform.joins import exists_row
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """How many rows there are. Most batches have few kinds, and what is not there need not be read."""
+class RelatedRows:
+    """How many rows there are of each kind. Most batches have few kinds, and the others need not be read."""
 
     task_instances: int
     """Of the dag runs, be they cleared or not."""
@@ -38,10 +38,10 @@ class Beside:
     """In the history: the very try that is cleared, under whatever id."""
 
 
-def look(
+def count_related_rows(
     dag_id: str, run_ids: Sequence[str], run_pks: Sequence[int], wanted: FromClause, session: Session
-) -> Beside:
-    """Count what there is beside the runs, and the task instances whose ids ``wanted`` selects."""
+) -> RelatedRows:
+    """Count the rows that belong to the runs, and to the task instances whose ids ``wanted`` selects."""
     ti, history = task_instance, task_instance_history
     of_runs = (
         select(func.count().label("all"), func.count(ti.c.dag_version_id).label("with_version"))
@@ -70,7 +70,7 @@ def look(
     labelled = (count.label(name) for name, count in counts.items())
     row = session.execute(select(of_runs["all"], of_runs.with_version, *labelled)).one()
     found = row._mapping
-    return Beside(
+    return RelatedRows(
         task_instances=found["all"],
         versionless=found["all"] - row.with_version,
         **{name: found[name] for name in counts},

@@ -79,6 +79,14 @@ class Version:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class LatestVersion:
+    """The DAG's latest version, and the bundle version that a run moving to it gets (``None``: its own)."""
+
+    id: UUID
+    bundle_version: str | None
+
+
 def children_in_order(group: Any) -> list[Any]:
     """Return what is in a task group in topological order (``topological_sort``).
 
@@ -205,3 +213,8 @@ def retries(version: Version) -> dict[str, int]:
     if version.dag is None:
         return {}
     return {task_id: int(task.retries or 0) for task_id, task in version.dag.task_dict.items()}
+
+
+def bundle_version_of(dag_id: str, session: Session) -> str | None:
+    """Return the bundle version that the DAG was last parsed from."""
+    return session.scalar(select(DagModel.bundle_version).where(DagModel.dag_id == dag_id))

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dag_versions import get_dag_model
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
-from safe_clear_plugin.airflow_api.selection.selection_queries import Scope
+from safe_clear_plugin.airflow_api.selection.select_runs import Scope
 
 MAX_INTERVALS = 2_000
 """Intervals that are checked."""

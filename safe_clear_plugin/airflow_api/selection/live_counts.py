@@ -24,34 +24,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.dag.dag_versions import Version, get_dag_model
+from safe_clear_plugin.airflow_api.dag.run_versions import uses_version
 from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
-from safe_clear_plugin.airflow_api.selection.selection_queries import (
-    Scope,
-    run_conditions,
-    task_instance_conditions,
-    uses_version,
-)
+from safe_clear_plugin.airflow_api.selection.select_runs import Scope, run_conditions
+from safe_clear_plugin.airflow_api.selection.select_task_instances import task_instance_conditions
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.selection_counts import Taken, Tally
 from safe_clear_plugin.core.states import NO_STATE, RUNNING_STATES
-
-
-@dataclass(frozen=True, slots=True)
-class DagState:
-    """A DAG as its list in Airflow describes it."""
-
-    dag_id: str
-    is_paused: bool
-    is_stale: bool
-    schedule: str
-    schedule_in_words: str
-    max_active_runs: int | None
-    owners: str
-    timezone: str
-    version: int | None
-    catchup: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +44,7 @@ class RunTally:
 
 
 @dataclass(frozen=True)
-class Covered:
+class CoveredRuns:
     """The dag runs of one or more named ranges, each run with the DAG version that it will use."""
 
     selection: Selection
@@ -98,37 +78,19 @@ class Covered:
         return [self.rows.c[f"in_{name}"] for name in self.names]
 
 
-def dag_state(dag_id: str, latest: Version | None, session: Session) -> DagState | None:
-    """Describe a DAG; ``None`` when there is none."""
-    model = get_dag_model(dag_id, session)
-    if model is None:
-        return None
-    dag = latest.dag if latest else None
-    return DagState(
-        dag_id=dag_id,
-        is_paused=bool(model.is_paused),
-        is_stale=bool(model.is_stale),
-        schedule=model.timetable_summary or "",
-        schedule_in_words=model.timetable_description or "",
-        max_active_runs=model.max_active_runs,
-        owners=model.owners or "",
-        timezone=str(getattr(dag.timezone, "name", None) or dag.timezone) if dag else "UTC",
-        version=latest.number if latest else None,
-        catchup=bool(dag.catchup) if dag else False,
-    )
-
-
-def covered(scopes: Mapping[str, Scope], on_latest: bool, latest: UUID) -> Covered:
+def cover_runs(scopes: Mapping[str, Scope], on_latest: bool, latest: UUID) -> CoveredRuns:
     """Select the dag runs of named ranges; the first one is that of the selection itself."""
-    return Covered(next(iter(scopes.values())).selection, scopes, on_latest, latest)
+    return CoveredRuns(next(iter(scopes.values())).selection, scopes, on_latest, latest)
 
 
-def only(runs: Covered, name: str) -> Covered:
+def in_range(runs: CoveredRuns, name: str) -> CoveredRuns:
     """Narrow to the dag runs of one range."""
-    return Covered(runs.selection, {name: runs.scopes[name]}, runs.on_latest, runs.latest)
+    return CoveredRuns(runs.selection, {name: runs.scopes[name]}, runs.on_latest, runs.latest)
 
 
-def count_runs(runs: Covered, budget: statement_timeout.Budget, session: Session) -> list[RunTally] | None:
+def count_runs(
+    runs: CoveredRuns, budget: statement_timeout.Budget, session: Session
+) -> list[RunTally] | None:
     """Count the dag runs by DAG version and range; ``None`` when there is no time for it."""
     by = [runs.rows.c.version, *runs.flags]
     found = statement_timeout.read(select(*by, func.count().label("found")).group_by(*by), budget, session)
@@ -138,7 +100,7 @@ def count_runs(runs: Covered, budget: statement_timeout.Budget, session: Session
 
 
 def count_task_instances(
-    runs: Covered, indexes: Collection[int], budget: statement_timeout.Budget, session: Session
+    runs: CoveredRuns, indexes: Collection[int], budget: statement_timeout.Budget, session: Session
 ) -> list[Tally] | None:
     """Count the runs' task instances by DAG version, task and state; ``None`` when there is no time for it.
 
@@ -171,11 +133,11 @@ def count_task_instances(
 
 
 def count_cleared_runs(
-    runs: Covered, name: str, taken: Taken, budget: statement_timeout.Budget, session: Session
+    runs: CoveredRuns, name: str, taken: Taken, budget: statement_timeout.Budget, session: Session
 ) -> int | None:
     """Count the dag runs of a range that anything is cleared of; ``None`` when there is no time for it."""
     ti, selection = task_instance, runs.selection
-    cleared = [_of_run(runs), *task_instance_conditions(selection), _is_taken(runs, taken)]
+    cleared = [_of_run(runs), *task_instance_conditions(selection), _is_selected(runs, taken)]
     if selection.running == "leave_out":
         cleared.append(func.coalesce(ti.c.state, NO_STATE).not_in(RUNNING_STATES))
     query = (
@@ -232,7 +194,7 @@ def last_success(selection: Selection, session: Session) -> tuple[datetime | Non
     return success, after
 
 
-def _of_run(runs: Covered) -> ColumnElement[bool]:
+def _of_run(runs: CoveredRuns) -> ColumnElement[bool]:
     return and_(
         task_instance.c.dag_id == literal(runs.selection.dag_id), task_instance.c.run_id == runs.rows.c.run_id
     )
@@ -242,7 +204,7 @@ def _only_single_ones(selection: Selection) -> Selection:
     return Selection(selection.dag_id, exclude_task_instance=selection.exclude_task_instance)
 
 
-def _is_taken(runs: Covered, taken: Taken) -> ColumnElement[bool]:
+def _is_selected(runs: CoveredRuns, taken: Taken) -> ColumnElement[bool]:
     return or_(
         false(),
         *(and_(runs.rows.c.version == version, _is_one_of(tasks)) for version, tasks in taken.items()),

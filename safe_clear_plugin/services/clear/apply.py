@@ -18,8 +18,9 @@ from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.batch_size import Pace
+from safe_clear_plugin.core.drift import DriftedRow
 from safe_clear_plugin.core.effects import COVERED_EFFECTS, Effect
-from safe_clear_plugin.core.mismatch import Mismatch, Moved
+from safe_clear_plugin.core.mismatch import Mismatch
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
@@ -28,7 +29,7 @@ from safe_clear_plugin.services.clear.claim import get_plan, take, upgrade_probl
 from safe_clear_plugin.services.clear.retry import retrying
 from safe_clear_plugin.services.clear.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
 from safe_clear_plugin.services.clear.slow_batches import RunTooSlow, halving
-from safe_clear_plugin.storage.clear import batches, before_images, drift, verification
+from safe_clear_plugin.storage.clear import batches, before_images, drift, status, verification
 from safe_clear_plugin.storage.clear.batches import Batch
 from safe_clear_plugin.storage.plans import plan_reader
 
@@ -37,17 +38,17 @@ pace = Pace()
 T = TypeVar("T")
 
 
-class Drifted(Exception):
-    """What the plan covers has moved: the first rows of it, and how many there are."""
+class DriftError(Exception):
+    """The database differs from the preview: the first rows that do, and how many there are."""
 
-    def __init__(self, moved: list[Moved], total: int) -> None:
-        super().__init__(f"{total} moved")
-        self.moved = moved
+    def __init__(self, rows: list[DriftedRow], total: int) -> None:
+        super().__init__(f"{total} drifted")
+        self.rows = rows
         self.total = total
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LockedBatch:
     """What one transaction has locked."""
 
     dag_runs: Sequence[Any]
@@ -55,7 +56,7 @@ class Held:
     task_instance_ids: Set[UUID]
 
 
-class NotAsPlanned(Exception):
+class MismatchError(Exception):
     """The clear did something else than the plan said, and was rolled back."""
 
     def __init__(self, found: list[Mismatch]) -> None:
@@ -128,11 +129,11 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
     except NotYet:
         # The plan goes on being applied; whoever asks again clears the batch.
         return None
-    except Drifted as drifted:
+    except DriftError as drifted:
         _stop(plan_id, _drift_problem(drifted), now)
-    except NotAsPlanned as result:
-        log.error("Plan %s was rolled back: %s", plan_id.hex, "; ".join(map(str, result.found)))
-        _stop(plan_id, _mismatch_problem(result), now)
+    except MismatchError as mismatched:
+        log.error("Plan %s was rolled back: %s", plan_id.hex, "; ".join(map(str, mismatched.found)))
+        _stop(plan_id, _mismatch_problem(mismatched), now)
     except AirflowChanged as changed:
         log.error("Plan %s stopped: %s", plan_id.hex, changed)
         _stop(plan_id, _changed_problem(changed), now)
@@ -151,7 +152,7 @@ def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSumma
     plan_id, now = UUID(plan.id), datetime.now(timezone.utc)
     with turn() as own_turn, new_session() as session:
         # A write of our own comes first: on SQLite it takes the write lock before anything is read.
-        number = batches.begin_batch(plan_id, now, session)
+        number = status.begin_batch(plan_id, now, session)
         if number is None:
             return None
         _require_same_airflow(plan, session)
@@ -176,7 +177,7 @@ def _require_same_airflow(plan: PlanSummary, session: Session) -> None:
         raise AirflowChanged(found.problem, compatibility.CODE)
 
 
-def _lock(plan: PlanSummary, batch: Batch, own_turn: Turn, session: Session) -> Held:
+def _lock(plan: PlanSummary, batch: Batch, own_turn: Turn, session: Session) -> LockedBatch:
     """Lock the runs of one transaction, and of their task instances those that are not free to go on."""
     if batch.has_scheduled:
         own_turn.take(session)
@@ -191,34 +192,36 @@ def _lock(plan: PlanSummary, batch: Batch, own_turn: Turn, session: Session) -> 
         # Bringing a run up to the latest DAG version looks at, and may write, each of its task instances.
         whole=[run.run_id for run in batch.runs if run.moves_to_latest],
     )
-    return Held(dag_runs, ids)
+    return LockedBatch(dag_runs, ids)
 
 
 def _clear_batch(
-    plan: PlanSummary, batch: Batch, held: Held, actor: Actor, reason: str, *, session: Session
+    plan: PlanSummary, batch: Batch, held: LockedBatch, actor: Actor, reason: str, *, session: Session
 ) -> None:
     """Compare, keep, clear, verify and record the runs of one transaction, under its locks."""
     plan_id, run_ids = UUID(plan.id), batch.run_ids
-    moved, total = drift.find(plan, session, run_ids)
-    if moved:
-        raise Drifted(moved, total)
+    drifted, total = drift.find_drift(plan, session, run_ids)
+    if drifted:
+        raise DriftError(drifted, total)
     cleared = plan_reader.cleared_ids(plan_id, run_ids)
-    lies_beside = related_rows.look(plan.dag_id, run_ids, batch.run_pks, cleared.subquery(), session)
-    has_others = lies_beside.task_instances > batch.of(*COVERED_EFFECTS) - batch.of(Effect.CREATE)
-    others = verification.read_others(plan_id, plan.dag_id, run_ids, session) if has_others else {}
-    before_images.capture(plan_id, plan.dag_id, run_ids, lies_beside, session)
+    related = related_rows.count_related_rows(
+        plan.dag_id, run_ids, batch.run_pks, cleared.subquery(), session
+    )
+    has_others = related.task_instances > batch.of(*COVERED_EFFECTS) - batch.of(Effect.CREATE)
+    others = verification.read_uncleared(plan_id, plan.dag_id, run_ids, session) if has_others else {}
+    before_images.capture(plan_id, plan.dag_id, run_ids, related, session)
     clear_runs.clear(
         plan.dag_id,
         held.dag_runs,
         cleared,
-        beside=lies_beside,
+        related=related,
         reset_dag_runs=plan.selection.reset_dag_runs,
         on_latest=plan.run_on_latest_version,
         session=session,
     )
     at = datetime.now(timezone.utc)
     if found := verification.verify(plan, batch, others, held.task_instance_ids, at=at, session=session):
-        raise NotAsPlanned(found)
+        raise MismatchError(found)
     audit_log.record(
         audit_log.Entry(audit_log.CLEAR_EVENT, plan, reason, actor, _consent(plan)),
         batches.audit_select(plan_id, run_ids),
@@ -248,7 +251,7 @@ def _consent(plan: PlanSummary) -> dict[str, Any]:
 
 def _stop_for(plan: PlanSummary, problem: dict[str, Any], actor: Actor, now: datetime) -> None:
     with new_session() as session:
-        stopped = batches.transition(
+        stopped = status.transition(
             UUID(plan.id), "applying", "stopped", session, problem=problem, finished_at=now
         )
         if stopped:
@@ -260,7 +263,7 @@ def _stop_for(plan: PlanSummary, problem: dict[str, Any], actor: Actor, now: dat
 
 def _stop(plan_id: UUID, problem: dict[str, Any], now: datetime) -> None:
     with new_session() as session:
-        batches.transition(plan_id, "applying", "stopped", session, problem=problem, finished_at=now)
+        status.transition(plan_id, "applying", "stopped", session, problem=problem, finished_at=now)
 
 
 def _explained(error: Exception, plan_id: UUID) -> dict[str, Any]:
@@ -268,12 +271,12 @@ def _explained(error: Exception, plan_id: UUID) -> dict[str, Any]:
     return failures.explain(error, f"clearing plan {plan_id.hex}", outcome).to_json()
 
 
-def _drift_problem(drifted: Drifted) -> dict[str, Any]:
+def _drift_problem(drifted: DriftError) -> dict[str, Any]:
     return {
         "kind": "drift",
         "reason": f"{count(drifted.total, 'thing')} moved while the plan was being applied.",
         "remedy": "What was cleared before stands. Go on without the runs that moved, or undo.",
-        "moved": [row.to_json() for row in drifted.moved],
+        "moved": [row.to_json() for row in drifted.rows],
         "total": drifted.total,
     }
 
@@ -282,11 +285,11 @@ def _changed_problem(changed: AirflowChanged) -> dict[str, Any]:
     return {"kind": changed.code, "reason": changed.problem.reason, "remedy": changed.problem.remedy}
 
 
-def _mismatch_problem(result: NotAsPlanned) -> dict[str, Any]:
+def _mismatch_problem(mismatched: MismatchError) -> dict[str, Any]:
     return {
         "kind": "mismatch",
         "reason": "Airflow's clear did something else than the plan said, so it was rolled back.",
         "remedy": "Preview the same selection again. If it stops there again, report the rows below.",
-        "mismatches": [str(mismatch) for mismatch in result.found[:50]],
-        "total": len(result.found),
+        "mismatches": [str(mismatch) for mismatch in mismatched.found[:50]],
+        "total": len(mismatched.found),
     }

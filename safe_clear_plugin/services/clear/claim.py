@@ -17,7 +17,7 @@ from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.services import retention
 from safe_clear_plugin.services.clear.retry import retrying
-from safe_clear_plugin.storage.clear import batches, drift
+from safe_clear_plugin.storage.clear import drift, status
 from safe_clear_plugin.storage.plans import plan_reader
 
 MISMATCHES_ON_RECORD = 10
@@ -42,16 +42,16 @@ def take(
     elif resume and plan.status in ("stopped", "applying"):
         _require_resumable(plan, now)
         # From here on it is this person who applies it; the receipt keeps both names.
-        retrying(_go_on, plan, reason, actor, now)
+        retrying(_resume, plan, reason, actor, now)
         plan = get_plan(plan_id)
     if plan.status in ("applying", "applied") and plan.applied_by == actor.id:
         return plan
     raise not_ready(plan)
 
 
-def _go_on(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
+def _resume(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
     with new_session() as session:
-        resumed = batches.go_on(UUID(plan.id), plan.status, actor, now, session)
+        resumed = status.resume(UUID(plan.id), plan.status, actor, now, session)
         _require_supported_database(session)
         # Whoever applies it may say so again with each batch.
         if not resumed or (plan.status == "applying" and plan.applied_by == actor.id):
@@ -108,7 +108,7 @@ def _claim(
     """Take the plan for this actor alone, if it still holds; what moved makes it stale instead."""
     plan_id = UUID(plan.id)
     with new_session() as session:
-        taken = batches.claim(
+        taken = status.claim(
             plan,
             actor,
             now,
@@ -132,11 +132,11 @@ def _claim(
                 raise not_ready(found)
             return
         _require_supported_database(session)
-        moved, total = drift.find(plan, session)
-        if moved:
-            problem = {"kind": "drift", "moved": [row.to_json() for row in moved], "total": total}
-            batches.transition(plan_id, "applying", "stale", session, problem=problem, finished_at=now)
-    if moved:
+        drifted, total = drift.find_drift(plan, session)
+        if drifted:
+            problem = {"kind": "drift", "moved": [row.to_json() for row in drifted], "total": total}
+            status.transition(plan_id, "applying", "stale", session, problem=problem, finished_at=now)
+    if drifted:
         raise Refused(
             409,
             Problem(

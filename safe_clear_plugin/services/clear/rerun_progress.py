@@ -12,7 +12,7 @@ from safe_clear_plugin.airflow_api.platform import compatibility
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.states import DONE_STATES
-from safe_clear_plugin.storage.clear import batches
+from safe_clear_plugin.storage.clear import status
 from safe_clear_plugin.storage.plans import plan_list, plan_reader
 from safe_clear_plugin.storage.plans.plan_list import OtherClear
 
@@ -48,7 +48,7 @@ def goes_on(plan: PlanSummary, now: datetime) -> bool:
     if not plan.interrupted(now):
         return True
     with new_session() as session:
-        return batches.is_held(UUID(plan.id), session)
+        return status.is_held(UUID(plan.id), session)
 
 
 def cleared_by(plan: PlanSummary, session: Session) -> list[OtherClear]:

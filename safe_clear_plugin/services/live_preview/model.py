@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from safe_clear_plugin.airflow_api.dag import dag_state
 from safe_clear_plugin.airflow_api.scheduling import missing_intervals
-from safe_clear_plugin.airflow_api.selection import live_counts, selection_queries
+from safe_clear_plugin.airflow_api.selection import select_runs
 from safe_clear_plugin.core import selection_counts
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.services.live_preview import task_tree_selection
@@ -37,9 +38,9 @@ class Scouted:
     """All that is known about a selection so far; what cannot be said yet, or not in time, stays empty."""
 
     now: datetime
-    dag: live_counts.DagState | None = None
+    dag: dag_state.DagState | None = None
     tree: task_tree_selection.Tree | None = None
-    scope: selection_queries.Scope | None = None
+    scope: select_runs.Scope | None = None
     dag_runs: int | None = None
     first: Any = None
     last: Any = None

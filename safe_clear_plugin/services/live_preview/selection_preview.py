@@ -10,12 +10,12 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.dag import dag_versions
+from safe_clear_plugin.airflow_api.dag import dag_state, dag_versions
 from safe_clear_plugin.airflow_api.dag.propagation import Marker
 from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.airflow_api.scheduling import missing_intervals
-from safe_clear_plugin.airflow_api.selection import live_counts, selection_queries
+from safe_clear_plugin.airflow_api.selection import live_counts, select_runs
 from safe_clear_plugin.core import policy, selection_counts
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.reasons import Reason
@@ -70,7 +70,7 @@ class _Scout:
         """Go as far as what is filled in leads."""
         dag_id = self.selection.dag_id
         latest = self._latest(dag_id)
-        self.found.dag = live_counts.dag_state(dag_id, latest, self.session)
+        self.found.dag = dag_state.dag_state(dag_id, latest, self.session)
         if latest is None:
             self._refuse(_no_dag(dag_id, self.found.dag))
             return
@@ -105,7 +105,7 @@ class _Scout:
             self._refuse(*invalid.problems)
             return None
 
-    def _scope(self) -> selection_queries.Scope | None:
+    def _scope(self) -> select_runs.Scope | None:
         """Return the range, unless there is none yet or it cannot be read."""
         of_range = {"date_from", "date_to", "timezone", "run_id", "date_field", "run_type", "run_state"}
         if of_range & self.broken or not (self.selection.has_dates or self.selection.run_id):
@@ -120,7 +120,7 @@ class _Scout:
             self._refuse(*invalid.problems)
             return None
 
-    def _look_at_range(self, scope: selection_queries.Scope, latest: dag_versions.Version) -> None:
+    def _look_at_range(self, scope: select_runs.Scope, latest: dag_versions.Version) -> None:
         found = self.found
         found.scope = scope
         found.first, found.last = live_counts.first_and_last(scope, self.session)
@@ -129,14 +129,14 @@ class _Scout:
             found.missing = missing_intervals.find_missing(latest.dag, scope, found.now, self.session)
 
     def _cover(
-        self, scope: selection_queries.Scope, latest: dag_versions.Version
-    ) -> tuple[live_counts.Covered, list[live_counts.RunTally] | None]:
+        self, scope: select_runs.Scope, latest: dag_versions.Version
+    ) -> tuple[live_counts.CoveredRuns, list[live_counts.RunTally] | None]:
         """Take the range, and what it would be with past and future so far as these can be counted."""
         on_latest = dag_versions.runs_on_latest(
             self.selection.run_on_latest_version, self.selection.dag_id, self.session
         )
-        wider = live_counts.covered({SELECTED: scope, **self._wider_scopes()}, on_latest, latest.id)
-        for covered in (wider, live_counts.only(wider, SELECTED)):
+        wider = live_counts.cover_runs({SELECTED: scope, **self._wider_scopes()}, on_latest, latest.id)
+        for covered in (wider, live_counts.in_range(wider, SELECTED)):
             tallies = live_counts.count_runs(covered, self.budget, self.session)
             if tallies is not None and not _too_many(tallies):
                 break
@@ -144,7 +144,7 @@ class _Scout:
             self.found.dag_runs = sum(tally.count for tally in tallies if SELECTED in tally.scopes)
         return covered, tallies
 
-    def _wider_scopes(self) -> dict[str, selection_queries.Scope]:
+    def _wider_scopes(self) -> dict[str, select_runs.Scope]:
         scopes = {}
         for name in SPREADS[2:]:
             if not getattr(self.selection, name):
@@ -174,7 +174,7 @@ class _Scout:
         used = {id_: version for id_, version in loaded.items() if id_ in wanted}
         return used, {id_: version for id_, version in loaded.items() if id_ not in wanted}
 
-    def _count(self, pattern: Regex, versions: _Versions, covered: live_counts.Covered | None) -> None:
+    def _count(self, pattern: Regex, versions: _Versions, covered: live_counts.CoveredRuns | None) -> None:
         """Mark the tasks and, unless something is wrong or missing, count their task instances."""
         used = list(versions.used.values())
         marks = self._mark(pattern, used)
@@ -188,7 +188,7 @@ class _Scout:
             marks |= task_tree_selection.mark(self.selection, pattern, versions.others.values(), self.session)
         except Invalid:
             # With past or future runs it would be refused, so there is nothing to be said of them.
-            covered = live_counts.only(covered, SELECTED) if covered else None
+            covered = live_counts.in_range(covered, SELECTED) if covered else None
         self.found.tree = task_tree_selection.tree(versions.latest, marks, versions.used, self.selection)
         if covered and not (self.broken or self.found.problems or self.found.not_counted):
             self.found.counts = self._counts(
@@ -209,7 +209,7 @@ class _Scout:
         self,
         pattern: Regex,
         versions: _Versions,
-        covered: live_counts.Covered,
+        covered: live_counts.CoveredRuns,
         taken: selection_counts.Taken,
     ) -> Counts | None:
         wider = self._taken_with(pattern, versions.used.values())
@@ -237,15 +237,15 @@ class _Scout:
         return Counts(found, cleared, added)
 
     def _tally(
-        self, covered: live_counts.Covered, indexes: set[int]
-    ) -> tuple[live_counts.Covered, list[selection_counts.Tally] | None]:
+        self, covered: live_counts.CoveredRuns, indexes: set[int]
+    ) -> tuple[live_counts.CoveredRuns, list[selection_counts.Tally] | None]:
         """Count with past and future, unless that takes more than half of the time that is left."""
         if len(covered.names) > 1:
             half = statement_timeout.Budget(self.budget.left / 2)
             tallies = live_counts.count_task_instances(covered, indexes, half, self.session)
             if tallies is not None:
                 return covered, tallies
-        alone = live_counts.only(covered, SELECTED)
+        alone = live_counts.in_range(covered, SELECTED)
         return alone, live_counts.count_task_instances(alone, indexes, self.budget, self.session)
 
     def _taken_with(
@@ -281,7 +281,7 @@ def _added(now: selection_counts.Sum, then: selection_counts.Sum) -> Added:
     return Added(then.total - now.total, then.states["success"] - now.states["success"])
 
 
-def _no_dag(dag_id: str, dag: live_counts.DagState | None) -> Problem:
+def _no_dag(dag_id: str, dag: dag_state.DagState | None) -> Problem:
     if dag is None:
         return Problem(f"There is no DAG {dag_id}.", "Choose one from the list.", "dag_id")
     return Problem(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag import dag_versions
-from safe_clear_plugin.airflow_api.selection import selection_queries
+from safe_clear_plugin.airflow_api.selection import select_runs, select_task_instances
 from safe_clear_plugin.core.input_limits import NAMES_SHOWN
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
@@ -37,7 +37,7 @@ def _problems(
             "exclude_task_id",
         )
     if selection.exclude_run_id and (
-        missing := selection_queries.missing_runs(selection.dag_id, selection.exclude_run_id, session)
+        missing := select_runs.missing_runs(selection.dag_id, selection.exclude_run_id, session)
     ):
         yield Problem(
             f"{selection.dag_id} has no dag run {_listed(missing)} to exclude.",
@@ -45,7 +45,7 @@ def _problems(
             "exclude_run_id",
         )
     if selection.exclude_task_instance and (
-        gone := selection_queries.missing_task_instances(selection, session)
+        gone := select_task_instances.missing_task_instances(selection, session)
     ):
         names = [
             f"{row.task_id} [{row.map_index}] of {row.run_id}"
@@ -66,7 +66,9 @@ def _unknown_tasks(
     """Return the excluded tasks that are neither in the DAG nor have a task instance from when they were."""
     in_dag = {task_id for version in versions for task_id in version.task_ids}
     doubtful = [task_id for task_id in selection.exclude_task_id if task_id not in in_dag]
-    known = selection_queries.task_ids_with_rows(selection.dag_id, doubtful, session) if doubtful else set()
+    known = (
+        select_task_instances.task_ids_with_rows(selection.dag_id, doubtful, session) if doubtful else set()
+    )
     return [task_id for task_id in doubtful if task_id not in known]
 
 

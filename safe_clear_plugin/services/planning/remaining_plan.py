@@ -29,7 +29,7 @@ def make_rest_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummar
     plan_id = UUID(plan.id)
     with new_session() as session:
         latest = dag_versions.latest_version_id(plan.dag_id, session)
-        moved = drift.moved_run_ids(plan_id, plan.dag_id, session)
+        moved = drift.drifted_run_ids(plan_id, plan.dag_id, session)
         left = [run.run_id for run in plan_reader.runs(plan_id, session) if run.applied_at is None]
     rest = [run_id for run_id in left if run_id not in moved]
     if not rest or latest is None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag import dag_versions
-from safe_clear_plugin.airflow_api.selection import selection_queries
+from safe_clear_plugin.airflow_api.selection import select_runs
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
@@ -27,10 +27,10 @@ class Resolution:
 
     selection: Selection
     latest: dag_versions.Version
-    scope: selection_queries.Scope
+    scope: select_runs.Scope
     on_latest: bool
     """Whether the runs move to the latest DAG version."""
-    target: selection_queries.LatestVersion
+    target: dag_versions.LatestVersion
     versions: dict[UUID, dag_versions.Version]
     """The DAG versions that the runs use when they re-run."""
     shapes: Shapes
@@ -77,19 +77,19 @@ def _latest_version(dag_id: str, session: Session) -> dag_versions.Version:
 
 def _move_target(
     latest: dag_versions.Version, session: Session, selection: Selection
-) -> selection_queries.LatestVersion:
+) -> dag_versions.LatestVersion:
     bundle = (
-        selection_queries.bundle_version_of(selection.dag_id, session)
+        dag_versions.bundle_version_of(selection.dag_id, session)
         if dag_versions.has_bundle_versioning(latest)
         else None
     )
-    return selection_queries.LatestVersion(latest.id, bundle)
+    return dag_versions.LatestVersion(latest.id, bundle)
 
 
 def _used_versions(
-    scope: selection_queries.Scope, on_latest: bool, latest: dag_versions.Version, session: Session
+    scope: select_runs.Scope, on_latest: bool, latest: dag_versions.Version, session: Session
 ) -> dict[UUID, dag_versions.Version]:
-    ids = selection_queries.used_versions(scope, on_latest, latest.id, session)
+    ids = select_runs.used_versions(scope, on_latest, latest.id, session)
     if not ids:
         raise Invalid(_no_runs(scope.selection))
     if len(ids) > MOST_VERSIONS:

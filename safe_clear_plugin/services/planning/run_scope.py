@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.selection.selection_queries import Scope, anchor_runs
+from safe_clear_plugin.airflow_api.selection.select_runs import Scope, anchor_runs
 from safe_clear_plugin.core.input_limits import NAMES_SHOWN
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection

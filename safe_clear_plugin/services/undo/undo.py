@@ -26,7 +26,7 @@ from safe_clear_plugin.services.clear.retry import retrying
 from safe_clear_plugin.services.clear.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
 from safe_clear_plugin.services.clear.slow_batches import RunTooSlow, halving
 from safe_clear_plugin.services.undo.undo_preview import problem_with
-from safe_clear_plugin.storage.clear import batches
+from safe_clear_plugin.storage.clear import batches, status
 from safe_clear_plugin.storage.plans import statistics
 from safe_clear_plugin.storage.undo import left_out_runs, restore, undo_batches
 
@@ -107,7 +107,7 @@ def _settle(plan_id: UUID, now: datetime) -> None:
             "reason": "The clear was left before it was done.",
             "remedy": "Each dag run was cleared whole or not at all.",
         }
-        batches.stop_if_silent(plan_id, problem, now, session)
+        status.stop_if_abandoned(plan_id, problem, now, session)
 
 
 def _undo_next_batch(
@@ -129,7 +129,7 @@ def _undo_next_batch(
             _note_asked(plan, run_ids, seen_runs, now, session)
         own_turn.take(session)
         begun = time.monotonic()
-        batch = undo_batches.asked_runs(plan_id, run_ids or [], pace.size(config.batch_size()), session)
+        batch = undo_batches.next_runs(plan_id, run_ids or [], pace.size(config.batch_size()), session)
         if not batch:
             session.rollback()
             return False
@@ -137,7 +137,7 @@ def _undo_next_batch(
         with halving(pace, [run.run_id for run in batch], task_instances, own_turn):
             _undo_batch(plan, batch, reason, actor, number=number, own_turn=own_turn, session=session)
             if left_out_runs.run_ids_of(plan):
-                left_out_runs.forget(plan_id, [run.run_id for run in batch], session)
+                left_out_runs.remove(plan_id, [run.run_id for run in batch], session)
             own_turn.leave(session)
     pace.learn(task_instances, time.monotonic() - begun)
     return True
@@ -147,10 +147,10 @@ def _ask(plan: PlanSummary, run_ids: Sequence[str], seen_runs: int | None, now: 
     """Record what is to be undone without undoing any of it yet. Says whether there is anything."""
     plan_id = UUID(plan.id)
     with new_session() as session:
-        if not undo_batches.hold(plan_id, session):
+        if not undo_batches.lock_plan(plan_id, session):
             return False
         _note_asked(plan, run_ids, seen_runs, now, session)
-        return bool(undo_batches.asked_runs(plan_id, run_ids, 1, session))
+        return bool(undo_batches.next_runs(plan_id, run_ids, 1, session))
 
 
 def _note_asked(
@@ -158,10 +158,10 @@ def _note_asked(
 ) -> None:
     plan_id = UUID(plan.id)
     _require_seen(plan_id, seen_runs, session)
-    undo_batches.ask(plan_id, run_ids, now, session)
+    undo_batches.request_undo(plan_id, run_ids, now, session)
     if plan.undoing and not run_ids:
         # Who asks for all while an undo is under way does not mean what it has left out.
-        left_out_runs.withdraw(plan_id, left_out_runs.run_ids_of(plan), session)
+        left_out_runs.withdraw_requests(plan_id, left_out_runs.run_ids_of(plan), session)
 
 
 def _leave_out(plan: PlanSummary, slow: RunTooSlow) -> Refused:
@@ -171,7 +171,7 @@ def _leave_out(plan: PlanSummary, slow: RunTooSlow) -> Refused:
 
     def note() -> None:
         with new_session() as session:
-            left_out_runs.note(UUID(plan.id), slow.run_id, failure.to_json(), session)
+            left_out_runs.record(UUID(plan.id), slow.run_id, failure.to_json(), session)
 
     retrying(note)
     return Refused(503, Problem(failure.reason, failure.remedy), failure.details)
@@ -209,7 +209,7 @@ def _undo_batch(
     own_turn.lock_out_scheduler(session)
     locks.lock_task_instances(plan.dag_id, run_ids, session)
     at = datetime.now(timezone.utc)
-    undo_batches.decide(plan_id, plan.dag_id, run_ids, number=number, at=at, session=session)
+    undo_batches.record_verdicts(plan_id, plan.dag_id, run_ids, number=number, at=at, session=session)
     restore.restore_task_instances(plan_id, plan.dag_id, run_ids, session)
     restore.restore_runs(plan_id, plan.dag_id, run_ids, session)
     if wrong := restore.differences(plan_id, plan.dag_id, run_ids, session):
@@ -225,7 +225,7 @@ def _undo_batch(
     audit_log.record(
         audit_log.Entry(audit_log.UNDO_EVENT, plan, reason, actor),
         undo_batches.audit_select(plan_id, run_ids),
-        undo_batches.put_back_from(plan_id, run_ids, session),
+        undo_batches.states_put_back(plan_id, run_ids, session),
         session,
     )
     batches.record_batch(

@@ -18,11 +18,12 @@ from safe_clear_plugin.airflow_api.platform.statement_timeout import Budget, lim
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem
-from safe_clear_plugin.core.undo import VERDICT_WORDS, UndoCount, UndoPreview, UndoRun, UndoStay
+from safe_clear_plugin.core.undo import KeptRun, UndoCount, UndoPreview, UndoRun, UndoStay, Verdict
 from safe_clear_plugin.services import retention
 from safe_clear_plugin.services.planning.time_limit import undo_preview_time, undo_summary_time
 from safe_clear_plugin.storage.plans import statistics
-from safe_clear_plugin.storage.undo.verdicts import run_verdicts, task_instance_verdicts
+from safe_clear_plugin.storage.undo.run_verdicts import run_verdicts
+from safe_clear_plugin.storage.undo.verdicts import task_instance_verdicts
 
 LISTED = 200
 """Runs and task instances that a preview lists at most; its numbers are of all."""
@@ -63,7 +64,7 @@ def _preview(plan_id: UUID, dag_id: str, run_ids: list[str] | None, session: Ses
     verdicts = task_instance_verdicts(plan_id, dag_id, run_ids)
     cleared = verdicts.c.effect.in_(CLEARED_EFFECTS)
     counts = [
-        UndoCount(row.verdict, row.before, row.now, row.n)
+        UndoCount(Verdict(row.verdict), row.before, row.now, row.n)
         for row in session.execute(
             select(verdicts.c.verdict, verdicts.c.before, verdicts.c.now, func.count().label("n"))
             .where(cleared)
@@ -75,7 +76,7 @@ def _preview(plan_id: UUID, dag_id: str, run_ids: list[str] | None, session: Ses
     dag_runs = session.execute(select(runs).order_by(runs.c.run_after, runs.c.dag_run_id)).all()
     total, put_back = (
         sum(item.count for item in counts),
-        sum(item.count for item in counts if item.verdict == "put_back"),
+        sum(item.count for item in counts if item.verdict == Verdict.PUT_BACK),
     )
     return UndoPreview(
         task_instances=total,
@@ -91,12 +92,12 @@ def _preview(plan_id: UUID, dag_id: str, run_ids: list[str] | None, session: Ses
 def _stays(verdicts: Subquery, session: Session) -> Iterator[UndoStay]:
     rows = session.execute(
         select(verdicts)
-        .where(verdicts.c.effect.in_(CLEARED_EFFECTS), verdicts.c.verdict != "put_back")
+        .where(verdicts.c.effect.in_(CLEARED_EFFECTS), verdicts.c.verdict != Verdict.PUT_BACK.value)
         .order_by(verdicts.c.task_id, verdicts.c.run_id, verdicts.c.map_index)
         .limit(LISTED)
     )
     for row in rows:
-        yield UndoStay(row.run_id, row.task_id, row.map_index, row.now, VERDICT_WORDS[row.verdict])
+        yield UndoStay(row.run_id, row.task_id, row.map_index, row.now, Verdict(row.verdict))
 
 
 def _run(row: Any) -> UndoRun:
@@ -110,7 +111,7 @@ def _run(row: Any) -> UndoRun:
         whole=row.whole,
         state_now=row.state_now,
         state_back=row.state_back if row.whole else None,
-        why_kept=row.why_kept or "",
+        kept=KeptRun(row.kept) if row.kept else None,
     )
 
 

@@ -7,8 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
-    FromClause,
     Select,
     Table,
     Uuid,
@@ -23,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear.related_rows import Beside
+from safe_clear_plugin.airflow_api.clear.related_rows import RelatedRows
 from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     dag_run,
     deadline,
@@ -31,9 +29,10 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     task_instance_history,
     task_reschedule,
 )
-from safe_clear_plugin.airflow_api.selection.selection_queries import is_unfinished
+from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES
+from safe_clear_plugin.storage.rows import of_plan, same_task_instance
 from safe_clear_plugin.storage.tables import (
     before_dag_run,
     before_deadline,
@@ -44,30 +43,41 @@ from safe_clear_plugin.storage.tables import (
 )
 
 
-def same_key(one: FromClause, other: FromClause) -> ColumnElement[bool]:
-    """Whether two rows speak of the same task instance of one DAG."""
-    return and_(*(one.c[name] == other.c[name] for name in ("run_id", "task_id", "map_index")))
-
-
-def of_plan(table: FromClause, plan_id: UUID, run_ids: Sequence[str]) -> ColumnElement[bool]:
-    """Whether a row belongs to these runs of the plan."""
-    return and_(table.c.plan_id == plan_id, table.c.run_id.in_(run_ids))
-
-
-def capture(plan_id: UUID, dag_id: str, run_ids: Sequence[str], beside: Beside, session: Session) -> None:
+def capture(
+    plan_id: UUID, dag_id: str, run_ids: Sequence[str], related: RelatedRows, session: Session
+) -> None:
     """Copy everything that clearing these runs changes or deletes, under their locks and before the clear.
 
-    Of what lies ``beside`` them, only what there is.
-
-    Beside the covered task instances: unfinished ones of finished runs, which prove at an undo that nothing
-    else was started, and unfinished ones without a DAG version, which the clear gives their run's
+    Of the ``related`` rows, only the kinds that there are. Of the task instances that the plan does not
+    cover: unfinished ones of finished runs, which prove at an undo that nothing else was started, and
+    unfinished ones without a DAG version, which the clear gives their run's
     (``_pin_versionless_tis_to_run_version``).
     """
+    _capture_task_instances(plan_id, dag_id, run_ids, session)
+    runs = select(plan_run.c.dag_run_id).where(of_plan(plan_run, plan_id, run_ids))
+    _copy(before_dag_run, plan_id, select(*dag_run.c).where(dag_run.c.id.in_(runs)), session)
+    if related.deadlines:
+        deadlines = select(*deadline.c).where(deadline.c.dagrun_id.in_(runs))
+        _copy(before_deadline, plan_id, deadlines, session)
+    planned = plan_task_instance
+    cleared = and_(of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS))
+    if related.reschedules:
+        ids = select(planned.c.task_instance_id).where(cleared)
+        reschedules = select(*task_reschedule.c).where(task_reschedule.c.ti_id.in_(ids))
+        _copy(before_task_reschedule, plan_id, reschedules, session)
+    if related.tries:
+        in_history = exists().where(task_instance_history.c.task_instance_id == planned.c.task_instance_id)
+        session.execute(update(planned).where(cleared, in_history).values(had_history=True))
+
+
+def _capture_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
     ti, planned = task_instance, plan_task_instance
     covered = exists().where(
-        of_plan(planned, plan_id, run_ids), same_key(planned, ti), planned.c.effect.in_(COVERED_EFFECTS)
+        of_plan(planned, plan_id, run_ids),
+        same_task_instance(planned, ti),
+        planned.c.effect.in_(COVERED_EFFECTS),
     )
-    bystander = and_(
+    uncovered = and_(
         is_unfinished(ti.c.state),
         or_(ti.c.dag_version_id.is_(None), dag_run.c.state.in_(FINISHED_RUN_STATES)),
     )
@@ -82,28 +92,10 @@ def capture(plan_id: UUID, dag_id: str, run_ids: Sequence[str], beside: Beside, 
             # Said of the runs too, or PostgreSQL reads them all.
             dag_run.c.dag_id == dag_id,
             dag_run.c.run_id.in_(run_ids),
-            or_(covered, bystander),
+            or_(covered, uncovered),
         ),
         session,
     )
-    runs = select(plan_run.c.dag_run_id).where(of_plan(plan_run, plan_id, run_ids))
-    _copy(before_dag_run, plan_id, select(*dag_run.c).where(dag_run.c.id.in_(runs)), session)
-    cleared = select(planned.c.task_instance_id).where(
-        of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS)
-    )
-    if beside.deadlines:
-        deadlines = select(*deadline.c).where(deadline.c.dagrun_id.in_(runs))
-        _copy(before_deadline, plan_id, deadlines, session)
-    if beside.reschedules:
-        reschedules = select(*task_reschedule.c).where(task_reschedule.c.ti_id.in_(cleared))
-        _copy(before_task_reschedule, plan_id, reschedules, session)
-    if beside.tries:
-        in_history = exists().where(task_instance_history.c.task_instance_id == planned.c.task_instance_id)
-        session.execute(
-            update(planned)
-            .where(of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS), in_history)
-            .values(had_history=True)
-        )
 
 
 def _copy(mirror: Table, plan_id: UUID, rows: Select[Any], session: Session) -> None:

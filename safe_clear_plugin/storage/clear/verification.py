@@ -1,70 +1,70 @@
 """Whether a clear made of a batch what the plan says.
 
 What undo and resume go by is written only where the result is as planned, so the row counts of these UPDATEs
-say whether all is. Where they do not, the rows are compared one by one, to say which are not.
+say whether all of it is. If they do not, the same conditions select the rows that differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, FromClause, Row, Select, and_, func, not_, or_, select, update
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear import clear_runs
+from safe_clear_plugin.airflow_api.clear import cleared_columns
+from safe_clear_plugin.airflow_api.clear.column import ClearedColumn
+from safe_clear_plugin.airflow_api.clear.predictions import pin_versionless
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.airflow_api.platform.session import count_written
-from safe_clear_plugin.airflow_api.selection import selection_queries
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
+from safe_clear_plugin.core import mismatch
+from safe_clear_plugin.core.effects import COVERED_EFFECTS
 from safe_clear_plugin.core.keys import TaskInstanceKey
-from safe_clear_plugin.core.mismatch import Mismatch, Row, mismatches
+from safe_clear_plugin.core.mismatch import Mismatch
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.storage.clear.batches import Batch
-from safe_clear_plugin.storage.clear.before_images import of_plan, same_key
+from safe_clear_plugin.storage.rows import of_plan, same_task_instance
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
-
-COMPARED = ("id", "state", "try_number", "max_tries", "dag_version_id")
-"""Columns that a plan speaks of."""
 
 
 def verify(
     plan: PlanSummary,
     batch: Batch,
-    before: Mapping[TaskInstanceKey, Row],
+    before: Mapping[TaskInstanceKey, mismatch.Row],
     locked: Set[UUID],
     *,
     at: datetime,
     session: Session,
 ) -> list[Mismatch]:
-    """Record what the clear of a batch did, and return what of it is otherwise than planned.
+    """Record what the clear of a batch did, and return how it differs from the plan.
 
-    Of a batch in which anything is, not all is recorded: it must not be committed.
+    If anything differs, the batch is recorded in part only, so the caller must roll back.
 
-    ``before`` are the task instances that :func:`read_others` found before it. Those of them that are not
-    ``locked`` are free to go on.
+    ``before`` are the task instances that :func:`read_uncleared` found before the clear. Those of them that
+    are not ``locked`` can change meanwhile.
     """
     plan_id, run_ids = UUID(plan.id), batch.run_ids
     covered = batch.of(*COVERED_EFFECTS)
-    right = note_new_ids(plan_id, plan.dag_id, run_ids, session)
-    right_runs = note_applied(plan, batch, at, session, size=None if before else covered)
+    right = record_new_ids(plan, run_ids, session)
+    right_runs = record_cleared_runs(plan, batch, at, session, size=None if before else covered)
     as_planned = right == covered and right_runs == len(batch.runs)
     if as_planned and not before:
         return []
     if plan.selection.reset_dag_runs:
-        before = selection_queries.pinned(
-            before, {run.run_id: run.after["dag_version_id"] for run in batch.runs}
-        )
+        before = pin_versionless(before, {run.run_id: run.after_dag_version_id for run in batch.runs})
     free = {key for key, row in before.items() if row["id"] not in locked}
-    bound = _without(before, free)
+    found = _without(read_uncleared(plan_id, plan.dag_id, run_ids, session), free)
+    others = list(mismatch.changed_rows(_without(before, free), found))
     if as_planned:
-        others = _without(read_others(plan_id, plan.dag_id, run_ids, session), free)
-        return list(mismatches({}, others, bound))
-    planned = planned_rows(plan_id, run_ids, session)
-    found = _without(read_all(plan.dag_id, run_ids, session), free)
-    wrong = [*mismatches(planned, found, bound), *_wrong_runs(plan, batch, session)]
-    # Whatever the rows say by now: what did not count as planned is not.
+        return others
+    wrong = [
+        *_wrong_task_instances(plan, run_ids, session),
+        *others,
+        *_wrong_runs(plan, run_ids, session),
+    ]
+    # The counts decide: if they differ, the batch is not as planned even when every row compares equal.
     return wrong or list(_too_few(covered, right, batch, right_runs))
 
 
@@ -75,128 +75,160 @@ def _too_few(covered: int, right: int, batch: Batch, right_runs: int) -> Iterato
         yield Mismatch("the batch", "dag runs as planned", str(len(batch.runs)), str(right_runs))
 
 
-def _without(rows: Mapping[TaskInstanceKey, Row], keys: Set[TaskInstanceKey]) -> dict[TaskInstanceKey, Row]:
+def _without(
+    rows: Mapping[TaskInstanceKey, mismatch.Row], keys: Set[TaskInstanceKey]
+) -> dict[TaskInstanceKey, mismatch.Row]:
     return {key: row for key, row in rows.items() if key not in keys}
 
 
-def _wrong_runs(plan: PlanSummary, batch: Batch, session: Session) -> Iterator[Mismatch]:
-    live = clear_runs.read_runs(batch.run_pks, session)
-    for run in batch.runs:
-        if run.run_id not in live:
-            yield Mismatch(f"dag run {run.run_id}", "row", "there", "missing")
-            continue
-        clears = run.clear_number + (1 if plan.selection.reset_dag_runs else 0)
-        for column, value in {**run.after, "clear_number": clears}.items():
-            found = live[run.run_id][column]
-            if found != value:
-                yield Mismatch(f"dag run {run.run_id}", column, str(value), str(found))
-
-
-def note_new_ids(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> int:
-    """Remember the ids that the covered task instances carry after the clear.
+def record_new_ids(plan: PlanSummary, run_ids: Sequence[str], session: Session) -> int:
+    """Record the ids that the covered task instances have after the clear.
 
     Only of those that are as planned; returns how many these are.
     """
     planned, ti = plan_task_instance, task_instance
-    noted = (
+    recorded = (
         update(planned)
         .where(
-            of_plan(planned, plan_id, run_ids),
+            of_plan(planned, UUID(plan.id), run_ids),
             planned.c.effect.in_(COVERED_EFFECTS),
-            ti.c.dag_id == dag_id,
-            # Said of these too, or PostgreSQL may read all of the DAG's.
-            ti.c.run_id.in_(run_ids),
-            same_key(planned, ti),
-            *_as_planned(),
+            _same_live_task_instance(plan, run_ids),
+            *map(not_, _mismatches(cleared_columns.TASK_INSTANCE, planned, ti, plan)),
         )
         .values(new_task_instance_id=ti.c.id)
     )
-    return count_written(noted, session)
+    return count_written(recorded, session)
 
 
-def note_applied(plan: PlanSummary, batch: Batch, at: datetime, session: Session, *, size: int | None) -> int:
+def record_cleared_runs(
+    plan: PlanSummary, batch: Batch, at: datetime, session: Session, *, size: int | None
+) -> int:
     """Record that the dag runs of a batch are cleared.
 
     Only those that are as planned, and none if together they have not ``size`` task instances; returns how
     many these are.
     """
-    planned, live, ti = plan_run.c, dag_run.c, task_instance.c
-    clears = planned.clear_number + (1 if plan.selection.reset_dag_runs else 0)
-    conditions = [
-        live.id == planned.dag_run_id,
-        live.dag_id == plan.dag_id,
-        live.run_id == planned.run_id,
-        live.state.is_not_distinct_from(planned.after_state),
-        live.created_dag_version_id.is_not_distinct_from(planned.after_dag_version_id),
-        live.bundle_version.is_not_distinct_from(planned.after_bundle_version),
-        live.clear_number == clears,
-    ]
+    ti = task_instance.c
+    conditions = list(map(not_, _mismatches(cleared_columns.DAG_RUN, plan_run, dag_run, plan)))
     if size is not None:
         there = select(func.count()).where(ti.dag_id == plan.dag_id, ti.run_id.in_(batch.run_ids))
         conditions.append(there.scalar_subquery() == size)
-    applied = (
+    cleared = (
         update(plan_run)
-        .where(of_plan(plan_run, UUID(plan.id), batch.run_ids), *conditions)
+        .where(of_plan(plan_run, UUID(plan.id), batch.run_ids), _same_live_run(plan), *conditions)
         .values(applied_at=at, batch=batch.number)
     )
-    return count_written(applied, session)
+    return count_written(cleared, session)
 
 
-def _as_planned() -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of which :func:`planned_rows` holds the values."""
-    planned, ti = plan_task_instance.c, task_instance.c
-    return (
-        ti.state.is_not_distinct_from(planned.after_state),
-        ti.try_number == func.coalesce(planned.try_number, 0),
-        ti.max_tries.is_not_distinct_from(planned.after_max_tries),
-        ti.dag_version_id.is_not_distinct_from(planned.after_dag_version_id),
-        or_(planned.effect.not_in(CLEARED_EFFECTS), ti.id != planned.task_instance_id),
+def _same_live_task_instance(plan: PlanSummary, run_ids: Sequence[str]) -> ColumnElement[bool]:
+    return and_(
+        task_instance.c.dag_id == plan.dag_id,
+        # Said of these too, or PostgreSQL may read all of the DAG's.
+        task_instance.c.run_id.in_(run_ids),
+        same_task_instance(plan_task_instance, task_instance),
     )
 
 
-def planned_rows(plan_id: UUID, run_ids: Sequence[str], session: Session) -> dict[TaskInstanceKey, Row]:
-    """Return the columns that the covered task instances of a batch are to have after the clear, by key."""
-    rows = plan_task_instance
-    result = session.execute(
-        select(rows).where(of_plan(rows, plan_id, run_ids), rows.c.effect.in_(COVERED_EFFECTS))
+def _same_live_run(plan: PlanSummary) -> ColumnElement[bool]:
+    return and_(
+        dag_run.c.id == plan_run.c.dag_run_id,
+        dag_run.c.dag_id == plan.dag_id,
+        dag_run.c.run_id == plan_run.c.run_id,
     )
-    return {
-        TaskInstanceKey(row.run_id, row.task_id, row.map_index): {
-            "state": row.after_state,
-            "try_number": row.try_number or 0,
-            "max_tries": row.after_max_tries,
-            "dag_version_id": row.after_dag_version_id,
-            "old_id": row.task_instance_id if row.effect in CLEARED_EFFECTS else None,
-        }
-        for row in result
-    }
 
 
-def read_others(
+def _verified(columns: Sequence[ClearedColumn[Any]]) -> list[ClearedColumn[Any]]:
+    return [column for column in columns if column.verify]
+
+
+def _mismatches(
+    columns: Sequence[ClearedColumn[Any]], planned: FromClause, live: FromClause, plan: PlanSummary
+) -> list[ColumnElement[bool]]:
+    """Return a condition for each verified column, in their order."""
+    resets = plan.selection.reset_dag_runs
+    return [column.is_mismatch(planned, live, resets) for column in _verified(columns)]
+
+
+def _wrong_task_instances(plan: PlanSummary, run_ids: Sequence[str], session: Session) -> Iterator[Mismatch]:
+    planned, ti, columns = plan_task_instance, task_instance, cleared_columns.TASK_INSTANCE
+    key = (planned.c.run_id, planned.c.task_id, planned.c.map_index)
+    query = (
+        _select_wrong(columns, planned, ti, plan)
+        .add_columns(*key)
+        .select_from(planned.outerjoin(ti, _same_live_task_instance(plan, run_ids)))
+        .where(of_plan(planned, UUID(plan.id), run_ids), planned.c.effect.in_(COVERED_EFFECTS))
+        .order_by(*key)
+    )
+    for row in session.execute(query):
+        key_ = TaskInstanceKey(row.run_id, row.task_id, row.map_index)
+        yield from _named(mismatch.task_instance_name(key_), columns, row)
+
+
+def _wrong_runs(plan: PlanSummary, run_ids: Sequence[str], session: Session) -> Iterator[Mismatch]:
+    query = (
+        _select_wrong(cleared_columns.DAG_RUN, plan_run, dag_run, plan)
+        .add_columns(plan_run.c.run_id)
+        .select_from(plan_run.outerjoin(dag_run, _same_live_run(plan)))
+        .where(of_plan(plan_run, UUID(plan.id), run_ids))
+        .order_by(plan_run.c.run_after, plan_run.c.dag_run_id)
+    )
+    for row in session.execute(query):
+        yield from _named(f"dag run {row.run_id}", cleared_columns.DAG_RUN, row)
+
+
+def _select_wrong(
+    columns: Sequence[ClearedColumn[Any]], planned: FromClause, live: FromClause, plan: PlanSummary
+) -> Select[Any]:
+    """Select the rows that are missing or otherwise than planned, with each verified column.
+
+    By its place among these, a column has ``wrong_0``, ``expected_0`` and ``found_0``.
+    """
+    resets = plan.selection.reset_dag_runs
+    wrong = _mismatches(columns, planned, live, plan)
+    selected: list[ColumnElement[Any]] = [live.c.id.is_(None).label("missing")]
+    for place, column in enumerate(_verified(columns)):
+        selected += [
+            wrong[place].label(f"wrong_{place}"),
+            column.expected(planned, resets).label(f"expected_{place}"),
+            live.c[column.name].label(f"found_{place}"),
+        ]
+    return select(*selected).where(or_(live.c.id.is_(None), *wrong))
+
+
+def _named(name: str, columns: Sequence[ClearedColumn[Any]], row: Row[Any]) -> Iterator[Mismatch]:
+    """Yield what :func:`_select_wrong` found of a row."""
+    if row.missing:
+        yield mismatch.missing(name)
+        return
+    values = row._mapping
+    for place, column in enumerate(_verified(columns)):
+        if values[f"wrong_{place}"]:
+            expected = "a new one" if column.is_new else str(values[f"expected_{place}"])
+            yield Mismatch(name, column.planned_name, expected, str(values[f"found_{place}"]))
+
+
+def read_uncleared(
     plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session
-) -> dict[TaskInstanceKey, Row]:
-    """Read the task instances of the runs that the plan does not cover."""
+) -> dict[TaskInstanceKey, mismatch.Row]:
+    """Read the id and the verified columns of the runs' task instances that the plan does not cover.
+
+    Past the session's own objects.
+    """
     planned, ti = plan_task_instance, task_instance
-    covered = (
-        select(planned.c.run_id)
-        .where(of_plan(planned, plan_id, run_ids), planned.c.effect.in_(COVERED_EFFECTS))
-        .where(same_key(planned, ti))
+    covered = select(planned.c.run_id).where(
+        of_plan(planned, plan_id, run_ids),
+        planned.c.effect.in_(COVERED_EFFECTS),
+        same_task_instance(planned, ti),
     )
-    return _read(session, ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids), ~covered.exists())
-
-
-def read_all(dag_id: str, run_ids: Sequence[str], session: Session) -> dict[TaskInstanceKey, Row]:
-    """Read every task instance of the runs."""
-    return _read(session, and_(task_instance.c.dag_id == dag_id, task_instance.c.run_id.in_(run_ids)))
-
-
-def _read(session: Session, *conditions: ColumnElement[bool]) -> dict[TaskInstanceKey, Row]:
-    """Read what a plan speaks of, past the session's own objects."""
-    ti = task_instance.c
-    columns = (ti.run_id, ti.task_id, ti.map_index, *(ti[name] for name in COMPARED))
+    verified = (column.name for column in _verified(cleared_columns.TASK_INSTANCE))
+    names = list(dict.fromkeys(("id", *verified)))
+    rows = session.execute(
+        select(ti.c.run_id, ti.c.task_id, ti.c.map_index, *(ti.c[name] for name in names)).where(
+            ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids), ~covered.exists()
+        )
+    )
     return {
-        TaskInstanceKey(row.run_id, row.task_id, row.map_index): {
-            name: row._mapping[name] for name in COMPARED
-        }
-        for row in session.execute(select(*columns).where(*conditions))
+        TaskInstanceKey(row.run_id, row.task_id, row.map_index): {name: row._mapping[name] for name in names}
+        for row in rows
     }

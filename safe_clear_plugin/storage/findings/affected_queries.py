@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import exists_row
-from safe_clear_plugin.airflow_api.selection.selection_queries import is_unfinished
+from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.states import DONE_STATES, STAYING_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run

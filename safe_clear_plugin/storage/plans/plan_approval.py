@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform.session import count_written
-from safe_clear_plugin.storage.clear import batches
+from safe_clear_plugin.storage.clear import status
 from safe_clear_plugin.storage.tables import plan
 
 
@@ -34,7 +34,7 @@ def ask(plan_id: UUID, reason: str, at: datetime, expires_at: datetime, session:
 
 def decline(plan_id: UUID, reason: str, actor: Actor, at: datetime, session: Session) -> bool:
     """Decline the plan, if nobody has taken it and it still holds. Returns whether it was this that did."""
-    return batches.transition(
+    return status.transition(
         plan_id,
         "ready",
         "declined",

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.plan import SILENT_FOR, PlanSummary, TeamDag
+from safe_clear_plugin.core.plan import HEARTBEAT_TIMEOUT, PlanSummary, TeamDag
 from safe_clear_plugin.storage.plans.plan_reader import summary
 from safe_clear_plugin.storage.tables import plan, plan_batch, plan_run, plan_task_instance
 
@@ -61,7 +61,7 @@ class PlanFilter:
     def _has_status(self) -> ColumnElement[bool]:
         expired = plan.c.expires_at <= self.now
         asked = plan.c.approval_asked_at.is_not(None)
-        left = plan.c.last_step_at <= self.now - SILENT_FOR
+        left = plan.c.last_step_at <= self.now - HEARTBEAT_TIMEOUT
         special: dict[str, ColumnElement[bool]] = {
             "ready": and_(plan.c.status == "ready", ~expired, ~asked),
             "waiting": and_(plan.c.status == "ready", ~expired, asked),

@@ -19,6 +19,14 @@ from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSum
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import NO_STATE
 from safe_clear_plugin.storage.mirrors import missing_columns
+from safe_clear_plugin.storage.rows import (
+    RUN_DATE,
+    RUN_ORDER,
+    is_cleared_run,
+    planned_with_run,
+    run_date,
+    same_task_instance,
+)
 from safe_clear_plugin.storage.tables import metadata, plan, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -66,7 +74,7 @@ class RowFilter:
 
     def _in_runs(self) -> Select[Any]:
         run = plan_run.alias("run")
-        date = func.coalesce(run.c.logical_date, run.c.run_after)
+        date = run_date(run)
         found = select(run.c.run_id).where(run.c.plan_id == rows_.c.plan_id, run.c.run_id == rows_.c.run_id)
         if self.run_from:
             found = found.where(date >= self.run_from)
@@ -179,17 +187,12 @@ def runs(
     if run_ids is not None:
         query = query.where(plan_run.c.run_id.in_(run_ids))
     else:
-        query = query.where(plan_run.c.task_instances > 0)
+        query = query.where(is_cleared_run())
     return [_run(row) for row in session.execute(query)]
 
 
-RUN_ORDER = (plan_run.c.run_after, plan_run.c.dag_run_id)
-RUN_DATE = func.coalesce(plan_run.c.logical_date, plan_run.c.run_after)
-"""The date that a dag run goes by; not in the order of ``run_after`` where runs were triggered by hand."""
-
-
 def _cleared_runs(plan_id: UUID) -> tuple[ColumnElement[bool], ...]:
-    return plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0
+    return plan_run.c.plan_id == plan_id, is_cleared_run()
 
 
 def first_and_last_run(plan_id: UUID, session: Session) -> tuple[PlannedRun | None, PlannedRun | None]:
@@ -248,12 +251,9 @@ def task_instances(
     plan_id: UUID, wanted: RowFilter, session: Session, *, offset: int = 0, limit: int = 100
 ) -> list[PlannedTaskInstance]:
     """Return a page of the plan's task instances, by run in clearing order, then by task."""
-    joined = rows_.join(
-        plan_run, and_(plan_run.c.plan_id == rows_.c.plan_id, plan_run.c.run_id == rows_.c.run_id)
-    )
     result = session.execute(
         select(rows_)
-        .select_from(joined)
+        .select_from(planned_with_run())
         .where(rows_.c.plan_id == plan_id, *wanted.conditions())
         .order_by(*RUN_ORDER, rows_.c.task_id, rows_.c.map_index)
         .offset(offset)
@@ -279,17 +279,7 @@ def task_instances(
 def states_now(plan_id: UUID, dag_id: str, session: Session) -> list[tuple[str | None, int]]:
     """Count the task instances that the plan cleared, in the runs that it got to, by their state now."""
     ti = task_instance
-    joined = rows_.join(
-        plan_run, and_(plan_run.c.plan_id == rows_.c.plan_id, plan_run.c.run_id == rows_.c.run_id)
-    ).join(
-        ti,
-        and_(
-            ti.c.dag_id == dag_id,
-            ti.c.run_id == rows_.c.run_id,
-            ti.c.task_id == rows_.c.task_id,
-            ti.c.map_index == rows_.c.map_index,
-        ),
-    )
+    joined = planned_with_run().join(ti, and_(ti.c.dag_id == dag_id, same_task_instance(ti, rows_)))
     result = session.execute(
         select(ti.c.state, func.count().label("n"))
         .select_from(joined)

@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, Subquery, and_, func, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.storage.plans.plan_reader import RUN_DATE, RUN_ORDER, RowFilter
+from safe_clear_plugin.storage.plans.plan_reader import RowFilter
+from safe_clear_plugin.storage.rows import RUN_DATE, RUN_ORDER
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 rows_ = plan_task_instance

@@ -9,17 +9,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, case, delete, func, insert, select, update
+from sqlalchemy import Select, Table, and_, case, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api.dag.dag_versions import LatestVersion
 from safe_clear_plugin.airflow_api.dag.version_change import Move
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.session import count_written
-from safe_clear_plugin.airflow_api.selection import selection_queries as airflow_runs
+from safe_clear_plugin.airflow_api.selection.select_runs import Scope, runs_select
+from safe_clear_plugin.airflow_api.selection.select_task_instances import task_instances_select
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.reasons import MOVES_TO_LATEST
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES
+from safe_clear_plugin.storage.rows import is_cleared_run
 from safe_clear_plugin.storage.tables import ALL_MAP_INDEXES, plan, plan_run, plan_task, plan_task_instance
 
 
@@ -30,16 +33,20 @@ def insert_plan(values: Mapping[str, Any], session: Session) -> None:
 
 def insert_runs(
     plan_id: UUID,
-    scope: airflow_runs.Scope,
+    scope: Scope,
     on_latest: bool,
-    latest: airflow_runs.LatestVersion,
+    latest: LatestVersion,
     session: Session,
     *,
     shapes: Mapping[UUID, int],
 ) -> int:
     """Write a row per covered dag run; returns how many."""
-    chosen = airflow_runs.runs_select(plan_id, scope, on_latest, latest, shapes)
-    return count_written(insert(plan_run).from_select(list(airflow_runs.RUN_COLUMNS), chosen), session)
+    return _insert_chosen(plan_run, runs_select(plan_id, scope, on_latest, latest, shapes), session)
+
+
+def _insert_chosen(table: Table, chosen: Select[Any], session: Session) -> int:
+    """Write the rows of a query whose columns are named as the table's; returns how many."""
+    return count_written(insert(table).from_select(chosen.selected_columns.keys(), chosen), session)
 
 
 def versions_without_shape(plan_id: UUID, session: Session) -> list[UUID]:
@@ -79,7 +86,7 @@ def insert_task_instances(
 
     ``known`` says whether PostgreSQL has statistics of these.
     """
-    chosen = airflow_runs.task_instances_select(
+    chosen = task_instances_select(
         plan_id,
         selection,
         latest,
@@ -88,8 +95,7 @@ def insert_task_instances(
         all_map_indexes=ALL_MAP_INDEXES,
         known=known,
     )
-    columns = list(airflow_runs.TASK_INSTANCE_COLUMNS)
-    return count_written(insert(plan_task_instance).from_select(columns, chosen), session)
+    return _insert_chosen(plan_task_instance, chosen, session)
 
 
 def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> None:
@@ -127,7 +133,7 @@ def moving_runs(plan_id: UUID, session: Session) -> list[tuple[str, int]]:
         select(plan_run.c.run_id, plan_run.c.dag_run_id).where(
             plan_run.c.plan_id == plan_id,
             plan_run.c.moves_to_latest,
-            plan_run.c.task_instances > 0,
+            is_cleared_run(),
             plan_run.c.state.in_(FINISHED_RUN_STATES),
         )
     )
@@ -198,7 +204,7 @@ def totals(plan_id: UUID, session: Session) -> tuple[int, int]:
     """Return how many task instances the plan clears, in how many dag runs."""
     task_instances, dag_runs = session.execute(
         select(func.coalesce(func.sum(plan_run.c.task_instances), 0), func.count()).where(
-            plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0
+            plan_run.c.plan_id == plan_id, is_cleared_run()
         )
     ).one()
     return task_instances, dag_runs

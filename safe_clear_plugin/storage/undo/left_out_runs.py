@@ -1,4 +1,4 @@
-"""Runs that an undo has left out because the database did not put them back in time, and why."""
+"""Runs that an undo has left out because the database did not restore them in time, with the reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.storage.tables import plan, plan_run
 
 KEY = "undo"
-"""Under which the plan's problem has it, beside what ended the clear."""
+"""The key of the plan's problem for them; the others say why the clear ended."""
 
 
 def run_ids_of(summary: PlanSummary) -> list[str]:
@@ -22,16 +22,16 @@ def run_ids_of(summary: PlanSummary) -> list[str]:
     return list(_of(summary.problem).get("run_ids", ()))
 
 
-def note(plan_id: UUID, run_id: str, why: Mapping[str, Any], session: Session) -> None:
-    """Take a run out of what is asked for, and keep why."""
-    withdraw(plan_id, [run_id], session)
+def record(plan_id: UUID, run_id: str, why: Mapping[str, Any], session: Session) -> None:
+    """Withdraw the request to undo a run, and store the reason."""
+    withdraw_requests(plan_id, [run_id], session)
     problem = _problem(plan_id, session)
     run_ids = dict.fromkeys([*_of(problem).get("run_ids", ()), run_id])
     _write({**problem, KEY: {**why, "run_ids": list(run_ids)}}, plan_id, session)
 
 
-def forget(plan_id: UUID, run_ids: Sequence[str], session: Session) -> None:
-    """Take note that runs have been undone after all; the plan's row is held."""
+def remove(plan_id: UUID, run_ids: Sequence[str], session: Session) -> None:
+    """Remove runs that have been undone after all; the plan's row is locked."""
     problem = _problem(plan_id, session)
     found = dict(_of(problem))
     found["run_ids"] = [run_id for run_id in found.get("run_ids", ()) if run_id not in set(run_ids)]
@@ -39,8 +39,8 @@ def forget(plan_id: UUID, run_ids: Sequence[str], session: Session) -> None:
     _write({**rest, KEY: found} if found["run_ids"] else rest, plan_id, session)
 
 
-def withdraw(plan_id: UUID, run_ids: Sequence[str], session: Session) -> None:
-    """Let runs that are not undone yet be asked for no more; they can be again."""
+def withdraw_requests(plan_id: UUID, run_ids: Sequence[str], session: Session) -> None:
+    """Withdraw the request to undo runs that are not undone yet; it can be made again."""
     # The plan's row first, as every step does.
     session.execute(update(plan).where(plan.c.id == plan_id).values(status=plan.c.status))
     asked = update(plan_run).where(

@@ -1,4 +1,4 @@
-"""What an undo handled: how much was asked for, and what it had to leave as it was."""
+"""How much an undo was asked for, and the task instances that it could not restore."""
 
 from __future__ import annotations
 
@@ -8,43 +8,46 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.undo import VERDICT_WORDS, UndoCount, UndoStay
+from safe_clear_plugin.core.undo import UndoCount, UndoStay, Verdict
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 rows = plan_task_instance
 
 
-def asked_task_instances(plan_id: UUID, session: Session) -> int:
+def count_requested(plan_id: UUID, session: Session) -> int:
     """Count the task instances of the runs that somebody asked to undo."""
     asked = plan_run.c.plan_id == plan_id, plan_run.c.undo_asked_at.is_not(None)
     return session.scalar(select(func.coalesce(func.sum(plan_run.c.task_instances), 0)).where(*asked)) or 0
 
 
-def _stayed(plan_id: UUID) -> tuple[ColumnElement[bool], ...]:
-    return rows.c.plan_id == plan_id, rows.c.effect.in_(CLEARED_EFFECTS), rows.c.undo != "put_back"
+def _not_restored(plan_id: UUID) -> tuple[ColumnElement[bool], ...]:
+    return (
+        rows.c.plan_id == plan_id,
+        rows.c.effect.in_(CLEARED_EFFECTS),
+        rows.c.undo != Verdict.PUT_BACK.value,
+    )
 
 
-def stay_counts(plan_id: UUID, session: Session) -> list[UndoCount]:
+def count_not_restored(plan_id: UUID, session: Session) -> list[UndoCount]:
     """Count what the undo left as it was, by reason and by the state that it was found in."""
     counted = func.count().label("n")
     found = session.execute(
         select(rows.c.undo, rows.c.state, rows.c.undo_state, counted)
-        .where(*_stayed(plan_id))
+        .where(*_not_restored(plan_id))
         .group_by(rows.c.undo, rows.c.state, rows.c.undo_state)
         .order_by(counted.desc(), rows.c.undo, rows.c.undo_state)
     )
-    return [UndoCount(row.undo, row.state, row.undo_state, row.n) for row in found]
+    return [UndoCount(Verdict(row.undo), row.state, row.undo_state, row.n) for row in found]
 
 
-def stays(plan_id: UUID, session: Session, *, limit: int) -> list[UndoStay]:
+def list_not_restored(plan_id: UUID, session: Session, *, limit: int) -> list[UndoStay]:
     """Return the first task instances that the undo left as they were, in the state that it found them in."""
     found = session.execute(
         select(rows.c.run_id, rows.c.task_id, rows.c.map_index, rows.c.undo, rows.c.undo_state)
-        .where(*_stayed(plan_id))
+        .where(*_not_restored(plan_id))
         .order_by(rows.c.task_id, rows.c.run_id, rows.c.map_index)
         .limit(limit)
     )
     return [
-        UndoStay(row.run_id, row.task_id, row.map_index, row.undo_state, VERDICT_WORDS[row.undo])
-        for row in found
+        UndoStay(row.run_id, row.task_id, row.map_index, row.undo_state, Verdict(row.undo)) for row in found
     ]

@@ -1,12 +1,14 @@
-"""Putting back what a clear changed, as the stored verdicts say: set-based SQL from the before-images."""
+"""Restoring what a clear changed, as the stored verdicts say: set-based SQL from the before-images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ColumnElement,
+    FromClause,
     Select,
     and_,
     case,
@@ -22,6 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api.clear import cleared_columns
+from safe_clear_plugin.airflow_api.clear.column import ClearedColumn, Undo, present
 from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     dag_run,
     deadline,
@@ -30,9 +34,10 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     task_reschedule,
 )
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins, is_one_of
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES
-from safe_clear_plugin.storage.clear.before_images import of_plan, same_key
+from safe_clear_plugin.core.undo import Verdict
+from safe_clear_plugin.storage.rows import of_plan, same_task_instance
 from safe_clear_plugin.storage.tables import (
     before_dag_run,
     before_deadline,
@@ -43,66 +48,35 @@ from safe_clear_plugin.storage.tables import (
 )
 from safe_clear_plugin.storage.undo.verdicts import is_covered
 
-OWN_TO_THE_CLEAR = (
-    "clear_number",
-    "queued_at",
-    "context_carrier",
-    "created_dag_version_id",
-    "bundle_version",
-)
-"""Columns of an unfinished dag run that ``clear_task_instances`` changes; the rest is the scheduler's."""
-
-TASK_INSTANCE_KEEPS = ("updated_at", "trigger_id")
-"""Columns that a task instance keeps: the second one no clear changes, and the trigger may be gone by now."""
-
-RUN_KEEPS = ("updated_at", "backfill_id", "log_template_id")
-"""Columns that a finished dag run keeps: neither clear nor scheduler changes the references."""
-
-TASK_INSTANCE_VERIFIED = (
-    "id",
-    "state",
-    "try_number",
-    "max_tries",
-    "start_date",
-    "end_date",
-    "queued_dttm",
-    "next_method",
-)
-RUN_VERIFIED = ("clear_number", "queued_at", "created_dag_version_id", "bundle_version")
-
 
 def restore_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
     """Put the rows back that the stored verdicts name, history and reschedules with them."""
     planned, image, live = plan_task_instance, before_task_instance, task_instance
-    back = and_(of_plan(planned, plan_id, run_ids), planned.c.undo == "put_back")
-    created = select(planned.c.new_task_instance_id).where(back, planned.c.effect == "create")
+    back = and_(of_plan(planned, plan_id, run_ids), planned.c.undo == Verdict.PUT_BACK.value)
+    created = select(planned.c.new_task_instance_id).where(back, planned.c.effect == Effect.CREATE.value)
     session.execute(delete(live).where(is_one_of(live.c.id, created)))
-    values: dict[Any, Any] = {
-        column: image.c[column.name] for column in live.c if column.name not in TASK_INSTANCE_KEEPS
-    }
+    values = _values(cleared_columns.TASK_INSTANCE, live, image, Undo.RESTORE)
     untouched_run = exists().where(
         before_dag_run.c.plan_id == plan_id,
         before_dag_run.c.id == plan_run.c.dag_run_id,
         dag_run.c.id == before_dag_run.c.id,
         dag_run.c.clear_number == before_dag_run.c.clear_number,
     )
-    # A run that goes on keeps its DAG version, and the scheduler queues nothing without one.
-    values[live.c.dag_version_id] = case(
-        (or_(plan_run.c.put_back.is_(True), untouched_run), image.c.dag_version_id),
-        else_=func.coalesce(image.c.dag_version_id, live.c.dag_version_id),
-    )
+    goes_back = or_(plan_run.c.put_back.is_(True), untouched_run)
+    for column, before in _values(cleared_columns.TASK_INSTANCE, live, image, Undo.RESTORE_WITH_RUN).items():
+        values[column] = case((goes_back, before), else_=func.coalesce(before, column))
     restored = (
         update(live)
         .where(
             back,
-            planned.c.effect != "create",
+            planned.c.effect != Effect.CREATE.value,
             of_plan(plan_run, plan_id, run_ids),
             plan_run.c.run_id == planned.c.run_id,
             of_plan(image, plan_id, run_ids),
-            same_key(image, planned),
+            same_task_instance(image, planned),
             live.c.dag_id == dag_id,
             live.c.run_id.in_(run_ids),
-            same_key(live, planned),
+            same_task_instance(live, planned),
         )
         .values(values)
     )
@@ -148,11 +122,11 @@ def restore_runs(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
         live.c.run_id.in_(run_ids),
     )
     finished = image.c.state.in_(FINISHED_RUN_STATES)
-    everything = {column: image.c[column.name] for column in live.c if column.name not in RUN_KEEPS}
-    own = {live.c[name]: image.c[name] for name in OWN_TO_THE_CLEAR}
+    always = _values(cleared_columns.DAG_RUN, live, image, Undo.RESTORE)
+    if_finished = _values(cleared_columns.DAG_RUN, live, image, Undo.RESTORE_FINISHED)
     with hash_joins(session):
-        session.execute(update(live).where(same_run, finished).values(everything))
-        session.execute(update(live).where(same_run, not_(finished)).values(own))
+        session.execute(update(live).where(same_run, finished).values({**always, **if_finished}))
+        session.execute(update(live).where(same_run, not_(finished)).values(always))
         _unpin(plan_id, dag_id, run_ids, session)
     pks = select(plan_run.c.dag_run_id).where(whole)
     times = {column: before_deadline.c[column.name] for column in deadline.c}
@@ -168,6 +142,26 @@ def restore_runs(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
     )
 
 
+def _values(
+    columns: Iterable[ClearedColumn[Any]], live: FromClause, image: FromClause, undo: Undo
+) -> dict[ColumnElement[Any], ColumnElement[Any]]:
+    """Return the columns that an undo treats so, with their values from before the clear."""
+    named = (column.name for column in present(columns, live) if column.undo == undo)
+    return {live.c[name]: image.c[name] for name in named}
+
+
+def _as_before(
+    columns: Iterable[ClearedColumn[Any]], live: FromClause, image: FromClause
+) -> Iterator[ColumnElement[bool]]:
+    """Yield a condition for each column that is compared after the undo."""
+    for column in present(columns, live):
+        same = live.c[column.name].is_not_distinct_from(image.c[column.name])
+        if column.verify_undo and column.undo == Undo.RESTORE_FINISHED:
+            yield or_(image.c.state.not_in(FINISHED_RUN_STATES), same)
+        elif column.verify_undo:
+            yield same
+
+
 def _unpin(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
     """Take the DAG version again from unfinished task instances that had none and did not move."""
     image, live = before_task_instance, task_instance
@@ -180,7 +174,7 @@ def _unpin(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session)
             live.c.run_id.in_(run_ids),
             live.c.run_id == plan_run.c.run_id,
             of_plan(image, plan_id, run_ids),
-            same_key(image, live),
+            same_task_instance(image, live),
             image.c.id == live.c.id,
             image.c.dag_version_id.is_(None),
             image.c.state.is_not_distinct_from(live.c.state),
@@ -201,17 +195,17 @@ def differences(
     planned, image, live = plan_task_instance, before_task_instance, task_instance
     as_before = exists().where(
         of_plan(image, plan_id, run_ids),
-        same_key(image, planned),
+        same_task_instance(image, planned),
         live.c.dag_id == dag_id,
         live.c.run_id.in_(run_ids),
         # Of the image, not of the plan: the two are joined first, and by nothing else that could be hashed.
-        same_key(live, image),
-        *(live.c[name].is_not_distinct_from(image.c[name]) for name in TASK_INSTANCE_VERIFIED),
+        same_task_instance(live, image),
+        *_as_before(cleared_columns.TASK_INSTANCE, live, image),
     )
     task_instances = select(planned.c.run_id, planned.c.task_id, planned.c.map_index).where(
         of_plan(planned, plan_id, run_ids),
-        planned.c.undo == "put_back",
-        planned.c.effect != "create",
+        planned.c.undo == Verdict.PUT_BACK.value,
+        planned.c.effect != Effect.CREATE.value,
         not_(as_before),
     )
     before = before_dag_run
@@ -221,13 +215,7 @@ def differences(
         dag_run.c.id == before.c.id,
         dag_run.c.dag_id == dag_id,
         dag_run.c.run_id.in_(run_ids),
-        *(dag_run.c[name].is_not_distinct_from(before.c[name]) for name in RUN_VERIFIED),
-        or_(
-            before.c.state.not_in(FINISHED_RUN_STATES),
-            and_(
-                dag_run.c.state == before.c.state, dag_run.c.end_date.is_not_distinct_from(before.c.end_date)
-            ),
-        ),
+        *_as_before(cleared_columns.DAG_RUN, dag_run, before),
     )
     runs = select(plan_run.c.run_id, literal(""), literal(-1)).where(
         of_plan(plan_run, plan_id, run_ids), plan_run.c.put_back.is_(True), not_(run_as_before)

@@ -13,13 +13,16 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS, MOVED_EFFECTS
-from safe_clear_plugin.storage.clear.batches import logical_date_of, take_number
-from safe_clear_plugin.storage.clear.before_images import of_plan, same_key
+from safe_clear_plugin.core.undo import Verdict
+from safe_clear_plugin.storage.clear.batches import logical_date_of
+from safe_clear_plugin.storage.clear.status import take_number
+from safe_clear_plugin.storage.rows import RUN_DATE, of_plan, same_task_instance
 from safe_clear_plugin.storage.tables import plan, plan_run, plan_task_instance
-from safe_clear_plugin.storage.undo.verdicts import open_runs, run_verdicts, task_instance_verdicts
+from safe_clear_plugin.storage.undo.run_verdicts import run_verdicts
+from safe_clear_plugin.storage.undo.verdicts import open_runs, task_instance_verdicts
 
 
-def ask(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> None:
+def request_undo(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> None:
     """Record which cleared runs are to be undone; with none named, all that are not yet."""
     wanted = [plan_run.c.plan_id == plan_id, plan_run.c.undo_asked_at.is_(None), *open_runs(None)]
     if run_ids:
@@ -30,7 +33,7 @@ def ask(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -
     )
 
 
-def asked_runs(plan_id: UUID, run_ids: Sequence[str], size: int, session: Session) -> list[Any]:
+def next_runs(plan_id: UUID, run_ids: Sequence[str], size: int, session: Session) -> list[Any]:
     """Return the next runs that are to be undone, last cleared first, up to ``size`` task instances.
 
     With ``run_ids`` only of those, whatever else was asked for before.
@@ -41,7 +44,7 @@ def asked_runs(plan_id: UUID, run_ids: Sequence[str], size: int, session: Sessio
             plan_run.c.run_id,
             plan_run.c.dag_run_id,
             plan_run.c.task_instances,
-            func.coalesce(plan_run.c.logical_date, plan_run.c.run_after).label("date"),
+            RUN_DATE.label("date"),
         )
         .where(plan_run.c.plan_id == plan_id, plan_run.c.undo_asked_at.is_not(None), *open_runs(None), *named)
         .order_by(plan_run.c.run_after.desc(), plan_run.c.dag_run_id.desc())
@@ -57,7 +60,7 @@ def asked_runs(plan_id: UUID, run_ids: Sequence[str], size: int, session: Sessio
     return batch
 
 
-def decide(
+def record_verdicts(
     plan_id: UUID, dag_id: str, run_ids: Sequence[str], *, number: int, at: datetime, session: Session
 ) -> None:
     """Store the verdicts on the runs and their task instances, under their locks.
@@ -76,7 +79,7 @@ def _store_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session:
     found = task_instance_verdicts(plan_id, dag_id, run_ids)
     session.execute(
         update(planned)
-        .where(of_plan(planned, plan_id, run_ids), same_key(planned, found))
+        .where(of_plan(planned, plan_id, run_ids), same_task_instance(planned, found))
         .values(undo=found.c.verdict, undo_state=found.c.now)
     )
     decided = select(planned.c.run_id, planned.c.effect, planned.c.undo.label("verdict")).where(
@@ -96,17 +99,17 @@ def _store_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session:
         .where(
             of_plan(planned, plan_id, run_ids),
             planned.c.effect.in_(MOVED_EFFECTS),
-            planned.c.undo == "put_back",
+            planned.c.undo == Verdict.PUT_BACK.value,
             planned.c.run_id.not_in(whole),
         )
-        .values(undo="started")
+        .values(undo=Verdict.STARTED.value)
     )
 
 
 def finish_batch(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> tuple[int, int]:
     """Count what the transaction put back and what stays, onto the plan; the last run ends it."""
     planned = plan_task_instance
-    back = case((planned.c.undo == "put_back", 1), else_=0)
+    back = case((planned.c.undo == Verdict.PUT_BACK.value, 1), else_=0)
     total, put_back = session.execute(
         select(func.count(), func.coalesce(func.sum(back), 0)).where(
             of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS)
@@ -135,7 +138,7 @@ def begin_batch(plan_id: UUID, at: datetime, session: Session) -> int | None:
     return take_number(plan_id, at, session, *_is_undoable())
 
 
-def hold(plan_id: UUID, session: Session) -> bool:
+def lock_plan(plan_id: UUID, session: Session) -> bool:
     """Take the plan's row, if it is a plan to undo. Returns whether it is."""
     held = update(plan).where(plan.c.id == plan_id, *_is_undoable()).values(status=plan.c.status)
     return count_written(held, session) == 1
@@ -160,11 +163,15 @@ def audit_select(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:
         rows.c.map_index,
         rows.c.try_number,
         rows.c.undo_state.label("state"),
-        literal("put_back").label("effect"),
-    ).where(of_plan(rows, plan_id, run_ids), rows.c.undo == "put_back", rows.c.effect.in_(CLEARED_EFFECTS))
+        literal(Verdict.PUT_BACK.value).label("effect"),
+    ).where(
+        of_plan(rows, plan_id, run_ids),
+        rows.c.undo == Verdict.PUT_BACK.value,
+        rows.c.effect.in_(CLEARED_EFFECTS),
+    )
 
 
-def put_back_from(plan_id: UUID, run_ids: Sequence[str], session: Session) -> set[tuple[str | None, str]]:
+def states_put_back(plan_id: UUID, run_ids: Sequence[str], session: Session) -> set[tuple[str | None, str]]:
     """Return the states with effects that :func:`audit_select` yields."""
     rows = audit_select(plan_id, run_ids).subquery().c
     return {(row.state, row.effect) for row in session.execute(select(rows.state, rows.effect).distinct())}

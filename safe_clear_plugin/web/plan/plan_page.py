@@ -13,7 +13,6 @@ from safe_clear_plugin.airflow_api.auth import rights
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core import plan_text
 from safe_clear_plugin.core.confirmation_summary import Extent
-from safe_clear_plugin.core.mismatch import Moved
 from safe_clear_plugin.core.plan import PlannedRun, PlanSummary
 from safe_clear_plugin.services.clear import rerun_progress
 from safe_clear_plugin.services.clear.claim import get_plan
@@ -72,7 +71,7 @@ def changed_page(plan_id: str, attempt: Attempt = NO_ATTEMPT) -> str:
 
 def _stale(plan: PlanSummary, session: Session, context: dict[str, Any]) -> str:
     problem = plan.problem or {}
-    moved = [Moved(**row) for row in problem.get("moved", [])]
+    moved = problem.get("moved", [])
     runs = receipt_page.moved_runs(plan)
     return templating.render(
         "stale.html",
@@ -80,7 +79,7 @@ def _stale(plan: PlanSummary, session: Session, context: dict[str, Any]) -> str:
         moved=moved,
         moved_total=problem.get("total", len(moved)),
         moved_runs=runs,
-        may_take_rest=all(row.run_id for row in moved) and (not runs or runs < plan.dag_runs),
+        may_take_rest=all(row["run_id"] for row in moved) and (not runs or runs < plan.dag_runs),
         others=rerun_progress.cleared_by(plan, session),
         **context,
     )

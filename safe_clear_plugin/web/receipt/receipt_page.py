@@ -115,7 +115,7 @@ def undo_step(plan: PlanSummary, session: Session) -> Step:
     return Step(
         kind="undo",
         done=plan.put_back + plan.stayed,
-        total=not_restored.asked_task_instances(UUID(plan.id), session),
+        total=not_restored.count_requested(UUID(plan.id), session),
         dag_runs_done=plan.undone_runs,
         dag_runs_total=plan.undo_asked_runs,
         by_name=undos[-1].by_name if undos else "",
@@ -159,7 +159,8 @@ def _stays(plan: PlanSummary, session: Session) -> list[StayGroup]:
         return []
     plan_id = UUID(plan.id)
     return stay_groups(
-        not_restored.stay_counts(plan_id, session), not_restored.stays(plan_id, session, limit=LISTED)
+        not_restored.count_not_restored(plan_id, session),
+        not_restored.list_not_restored(plan_id, session, limit=LISTED),
     )
 
 

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem
-from safe_clear_plugin.core.undo import VERDICT_WORDS, UndoCount, UndoPreview, UndoStay
+from safe_clear_plugin.core.undo import VERDICT_TEXT, UndoCount, UndoPreview, UndoStay, Verdict
 from safe_clear_plugin.web.app import templating
 
 CHOOSABLE = 100
@@ -49,7 +49,7 @@ class StayGroup:
 
 def undo_page(plan: PlanSummary, undo: UndoPreview, chosen: Sequence[str], now: datetime) -> str:
     """Render what an undo of the chosen runs, or of all, would do now."""
-    back = [item for item in undo.counts if item.verdict == "put_back"]
+    back = [item for item in undo.counts if item.verdict == Verdict.PUT_BACK]
     return templating.render(
         "undo.html",
         plan=plan,
@@ -87,13 +87,15 @@ def count_states(counts: Iterable[tuple[str | None, int]]) -> StateCounts:
 
 def stay_groups(counts: Iterable[UndoCount], stays: Sequence[UndoStay]) -> list[StayGroup]:
     """Group what stays by reason, the most frequent first, and the listed rows of it by task."""
-    staying = [item for item in counts if item.verdict != "put_back"]
-    totals = count_states((item.verdict, item.count) for item in staying)
+    staying = [item for item in counts if item.verdict != Verdict.PUT_BACK]
+    totals: Counter[Verdict] = Counter()
+    for item in staying:
+        totals[item.verdict] += item.count
     groups = []
-    for verdict, total in totals:
-        why = next(text for name, text in VERDICT_WORDS.items() if name == verdict)
+    for verdict, total in totals.most_common():
         states = count_states((item.now, item.count) for item in staying if item.verdict == verdict)
-        groups.append(StayGroup(why, total, states, _by_task([row for row in stays if row.why == why])))
+        tasks = _by_task([row for row in stays if row.verdict == verdict])
+        groups.append(StayGroup(VERDICT_TEXT[verdict], total, states, tasks))
     return groups
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import FromClause, and_, event, false, or_, select, true
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from safe_clear_plugin.airflow_api.clear.related_rows import Beside
+from safe_clear_plugin.airflow_api.clear.related_rows import RelatedRows
 from safe_clear_plugin.airflow_api.clear.speedups.statement_patterns import (
     ONCE_PER_CLEAR,
     ONCE_PER_TASK_INSTANCE,
@@ -56,7 +56,7 @@ class Lookups:
         dag_id: str,
         task_instances: Sequence[TaskInstance],
         wanted: FromClause,
-        beside: Beside,
+        related: RelatedRows,
         session: Session,
     ) -> None:
         self.seen: Counter[str] = Counter()
@@ -74,9 +74,9 @@ class Lookups:
             "deadline": {(run_pk,) for run_pk in run_pks},
             "pin_version": {(dag_id, ti.run_id) for ti in task_instances},
         }
-        by_id = beside.this_try or beside.questions or beside.reschedules
+        by_id = related.this_try or related.questions or related.reschedules
         there = self._there_by_id(wanted) if by_id else {}
-        by_run = beside.deadlines or beside.versionless
+        by_run = related.deadlines or related.versionless
         with_deadline, without_version = self._there_by_run(dag_id, run_pks) if by_run else (set(), set())
         self._there: dict[str, set[tuple[Any, ...]]] = {
             "history": {_try(one) for one in task_instances if one.id in there and there[one.id].history},
@@ -183,14 +183,14 @@ def cache_lookups(
     dag_id: str,
     task_instances: Sequence[TaskInstance],
     wanted: FromClause,
-    beside: Beside,
+    related: RelatedRows,
     session: Session,
 ) -> Iterator[Lookups]:
     """Answer the look-ups that are made within for these task instances, whose ids ``wanted`` selects.
 
-    ``beside`` says what there is to be read of them at all.
+    ``related`` says what there is to be read of them at all.
     """
-    lookups = Lookups(dag_id, task_instances, wanted, beside, session)
+    lookups = Lookups(dag_id, task_instances, wanted, related, session)
     event.listen(session, "do_orm_execute", lookups.answer)
     # On this object alone. What Airflow asks for every task instance has an answer before it is executed.
     session.__dict__["scalar"] = lookups.scalar

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import FromClause
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear.related_rows import Beside
+from safe_clear_plugin.airflow_api.clear.related_rows import RelatedRows
 from safe_clear_plugin.airflow_api.platform import config
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ def speed_up_clear(
     dag_id: str,
     task_instances: Sequence[TaskInstance],
     wanted: FromClause,
-    beside: Beside,
+    related: RelatedRows,
     session: Session,
     *,
     reads_again: bool,
 ) -> Iterator[None]:
     """Speed up the ``clear_task_instances`` that is called within for these task instances.
 
-    ``wanted`` selects their ids, ``beside`` counts the rows of other tables that belong to them, and
+    ``wanted`` selects their ids, ``related`` counts the rows of other tables that belong to them, and
     ``reads_again`` says that Airflow flushes in the middle and reads the objects again.
     """
     if not config.speedups():
@@ -40,7 +40,7 @@ def speed_up_clear(
     from safe_clear_plugin.airflow_api.clear.speedups.history_copy import copy_history  # noqa: PLC0415
 
     with (
-        cache_lookups(dag_id, task_instances, wanted, beside, session) as lookups,
+        cache_lookups(dag_id, task_instances, wanted, related, session) as lookups,
         copy_history(task_instances, wanted, lookups, session),
         update_in_bulk(session, read_on=reads_again),
     ):
