@@ -44,19 +44,13 @@ WORST = [
 @pytest.mark.parametrize("pattern", WORST)
 def test_the_worst_that_may_be_typed_is_refused_or_matched_at_once(pattern):
     assert len(pattern) <= TASK_REGEX
-    begun = time.perf_counter()
+    # Of the processor's time, so that a busy machine does not matter; an unbounded search takes minutes.
+    begun = time.thread_time()
     with contextlib.suppress(RegexError):
         compiled = Regex(pattern)
         for text in IDS:
             compiled.search(text)
-    assert time.perf_counter() - begun < 0.1 * slowness()
-
-
-def slowness() -> float:
-    """Return how much slower than usual this machine is now."""
-    begun = time.perf_counter()
-    sum(number * number for number in range(100_000))
-    return max(1.0, (time.perf_counter() - begun) / 0.01)
+    assert time.thread_time() - begun < 1
 
 
 @pytest.mark.parametrize("pattern", ["x" * 501, "(x)" * 10_000, r"\pL" * 100_000])
