@@ -96,7 +96,7 @@ TASK_INSTANCE: tuple[ClearedColumn[TaskInstanceClear], ...] = (
     # The trigger may be gone by now, and no clear changes the reference to it.
     ClearedColumn("trigger_id", undo=Undo.KEEP),
     ClearedColumn("updated_at", undo=Undo.KEEP),
-    # Written from the task again, or by who runs it next.
+    # Neither predicted nor compared: refreshed from the task, or written when it runs again.
     *map(
         ClearedColumn,
         (

@@ -47,9 +47,8 @@ def task_instances_select(
     """Select the task instances of the planned runs with what ``clear_task_instances`` will make of each.
 
     ``runs`` and ``tasks`` are the plan's own tables, already filled. Without a task regex every task
-    instance of a run is taken, also those of tasks that the DAG no longer has. Columns named as in
-    ``safe_clear_plan_task_instance``.
-    ``known`` says whether PostgreSQL has statistics of the two tables.
+    instance of a run is taken, also those of tasks that the DAG no longer has. ``known`` says whether
+    PostgreSQL has statistics of the two tables. Columns named as in ``safe_clear_plan_task_instance``.
     """
     ti = task_instance
     taken, same_task = _taken(runs, tasks, all_map_indexes, known=known)
