@@ -105,7 +105,7 @@ class View:
     names: dict[str, str] = field(default_factory=dict)
     """What cells say, each once, with the id by which they refer to it."""
 
-    def labelled(self, found: CellView) -> str:
+    def named(self, found: CellView) -> str:
         """Return the id of what a cell says."""
         return self.names.setdefault(found.words, f"w{len(self.names)}")
 
