@@ -15,7 +15,7 @@ from bench.stage import Action, Stage
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.services.clear.claim import get_plan
+from safe_clear_plugin.services.plans import get_plan
 from safe_clear_plugin.storage.clear import drift
 from safe_clear_plugin.storage.tables import plan as plan_table
 from tests.db.acting import clear, plan_of, step, undo_step
@@ -40,7 +40,7 @@ def preview(stage: Stage, scope: Scope) -> Action:
         places.append(made.headers["location"])
         return made.size + stage.browser.send("GET", places[-1]).size
 
-    return Action(run, lambda: get_plan(UUID(places[-1].rsplit("/", 1)[1])).task_instances)
+    return Action(run, lambda: get_plan(places[-1].rsplit("/", 1)[1]).task_instances)
 
 
 def apply(_: Stage, scope: Scope) -> Action:
@@ -74,7 +74,7 @@ def http_apply(stage: Stage, scope: Scope) -> Action:
             size, status = size + answer.size, json.loads(answer.body)["status"]
         return size
 
-    return Action(run, lambda: get_plan(UUID(plan.id)).cleared)
+    return Action(run, lambda: get_plan(plan.id).cleared)
 
 
 def undo(_: Stage, scope: Scope) -> Action:
@@ -83,8 +83,8 @@ def undo(_: Stage, scope: Scope) -> Action:
 
     def run() -> int:
         plans.append(undo_step(plans[-1]))
-        while plans[-1].undoing:
-            plans.append(undo_step(plans[-1], go_on=True))
+        while plans[-1].is_undoing:
+            plans.append(undo_step(plans[-1], resume=True))
         return 0
 
     return Action(run, lambda: plans[-1].put_back)

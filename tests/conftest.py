@@ -102,12 +102,10 @@ def metadata_db(migrated_metadata_db: MetadataDatabase) -> Iterator[MetadataData
     """Give the test a metadata database that holds only what the migrations put there."""
     from airflow import settings
 
-    from safe_clear_plugin.core.batch_size import Pace
-    from safe_clear_plugin.services.clear import apply
-    from safe_clear_plugin.services.undo import undo
+    from safe_clear_plugin.services.clear import batch_sizers
 
     # What one test has learned of the machine is not to decide how many batches the next one takes.
-    apply.pace, undo.pace = Pace(), Pace()
+    batch_sizers.forget()
     settings.Session.remove()
     migrated_metadata_db.wipe()
     yield migrated_metadata_db

@@ -16,7 +16,7 @@ MOST_AT_ONCE = 2
 
 
 @dataclass(slots=True)
-class Pace:
+class BatchSizer:
     """What one process has learned of its database.
 
     Several threads may share one: a lost update costs nothing, the next transaction teaches the same.
@@ -27,7 +27,7 @@ class Pace:
     ceiling: int | None = None
     """Half of what could not be done in time, doubled by each transaction since that was quick."""
 
-    def size(self, most: int) -> int:
+    def next_size(self, most: int) -> int:
         """Return how many task instances to take, never more than ``most``."""
         if self.ceiling is not None:
             most = min(most, self.ceiling)
@@ -39,7 +39,7 @@ class Pace:
         """Take note that so many were too many, which says nothing of how long one of them takes."""
         self.ceiling = max(1, task_instances // 2)
 
-    def learn(self, task_instances: int, seconds: float) -> None:
+    def observe(self, task_instances: int, seconds: float) -> None:
         """Take note of how long a transaction over so many task instances took.
 
         A small one says nothing: most of it is what any transaction takes. Nor does a single wait say much.
@@ -54,3 +54,7 @@ class Pace:
             # What comes next may take longer than what came first.
             measured = max(measured, known / MOST_AT_ONCE)
         self.seconds_each = (known + measured) / 2 if self.seconds_each else measured
+
+    def forget(self) -> None:
+        """Know as little as at the beginning."""
+        self.seconds_each = self.ceiling = None

@@ -14,7 +14,7 @@ DONE_WORDS = {"create": "created", "restore": "restored", "remove": "marked remo
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class PlanExtent:
     """What a plan changes, and the first and the last run in which it does."""
 
     changes: Sequence[StateChange]
@@ -24,26 +24,26 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ConfirmationSummary:
     """``what`` ends before the DAG id, which pages set apart; ``then`` are the consequences."""
 
     what: str
     when: str
     then: tuple[str, ...]
 
-    def said_of(self, dag_id: str) -> str:
+    def sentence_for(self, dag_id: str) -> str:
         """Return the whole sentence."""
         return "; ".join((f"{self.what} {dag_id}{', ' if self.when else ''}{self.when}", *self.then))
 
 
-def order_of(plan: PlanSummary, extent: Extent, tasks: int) -> Order:
+def summarize(plan: PlanSummary, extent: PlanExtent, tasks: int) -> ConfirmationSummary:
     """Say what is cleared, of how many tasks, in which runs, and what that does to them."""
     what = (
         f"Clear {count(plan.task_instances, 'task instance')} of {count(tasks, 'task')} "
         f"in {count(plan.dag_runs, 'run')} of"
     )
     then = (*_of_task_instances(extent.changes), *_of_runs(extent.run_changes))
-    return Order(what, span(extent.first, extent.last), then)
+    return ConfirmationSummary(what, span(extent.first, extent.last), then)
 
 
 def span(first: PlannedRun | None, last: PlannedRun | None) -> str:

@@ -6,34 +6,53 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from safe_clear_plugin.core.codes import Code
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.stop_reason import LeftOutRuns, StopReason
 
-PlanStatus = Literal["ready", "declined", "applying", "applied", "stopped", "stale", "undone"]
-"""``ready`` may be confirmed, unless it was ``declined``, or withdrawn; ``applying`` has runs to clear yet;
-``stopped`` cleared some, and may go on; ``stale`` cleared nothing; ``undone`` has been put back, as far as
-that was possible."""
 
-ShownStatus = Literal[
-    "ready",
-    "waiting",
-    "expired",
-    "declined",
-    "applying",
-    "stopped",
-    "stale",
-    "applied",
-    "undone",
-]
-"""Statuses as people see them: a ready plan waits for approval, or expires; a clear that was left counts as
-stopped."""
+class PlanStatus(Code):
+    """How a plan stands."""
+
+    READY = "ready"
+    """It can be confirmed until it expires."""
+    DECLINED = "declined"
+    """By a second person, or withdrawn by its author."""
+    APPLYING = "applying"
+    """Not all of its runs are cleared yet."""
+    APPLIED = "applied"
+    STOPPED = "stopped"
+    """Some of its runs are cleared; it can be resumed."""
+    STALE = "stale"
+    """It drifted before anything was cleared."""
+    UNDONE = "undone"
+    """All of its runs are restored, as far as that was possible."""
+
+
+class ShownStatus(Code):
+    """How a plan stands at one moment, as lists and programs show it (:meth:`PlanSummary.shown_status`)."""
+
+    READY = "ready"
+    WAITING = "waiting"
+    """Ready, and its author requested approval."""
+    EXPIRED = "expired"
+    """Ready, but it can no longer be confirmed."""
+    DECLINED = "declined"
+    APPLYING = "applying"
+    STOPPED = "stopped"
+    """Also a clear that was interrupted: nobody sent the next batch."""
+    STALE = "stale"
+    APPLIED = "applied"
+    UNDONE = "undone"
+
 
 HEARTBEAT_TIMEOUT = timedelta(seconds=15)
-"""If no batch commits for this long, the clear counts as abandoned."""
+"""A clear that has committed nothing for so long counts as interrupted."""
 
 
 class TeamDag(NamedTuple):
@@ -69,7 +88,10 @@ class PlanSummary:
     applied_by_name: str | None = None
     applied_at: datetime | None = None
     finished_at: datetime | None = None
-    problem: dict[str, Any] | None = None
+    stop_reason: StopReason | None = None
+    """What stopped it."""
+    left_out: LeftOutRuns | None = None
+    """What its undo left out."""
     last_step_at: datetime | None = None
     batches: int = 0
     cleared: int = 0
@@ -103,40 +125,55 @@ class PlanSummary:
         return TeamDag(self.dag_id, self.team_name)
 
     @property
-    def undoing(self) -> bool:
-        """Whether an undo was asked for and is not through."""
+    def is_undoing(self) -> bool:
+        """Whether an undo was requested and is not complete."""
         return self.undo_asked_runs > self.undone_runs
 
     @property
-    def undone(self) -> bool:
+    def is_undone(self) -> bool:
         """Whether any of it has been undone."""
         return self.undone_runs > 0
 
-    def reason_of(self, actor_id: str) -> str:
-        """Return the reason if it is this person's own: nobody confirms with another's words."""
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether its author declined it."""
+        return self.status == PlanStatus.DECLINED and self.declined_by == self.created_by
+
+    def reason_for_author(self, actor_id: str) -> str:
+        """Return the reason if the actor wrote it: nobody confirms with another's words."""
         return self.reason if actor_id == self.created_by else ""
 
-    def interrupted(self, now: datetime) -> bool:
-        """Whether the clear was under way and then left: a closed tab, a lost connection, a killed server."""
-        silent = self.last_step_at is None or now - self.last_step_at >= HEARTBEAT_TIMEOUT
-        return self.status == "applying" and silent
+    def is_interrupted(self, now: datetime) -> bool:
+        """Whether the clear was under way and nobody sends its batches any more.
 
-    def expired(self, now: datetime) -> bool:
+        The tab was closed, the connection lost, or the server killed.
+        """
+        return self.status == PlanStatus.APPLYING and (
+            self.last_step_at is None or now - self.last_step_at >= HEARTBEAT_TIMEOUT
+        )
+
+    def is_expired(self, now: datetime) -> bool:
         """Whether the plan can no longer be confirmed at ``now``."""
-        return self.status == "ready" and now >= self.expires_at
+        return self.status == PlanStatus.READY and now >= self.expires_at
 
-    def waiting(self, now: datetime) -> bool:
-        """Whether a second person was asked to apply it, and still can."""
-        return self.status == "ready" and self.approval_asked_at is not None and now < self.expires_at
+    def is_waiting_for_approval(self, now: datetime) -> bool:
+        """Whether its author requested approval, and a second person can still give it."""
+        return (
+            self.status == PlanStatus.READY
+            and self.approval_asked_at is not None
+            and not self.is_expired(now)
+        )
 
-    @property
-    def withdrawn(self) -> bool:
-        """Whether it was its author who declined it."""
-        return self.status == "declined" and self.declined_by == self.created_by
+    def shown_status(self, now: datetime) -> ShownStatus:
+        """Return how the plan stands at ``now``.
 
-    def shown_status(self, now: datetime) -> str:
-        """Return the status as lists and programs see it, in which a ready plan waits, or expires."""
-        return "expired" if self.expired(now) else "waiting" if self.waiting(now) else self.status
+        :func:`~safe_clear_plugin.storage.plans.plan_status.shown_status` says the same in SQL.
+        """
+        if self.is_expired(now):
+            return ShownStatus.EXPIRED
+        if self.is_waiting_for_approval(now):
+            return ShownStatus.WAITING
+        return ShownStatus.STOPPED if self.is_interrupted(now) else ShownStatus(self.status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime, time, timezone
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
 from safe_clear_plugin.core.keys import TaskInstanceKey
@@ -27,8 +27,26 @@ RunType = Literal[
 RUN_TYPES: tuple[RunType, ...] = get_args(RunType)
 
 
+T = TypeVar("T")
+
 ALL_INDEXES = "*"
 """In place of a run id: no run's mapping decides, and the relatives of a map index are taken whole."""
+
+SuggestedField = Literal["include_downstream", "include_upstream", "run_on_latest_version"]
+"""A field of a selection that a finding may propose to switch on."""
+SUGGESTED_FIELDS: tuple[SuggestedField, ...] = get_args(SuggestedField)
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusions:
+    """What a selection is to leave out."""
+
+    task_ids: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()
+    task_instances: tuple[TaskInstanceKey, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.task_ids or self.run_ids or self.task_instances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,20 @@ class Selection:
         """The dag run whose mapping the relatives of the map index follow, or ``*``."""
         return self.index_run_id or (self.run_id[0] if len(self.run_id) == 1 else ALL_INDEXES)
 
+    def without(self, excluded: Exclusions) -> Selection:
+        """Return the selection without some of it; what it leaves out already stays left out."""
+        keys = [
+            key
+            for key in excluded.task_instances
+            if key.task_id not in excluded.task_ids and key.run_id not in excluded.run_ids
+        ]
+        return replace(
+            self,
+            exclude_task_id=_each_once(*self.exclude_task_id, *excluded.task_ids),
+            exclude_run_id=_each_once(*self.exclude_run_id, *excluded.run_ids),
+            exclude_task_instance=_each_once(*self.exclude_task_instance, *keys),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the selection as JSON values, dates in ISO 8601."""
         values = asdict(self)
@@ -95,6 +127,10 @@ class Selection:
             if kept.get(name):
                 kept[name] = datetime.fromisoformat(kept[name])
         return cls(**kept)
+
+
+def _each_once(*values: T) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(values))
 
 
 def parse_moment(text: str, zone: ZoneInfo, *, end: bool) -> datetime:

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.dag.dag_versions import Version
 from safe_clear_plugin.airflow_api.dag.task_graph import Shape
 from safe_clear_plugin.airflow_api.selection.select_runs import Scope
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import StateChange
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.findings.workload import Workload, read_workload

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.core.formats import verb
+from safe_clear_plugin.core.limits import Limits
 from safe_clear_plugin.core.plan_text import count
-from safe_clear_plugin.core.policy import Limits
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.protected_tasks import (

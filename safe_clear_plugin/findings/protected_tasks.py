@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from safe_clear_plugin.core.input_limits import shortened
+from safe_clear_plugin.core.plan_records import TouchedTask
 from safe_clear_plugin.core.regex import Regex, RegexError
-from safe_clear_plugin.storage.findings.task_counts import TouchedTask
 
 
 @dataclass(frozen=True, slots=True)

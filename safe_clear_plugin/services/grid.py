@@ -16,19 +16,17 @@ from safe_clear_plugin.airflow_api.dag import dag_versions, task_groups
 from safe_clear_plugin.core.grid import model, time_buckets
 from safe_clear_plugin.core.grid.model import Cell, Column, Level, Node, Row, Segment
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.storage import grid_queries
+from safe_clear_plugin.services import grid_columns
+from safe_clear_plugin.storage import grid_cells, grid_queries
 from safe_clear_plugin.storage.findings import task_counts, task_relations
-from safe_clear_plugin.storage.grid_queries import Counted, Extent, Window
+from safe_clear_plugin.storage.grid_cells import Counted
+from safe_clear_plugin.storage.grid_queries import Extent, Window
 
-MOST_RUNS = 80
-MOST_BINS = 92
-MOST_CELLS = 3_000
-LEAST_ROWS, MOST_ROWS = 25, 100
-BESIDE = 3
-"""Runs of the DAG that are shown on each side of the plan's, so that a wrong date is seen."""
+MAX_CELLS = 3_000
+MIN_ROWS, MAX_ROWS = 25, 100
 OTHER_VERSIONS = 4
-MOST_HOURS = 48
-ENOUGH = 14
+MAX_HOURS = 48
+SUFFICIENT_COLUMNS = 14
 """Columns that leave nothing to wish for: a coarser level would show less and not fit better."""
 
 
@@ -83,7 +81,9 @@ def build(
     concerned = {*tasks, *task_relations.downstream_tasks(window.plan_id, session)}
     rows = model.folded(nodes, concerned, question.opened)
     level = question.level or _level(here, len(rows))
-    columns, all_columns, source, window = _columns(level, question, window, whole, here, session=session)
+    columns, all_columns, source, window = grid_columns.columns(
+        level, question.first_column, window, whole, here, session=session
+    )
     shown, all_rows = _page(rows, len(columns), question.first_row)
     asked = None if len(shown) == len(nodes) else [row.node.id for row in shown if row.kind == "task"]
     stale = any(finding.code == "stale_downstream" for finding in plan.findings)
@@ -125,92 +125,42 @@ def _gone(found: Sequence[Counted], nodes: Sequence[Node]) -> list[Row]:
 
 def _level(here: Extent, rows: int) -> Level:
     """Choose the finest level that fits; tasks that do not fit are paged."""
-    fits = MOST_CELLS // max(1, min(rows, MOST_ROWS))
+    fits = MAX_CELLS // max(1, min(rows, MAX_ROWS))
     span = here.last - here.first
-    if here.runs <= min(MOST_RUNS, fits) or span < timedelta(hours=1):
+    if here.runs <= min(grid_columns.MAX_RUNS, fits) or span < timedelta(hours=1):
         return "run"
     if span < timedelta(days=1):
         return "hour"
-    return time_buckets.fitting(here.first, here.last, min(MOST_BINS, fits), time_buckets.UNITS[1:])
+    return time_buckets.fitting(
+        here.first, here.last, min(grid_columns.MAX_BINS, fits), time_buckets.UNITS[1:]
+    )
 
 
 def _levels(here: Extent) -> Iterable[Level]:
     """Yield the levels that are worth a choice."""
-    if here.runs <= MOST_RUNS or here.last - here.first < timedelta(hours=1):
+    if here.runs <= grid_columns.MAX_RUNS or here.last - here.first < timedelta(hours=1):
         yield "run"
-    finer = ENOUGH + 1
+    finer = SUFFICIENT_COLUMNS + 1
     for unit in time_buckets.UNITS:
-        count = len(time_buckets.starts(here.first, here.last, unit, MOST_BINS + 1))
-        if 1 < count <= MOST_BINS and finer > ENOUGH and (unit != "hour" or count <= MOST_HOURS):
+        count = len(time_buckets.starts(here.first, here.last, unit, grid_columns.MAX_BINS + 1))
+        if (
+            1 < count <= grid_columns.MAX_BINS
+            and finer > SUFFICIENT_COLUMNS
+            and (unit != "hour" or count <= MAX_HOURS)
+        ):
             yield unit
             finer = count
 
 
 def page_size(columns: int) -> int:
     """Return how many lines are shown at once."""
-    return min(MOST_ROWS, max(LEAST_ROWS, MOST_CELLS // max(1, columns)))
+    return min(MAX_ROWS, max(MIN_ROWS, MAX_CELLS // max(1, columns)))
 
 
 def _page(rows: Sequence[Row], columns: int, first: int) -> tuple[list[Row], int]:
     size = page_size(columns)
     first = first if 0 <= first < len(rows) else 0
     return list(rows[first : first + size]), len(rows)
-
-
-def _columns(
-    level: Level, question: Question, window: Window, whole: Extent, here: Extent, *, session: Session
-) -> tuple[list[Column], int, CTE, Window]:
-    """Return the columns, how many there are beyond the page of them, and the plan's runs in SQL."""
-    if level == "run":
-        first = question.first_column if question.first_column < here.runs else 0
-        columns, source = _run_columns(first, window, here, session)
-        count, last = here.runs, first + MOST_RUNS >= here.runs
-    else:
-        starts = time_buckets.starts(here.first, here.last, level, 100 * MOST_BINS)
-        first = question.first_column if question.first_column < len(starts) else 0
-        shown = starts[first : first + MOST_BINS]
-        window = _within(window, shown, here, level)
-        columns = [Column(n, start, time_buckets.next_start(start, level)) for n, start in enumerate(shown)]
-        source = grid_queries.by_bin(window, shown)
-        count, last = len(starts), first + MOST_BINS >= len(starts)
-    before, after = grid_queries.runs_beside(window, here.first, here.last, session, each=BESIDE)
-    if first == 0 and here.first == whole.first:
-        columns = [_run_column(row, planned=False) for row in before] + columns
-    if last and here.last == whole.last:
-        columns += [_run_column(row, planned=False) for row in after]
-    return columns, count, source, window
-
-
-def _within(window: Window, shown: Sequence[datetime], here: Extent, unit: time_buckets.Unit) -> Window:
-    """Narrow the window to the shown columns where it reaches beyond them.
-
-    A bound that says nothing is left out: the planner of a database takes it for one that leaves few runs.
-    """
-    end = time_buckets.next_start(shown[-1], unit)
-    if here.first < shown[0]:
-        window = replace(window, start=max(window.start or shown[0], shown[0]))
-    if here.last >= end:
-        window = replace(window, end=min(window.end or end, end))
-    return window
-
-
-def _run_columns(first: int, window: Window, here: Extent, session: Session) -> tuple[list[Column], CTE]:
-    """Return a column for each of the plan's runs and, where there is room, for those that lie among them."""
-    found = grid_queries.runs(window, session, offset=first, limit=MOST_RUNS)
-    columns = [_run_column(row, planned=True) for row in found]
-    if here.runs <= MOST_RUNS:
-        room = MOST_RUNS - here.runs
-        among = grid_queries.runs_between(window, here.first, here.last, session, limit=room + 1)
-        if len(among) <= room:
-            columns += [_run_column(row, planned=False) for row in among]
-    columns.sort(key=lambda one: one.start)
-    return columns, grid_queries.by_run(window, [row.run_id for row in found])
-
-
-def _run_column(row: Any, *, planned: bool) -> Column:
-    return Column(
-        row.run_id, row.date, run_id=row.run_id, dated=row.logical_date is not None, planned=planned
-    )
 
 
 def _count(
@@ -224,14 +174,14 @@ def _count(
     stale: bool,
 ) -> list[Counted]:
     if live:
-        found = grid_queries.cleared_cells(window, source, task_ids, session)
+        found = grid_cells.cleared_cells(window, source, task_ids, session)
     else:
-        found = grid_queries.planned_cells(window.plan_id, source, task_ids, session)
+        found = grid_cells.planned_cells(window.plan_id, source, task_ids, session)
         if stale:
-            found += grid_queries.stale_cells(window, source, task_ids, session)
-    found += grid_queries.other_cells(window, source, task_ids, session)
+            found += grid_cells.stale_cells(window, source, task_ids, session)
+    found += grid_cells.other_cells(window, source, task_ids, session)
     if beside := [cast(str, one.run_id) for one in columns if not one.planned]:
-        found += grid_queries.beside_cells(window, beside, task_ids, session)
+        found += grid_cells.neighbour_cells(window, beside, task_ids, session)
     return found
 
 

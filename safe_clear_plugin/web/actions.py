@@ -9,17 +9,16 @@ from typing import Any
 
 from flask import jsonify, redirect
 
-from safe_clear_plugin.airflow_api.auth import permissions
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
-from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.core.actor import Actor
+from safe_clear_plugin.core.confirmation import Confirmation
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.policy import Given
 from safe_clear_plugin.core.problems import Refused
+from safe_clear_plugin.services.clear import approval, receipt
 from safe_clear_plugin.services.clear.apply import stop_plan
-from safe_clear_plugin.services.clear.approval import ask_approval, decline_plan
-from safe_clear_plugin.services.clear.confirmation import Unconfirmed, confirm_plan
+from safe_clear_plugin.services.clear.confirm import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.clear.scheduler_turns import seconds_left
-from safe_clear_plugin.services.planning.remaining_plan import make_rest_plan
+from safe_clear_plugin.services.planning.derived_plans import plan_remaining
+from safe_clear_plugin.services.session import new_session
 from safe_clear_plugin.services.undo.undo import undo_plan
 from safe_clear_plugin.web.api.bodies import ApplyRequest, ReasonRequest, UndoRequest
 from safe_clear_plugin.web.api.request_reader import read_body
@@ -27,8 +26,7 @@ from safe_clear_plugin.web.api.types import Empty
 from safe_clear_plugin.web.app import request_hooks, serializers, templating
 from safe_clear_plugin.web.app.identity import caller
 from safe_clear_plugin.web.plan import plan_page
-from safe_clear_plugin.web.plan.confirm_page import Attempt
-from safe_clear_plugin.web.receipt import receipt_page
+from safe_clear_plugin.web.plan.confirm_page import RejectedConfirmation
 
 
 def apply(plan: PlanSummary) -> Any:
@@ -37,11 +35,11 @@ def apply(plan: PlanSummary) -> Any:
     given = sent.given()
     resume = sent.resume or (sent.take_over and plan.status == "applying")
     try:
-        plan = confirm_plan(plan, sent.fingerprint, given, _actor(), _now(), resume=resume)
+        plan = confirm_plan(plan, sent.fingerprint, given, caller().actor, _now(), resume=resume)
     except Unconfirmed as refused:
         if request_hooks.wants_json() or refused.status != 422:
             raise
-        return plan_page.changed_page(plan.id, Attempt(given, refused.missing)), refused.status
+        return plan_page.changed_page(plan.id, RejectedConfirmation(given, refused.missing)), refused.status
     except Refused as refused:
         if request_hooks.wants_json() or not refused.details.get("drift"):
             raise
@@ -52,12 +50,12 @@ def apply(plan: PlanSummary) -> Any:
     if plan.status in ("applying", "applied"):
         was_put_off = plan.status == "applying" and plan.batches == batches_before
         return _paced(body, seconds_left() if was_put_off else 0)
-    problem = plan.problem or {}
+    why = plan.stop_reason
     refusal = {
-        "error": problem.get("reason", "The plan stopped."),
-        "remedy": problem.get("remedy", ""),
-        "drift": problem.get("moved", []),
-        "code": problem.get("kind"),
+        "error": (why.reason if why else "") or "The plan stopped.",
+        "remedy": why.remedy if why else "",
+        "drift": [row.to_json() for row in why.moved] if why else [],
+        "code": why.kind if why else None,
     }
     return jsonify({**body, **refusal}), 409
 
@@ -65,28 +63,30 @@ def apply(plan: PlanSummary) -> Any:
 def stop(plan: PlanSummary) -> Any:
     """Stop the clear after the batch in hand."""
     read_body(Empty)
-    plan = stop_plan(plan, _actor(), _now())
+    plan = stop_plan(plan, caller().actor, _now())
     return jsonify(serializers.apply_json(plan)) if request_hooks.wants_json() else _to(plan)
 
 
-def ask(plan: PlanSummary) -> Any:
+def request_approval(plan: PlanSummary) -> Any:
     """Ask for a second person to apply the plan."""
-    return _with_reason(plan, ask_approval)
+    return _with_reason(plan, approval.request_approval)
 
 
 def decline(plan: PlanSummary) -> Any:
     """Decline a plan that waits for approval, or withdraw it."""
-    return _with_reason(plan, decline_plan)
+    return _with_reason(plan, approval.decline_plan)
 
 
 def _with_reason(plan: PlanSummary, step: Callable[[PlanSummary, str, Actor, datetime], PlanSummary]) -> Any:
     reason = read_body(ReasonRequest).reason or ""
     try:
-        plan = step(plan, reason, _actor(), _now())
+        plan = step(plan, reason, caller().actor, _now())
     except Unconfirmed as refused:
         if request_hooks.wants_json():
             raise
-        return plan_page.changed_page(plan.id, Attempt(Given(reason), refused.missing)), refused.status
+        return plan_page.changed_page(
+            plan.id, RejectedConfirmation(Confirmation(reason), refused.missing)
+        ), refused.status
     return jsonify(serializers.summary_json(plan, _now())) if request_hooks.wants_json() else _to(plan)
 
 
@@ -96,15 +96,15 @@ def undo(plan: PlanSummary) -> Any:
     reason = sent.reason or ""
     if sent.go_on:
         with new_session() as session:
-            reason = reason or receipt_page.undo_step(plan, session).reason
+            reason = reason or receipt.undo_progress(plan, session).reason
     plan = undo_plan(
-        plan, sent.run_ids, reason, _actor(), _now(), go_on=sent.go_on, seen_runs=sent.cleared_runs
+        plan, sent.run_ids, reason, caller().actor, _now(), resume=sent.go_on, seen_runs=sent.cleared_runs
     )
     if not request_hooks.wants_json():
         return _to(plan)
     with new_session() as session:
-        body = serializers.undo_json(plan, receipt_page.undo_step(plan, session))
-    return _paced(body, seconds_left() if plan.undoing else 0)
+        body = serializers.undo_json(plan, receipt.undo_progress(plan, session))
+    return _paced(body, seconds_left() if plan.is_undoing else 0)
 
 
 def _paced(body: dict[str, Any], seconds: float) -> Any:
@@ -115,10 +115,10 @@ def _paced(body: dict[str, Any], seconds: float) -> Any:
     return answer
 
 
-def rest(plan: PlanSummary) -> Any:
+def remaining(plan: PlanSummary) -> Any:
     """Plan what this plan has not cleared, without what moved."""
     read_body(Empty)
-    return planned(make_rest_plan(plan, _actor(), _now()))
+    return planned(plan_remaining(plan, caller().actor, _now()))
 
 
 def planned(plan: PlanSummary) -> Any:
@@ -131,10 +131,6 @@ def planned(plan: PlanSummary) -> Any:
 
 def _to(plan: PlanSummary) -> Any:
     return redirect(templating.url("plan", plan_id=plan.id), code=303)
-
-
-def _actor() -> Actor:
-    return permissions.actor(caller().user)
 
 
 def _now() -> datetime:

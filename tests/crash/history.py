@@ -16,7 +16,7 @@ from airflow.sdk import DAG
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.clear.apply import apply_plan
@@ -101,8 +101,8 @@ def clear_all(plan: PlanSummary, actor: Actor = ME, **options: Any) -> PlanSumma
 def undo_all(plan: PlanSummary, actor: Actor = ME, at: datetime | None = None) -> PlanSummary:
     """Put back batch after batch."""
     plan = undo_plan(plan, (), "by mistake", actor, at or now())
-    while plan.undoing:
-        plan = undo_plan(plan, (), "by mistake", actor, now(), go_on=True)
+    while plan.is_undoing:
+        plan = undo_plan(plan, (), "by mistake", actor, now(), resume=True)
     return plan
 
 

@@ -144,7 +144,7 @@ def check_clear(plan: PlanSummary, before, cleared, session) -> set[str]:
     assert sum(batch_sizes(plan, "clear", session)) == len(done)
     assert audited(plan, "safe_clear", session) == keys(session, done)
     if len(done) == len(RUNS):
-        assert (plan.status, plan.problem) == ("applied", None)
+        assert (plan.status, plan.stop_reason) == ("applied", None)
         assert plan.finished_at is not None
     else:
         assert plan.status in (("applying",) if done else ("ready", "applying"))

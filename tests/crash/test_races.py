@@ -18,7 +18,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
 from safe_clear_plugin.airflow_api.clear import clear_runs, locks
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.clear.apply import stop_plan
@@ -153,8 +153,8 @@ def test_of_two_overlapping_plans_one_wins_each_run(session):
             assert audited(plan, "safe_clear", session) == keys(session, runs)
             if plan.status != "applied":
                 assert plan.status == ("stopped" if runs else "stale")
-                assert plan.problem["kind"] == "drift"
-                assert {row["run_id"] for row in plan.problem["moved"]} <= contested
+                assert plan.stop_reason.kind == "drift"
+                assert {row.run_id for row in plan.stop_reason.moved} <= contested
         outcomes[mine.status, theirs.status] += 1
         assert "applied" in (mine.status, theirs.status)
         for plan in (mine, theirs):
@@ -280,8 +280,8 @@ def test_a_task_that_starts_before_the_lock_stops_the_clear(session, monkeypatch
         wait_until_blocked(1)
         worker.commit()
         plan = outcome.result(60)
-    assert (plan.status, plan.problem["kind"], plan.cleared_runs) == ("stopped", "drift", 2)
-    moved = [(row["run_id"], row["task_id"], row["now"]) for row in plan.problem["moved"]]
+    assert (plan.status, plan.stop_reason.kind, plan.cleared_runs) == ("stopped", "drift", 2)
+    moved = [(row.run_id, row.task_id, row.now) for row in plan.stop_reason.moved]
     assert moved == [("run_3", "load", "queued, try 0")]
     numbers = clear_numbers(session)
     assert [numbers[run] for run in RUNS] == [1, 1] + [0] * 8
@@ -328,7 +328,7 @@ def test_a_stop_stops_the_clear_between_two_batches(session):
         assert clear_numbers(session) == {run: int(run in done) for run in RUNS}
         assert audited(plan, "safe_clear", session) == keys(session, done)
         if len(done) < len(RUNS):
-            assert (after.status, after.problem["kind"], after.problem["by"]) == (
+            assert (after.status, after.stop_reason.kind, after.stop_reason.by) == (
                 "stopped",
                 "stopped",
                 "Somebody else",
@@ -359,7 +359,7 @@ def test_a_stop_right_before_the_next_batch_begins_stops_it(session, monkeypatch
     plan = step(plan_all())
     just_before(monkeypatch, status, "begin_batch", lambda: stop_plan(plan, OTHER, now()))
     after = step(plan)
-    assert (after.status, after.problem["kind"], after.cleared_runs) == ("stopped", "stopped", 2)
+    assert (after.status, after.stop_reason.kind, after.cleared_runs) == ("stopped", "stopped", 2)
     assert sum(clear_numbers(session).values()) == 2
 
 

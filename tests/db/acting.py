@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.undo import UndoPreview
@@ -54,13 +54,13 @@ def clear(what: Selection | PlanSummary, actor: Actor = ME) -> PlanSummary:
     plan = step(plan, actor)
     while plan.status == "applying":
         plan = step(plan, actor)
-    assert (plan.status, plan.problem) == ("applied", None)
+    assert (plan.status, plan.stop_reason) == ("applied", None)
     return plan
 
 
-def undo_step(plan: PlanSummary, *run_ids: str, actor: Actor = ME, go_on: bool = False) -> PlanSummary:
+def undo_step(plan: PlanSummary, *run_ids: str, actor: Actor = ME, resume: bool = False) -> PlanSummary:
     """Undo one batch."""
-    return undo_plan(plan, run_ids, "I mixed the date", actor, now(), go_on=go_on)
+    return undo_plan(plan, run_ids, "I mixed the date", actor, now(), resume=resume)
 
 
 def end_pause(session: Session) -> None:
@@ -73,8 +73,8 @@ def end_pause(session: Session) -> None:
 def undo(plan: PlanSummary, *run_ids: str, actor: Actor = ME) -> PlanSummary:
     """Undo runs, or all."""
     plan = undo_step(plan, *run_ids, actor=actor)
-    while plan.undoing:
-        plan = undo_step(plan, actor=actor, go_on=True)
+    while plan.is_undoing:
+        plan = undo_step(plan, actor=actor, resume=True)
     return plan
 
 

@@ -21,7 +21,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.utils.state import DagRunState, State, TaskInstanceState
 from sqlalchemy import select, update
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.clear.apply import apply_plan
@@ -380,7 +380,7 @@ def check(selection: Selection, session: Any) -> Predicted:
     session.expunge_all()
 
     applied = apply_plan(plan, plan.fingerprint, "because", ME, datetime.now(timezone.utc))
-    assert applied.problem is None
+    assert applied.stop_reason is None
     assert applied.status == "applied"
     assert list(differences(foreseen, before, read(session), reset=reset)) == []
     assert diff_snapshots(with_plan, snapshot(session)).keys() <= CHANGED_BY_APPLY

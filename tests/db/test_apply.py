@@ -21,16 +21,16 @@ from sqlalchemy import delete, func, insert, inspect, select, update
 from sqlalchemy.exc import OperationalError
 
 from safe_clear_plugin.airflow_api.clear import clear_runs, locks
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.airflow_api.platform.airflow_tables import engine as settings_engine
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.clear import apply as apply_module
 from safe_clear_plugin.services.clear import rerun_progress
 from safe_clear_plugin.services.clear.apply import apply_plan
-from safe_clear_plugin.services.clear.claim import get_plan
 from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.services.plans import get_plan
 from safe_clear_plugin.storage.clear import batches as clear_batches
 from safe_clear_plugin.storage.clear import drift, verification
 from safe_clear_plugin.storage.plans import plan_reader
@@ -65,7 +65,7 @@ def plan_of(selection):
 def step(plan, actor=ME, **options):
     """Clear one batch. What comes back is the plan as it is in the database."""
     after = apply_plan(plan, plan.fingerprint, "because", actor, now(), **options)
-    assert after == get_plan(UUID(plan.id))
+    assert after == get_plan(plan.id)
     return after
 
 
@@ -125,7 +125,7 @@ def test_exactly_what_was_shown_is_cleared(dag, session):
     before = snapshot(session)
     plan = plan_of(days(2, 3, task_regex="^trans", include_downstream=True))
     after = confirm(plan)
-    assert (after.status, after.problem) == ("applied", None)
+    assert (after.status, after.stop_reason) == ("applied", None)
     changed = diff_snapshots(before, snapshot(session))
     assert set(changed) <= OWN | {"task_instance", "task_instance_history", "dag_run", "log"}
     keys = {(run, task) for run in ("run_2", "run_3") for task in ("transform", "load")}
@@ -209,8 +209,8 @@ def test_a_move_half_way_stops_there(dag, session, one_run_a_batch):
     session.commit()
     after = step(plan)
     assert after.status == "stopped"
-    assert after.problem["kind"] == "drift"
-    assert [(row["run_id"], row["task_id"]) for row in after.problem["moved"]] == [("run_2", "load")]
+    assert after.stop_reason.kind == "drift"
+    assert [(row.run_id, row.task_id) for row in after.stop_reason.moved] == [("run_2", "load")]
     found = states(session)
     assert {found["run_1", task] for task in ("extract", "transform", "load")} == {None}
     assert found["run_2", "load"] == "success"
@@ -224,7 +224,7 @@ def test_a_result_that_is_not_the_plan_is_rolled_back(dag, session, after_cleari
     before = snapshot(session)
     after = confirm(plan)
     assert after.status == "stopped"
-    assert after.problem["mismatches"] == [
+    assert list(after.stop_reason.mismatches) == [
         "extract in run_1: state was to become success, but became skipped"
     ]
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
@@ -248,7 +248,7 @@ def test_each_promised_column_is_verified(dag, session, monkeypatch, column, val
 
     monkeypatch.setattr(clear_runs, "clear_task_instances", otherwise)
     before = snapshot(session)
-    assert said in confirm(plan).problem["mismatches"]
+    assert said in confirm(plan).stop_reason.mismatches
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 
@@ -324,8 +324,12 @@ def test_whatever_else_a_clear_does_is_noticed(dag, session, after_clearing, tas
     after_clearing(meddle)
     before = snapshot(session)
     after = confirm(plan)
-    assert (after.status, after.problem["kind"], after.problem["total"]) == ("stopped", "mismatch", len(said))
-    for found, start in zip(after.problem["mismatches"], said, strict=True):
+    assert (after.status, after.stop_reason.kind, after.stop_reason.total) == (
+        "stopped",
+        "mismatch",
+        len(said),
+    )
+    for found, start in zip(after.stop_reason.mismatches, said, strict=True):
         assert found.startswith(start)
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
@@ -344,7 +348,7 @@ def moving(dag, session):
 def test_what_stays_in_a_run_that_moves_is_no_surprise(moving, session):
     before = states(session)
     after = confirm(moving)
-    assert (after.status, after.problem) == ("applied", None)
+    assert (after.status, after.stop_reason) == ("applied", None)
     found = {task: state for (run, task), state in states(session).items() if run == "run_1"}
     assert before["run_1", "transform"] is not None
     assert found == {
@@ -368,7 +372,7 @@ def test_what_stays_in_a_run_that_moves_is_no_surprise(moving, session):
 def test_whatever_else_a_move_does_is_noticed(moving, session, after_clearing, meddle, said):
     after_clearing(meddle)
     before = snapshot(session)
-    [found] = confirm(moving).problem["mismatches"]
+    [found] = confirm(moving).stop_reason.mismatches
     assert found.startswith(said)
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
@@ -385,7 +389,7 @@ def test_what_is_not_told_row_by_row_is_not_believed_either(dag, session, monkey
     real = getattr(verification, step_)
     monkeypatch.setattr(verification, step_, lambda *given, **options: real(*given, **options) - 1)
     before = snapshot(session)
-    found = confirm(plan).problem["mismatches"]
+    found = list(confirm(plan).stop_reason.mismatches)
     assert found == [f"the batch: {said}"]
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
@@ -405,7 +409,7 @@ def test_each_promised_column_of_the_run_is_verified(dag, session, after_clearin
     of_run_1 = DagRun.run_id == "run_1"
     after_clearing(lambda session: session.execute(update(DagRun).where(of_run_1).values(**values)))
     before = snapshot(session)
-    [found] = confirm(plan).problem["mismatches"]
+    [found] = confirm(plan).stop_reason.mismatches
     assert found.startswith(f"dag run run_1: {said} was to become")
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
@@ -414,7 +418,7 @@ def test_a_run_that_is_gone_is_noticed(dag, session, after_clearing):
     plan = plan_of(days(1, 1))
     after_clearing(lambda session: session.execute(delete(DagRun).where(DagRun.run_id == "run_1")))
     before = snapshot(session)
-    found = confirm(plan).problem["mismatches"]
+    found = list(confirm(plan).stop_reason.mismatches)
     assert "dag run run_1: row was to become there, but became missing" in found
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
@@ -424,7 +428,7 @@ def test_a_run_that_another_took_the_place_of_is_noticed(dag, session, after_cle
     of_run_1 = DagRun.run_id == "run_1"
     after_clearing(lambda session: session.execute(update(DagRun).where(of_run_1).values(id=4711)))
     before = snapshot(session)
-    found = confirm(plan).problem["mismatches"]
+    found = list(confirm(plan).stop_reason.mismatches)
     assert found == ["dag run run_1: row was to become there, but became missing"]
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
@@ -455,8 +459,8 @@ def test_a_database_that_stays_locked_stops_the_plan(dag, session, one_run_a_bat
     monkeypatch.setattr(locks, "load_dag_runs", locked)
     before = snapshot(session)
     plan = step(plan)
-    assert (plan.status, plan.problem["kind"], plan.cleared_runs, len(tries)) == ("stopped", "busy", 1, 3)
-    assert plan.problem["code"] == "database_busy"
+    assert (plan.status, plan.stop_reason.kind, plan.cleared_runs, len(tries)) == ("stopped", "busy", 1, 3)
+    assert plan.stop_reason.code == "database_busy"
     assert set(diff_snapshots(before, snapshot(session))) == {"safe_clear_plan"}
     monkeypatch.undo()
     assert step(plan, resume=True).status == "applied"
@@ -483,7 +487,7 @@ def test_an_error_leaves_runs_whole_and_the_plan_stopped(dag, session, one_run_a
     from safe_clear_plugin.storage.plans import plan_reader
 
     stopped = plan_reader.get(UUID(plan.id), session)
-    assert (stopped.status, stopped.problem["kind"]) == ("stopped", "error")
+    assert (stopped.status, stopped.stop_reason.kind) == ("stopped", "error")
     assert (stopped.cleared, stopped.cleared_runs) == (3, 1)
 
 
@@ -508,8 +512,11 @@ def test_a_clear_whose_process_died_is_found_out(dag, session, monkeypatch):
     dead = plan_reader.get(UUID(plan.id), session)
     assert (dead.status, dead.cleared) == ("applying", 0)
     later = now() + timedelta(seconds=16)
-    assert (dead.interrupted(now()), dead.interrupted(later)) == (False, True)
-    assert (rerun_progress.goes_on(dead, now()), rerun_progress.goes_on(dead, later)) == (True, False)
+    assert (dead.is_interrupted(now()), dead.is_interrupted(later)) == (False, True)
+    assert (rerun_progress.is_in_progress(dead, now()), rerun_progress.is_in_progress(dead, later)) == (
+        True,
+        False,
+    )
     with pytest.raises(Refused) as refused:
         step(dead, OTHER)
     assert (refused.value.status, refused.value.problem.reason) == (409, "Me is applying the plan.")

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from safe_clear_plugin.airflow_api.clear import audit_log, clear_runs
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.services.clear.apply import stop_plan
-from safe_clear_plugin.services.clear.approval import ask_approval, decline_plan
+from safe_clear_plugin.services.clear.approval import decline_plan, request_approval
 from safe_clear_plugin.services.planning.preview import make_plan
 from tests.db.acting import ME, OTHER, days, now, plan_of, reread, step, undo
 from tests.support.scenes import store_etl
@@ -96,7 +96,7 @@ def test_a_resume_over_a_mismatch_says_what_had_differed(session, monkeypatch):
 
     monkeypatch.setattr(clear_runs, "clear_task_instances", does_more)
     plan = step(plan)
-    assert plan.problem["kind"] == "mismatch"
+    assert plan.stop_reason.kind == "mismatch"
     monkeypatch.undo()
     plan = step(plan, OTHER, resume=True)
     [(event, _, owner, extra)] = decisions(session)
@@ -116,7 +116,7 @@ def test_a_resume_that_is_refused_leaves_no_trace(session):
 def test_who_asks_and_who_declines_are_on_record(session, two_needed):
     plan = plan_of(days(1, 2))
     for _ in range(2):
-        plan = ask_approval(plan, "bad rates", ME, now())
+        plan = request_approval(plan, "bad rates", ME, now())
     for _ in range(2):
         plan = decline_plan(plan, "not before Friday", OTHER, now())
     of_the_plan = {"plan_id": plan.id, "task_instances": 6, "dag_runs": 2, "asked_by": "Me"}
@@ -132,12 +132,12 @@ def test_who_asks_and_who_declines_are_on_record(session, two_needed):
 
 
 def test_who_withdraws_is_on_record(session, two_needed):
-    plan = decline_plan(ask_approval(plan_of(days(1, 2)), "bad rates", ME, now()), "", ME, now())
+    plan = decline_plan(request_approval(plan_of(days(1, 2)), "bad rates", ME, now()), "", ME, now())
     assert [(event, owner) for event, _, owner, _ in decisions(session)] == [
         ("safe_clear_ask", "Me"),
         ("safe_clear_withdraw", "Me"),
     ]
-    assert plan.withdrawn
+    assert plan.is_withdrawn
 
 
 def test_a_decision_that_does_not_commit_is_not_on_record(session, monkeypatch):

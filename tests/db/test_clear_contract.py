@@ -144,7 +144,7 @@ def test_several_runs_of_several_kinds(session, running):
     plan = make_plan(selection, ME, datetime.now(timezone.utc))
     session.rollback()
     applied = apply_plan(plan, plan.fingerprint, "", ME, datetime.now(timezone.utc))
-    assert (applied.status, applied.problem) == ("applied", None)
+    assert (applied.status, applied.stop_reason) == ("applied", None)
     after = read(session)
     found = diff_snapshots(everything, snapshot(session))
     assert found.keys() <= CHANGED_BY_APPLY

@@ -11,8 +11,8 @@ from sqlalchemy import inspect, text
 
 from safe_clear_plugin.airflow_api.platform import compatibility, config, expected_tables
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services.clear.approval import ask_approval
-from safe_clear_plugin.services.planning.remaining_plan import make_rest_plan
+from safe_clear_plugin.services.clear.approval import request_approval
+from safe_clear_plugin.services.planning.derived_plans import plan_remaining
 from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from safe_clear_plugin.storage.mirrors import missing_columns
 from tests.db.acting import ME, clear, days, now, plan_of, reread, step, undo
@@ -127,7 +127,7 @@ def test_a_later_version_previews_and_clears_nothing(dag, session):
         "undoes nothing here. Upgrade Safe Clear to a version that supports Airflow 3.4.0. Plans and "
         "receipts are shown until then."
     )
-    refusal(ask_approval, plan, "because", ME, now())
+    refusal(request_approval, plan, "because", ME, now())
     assert diff_snapshots(before, snapshot(session)) == {}
     assert reread(plan, session).status == "ready"
 
@@ -161,7 +161,7 @@ def test_models_with_other_columns_are_neither_read_nor_written(
 ):
     plan = plan_of(days(1, 3))
     change_columns(monkeypatch, table, **change)
-    for act in ((plan_of, days(1, 3)), (step, plan), (make_rest_plan, plan, ME, now())):
+    for act in ((plan_of, days(1, 3)), (step, plan), (plan_remaining, plan, ME, now())):
         assert said in str(refusal(*act))
 
 
@@ -225,7 +225,7 @@ def test_an_upgrade_of_airflow_stops_a_clear_at_its_next_batch(dag, session, mon
     monkeypatch.setattr(config, "AIRFLOW_VERSION", later)
     stopped = step(plan)
     assert (stopped.status, stopped.cleared_runs) == ("stopped", 1)
-    assert stopped.problem == {
+    assert stopped.stop_reason.to_json() == {
         "kind": "upgraded",
         "reason": f"It was begun under Airflow {begun}, and this is {later}.",
         "remedy": "Preview the rest as a new plan.",
@@ -238,8 +238,8 @@ def test_a_migration_stops_a_clear_at_its_next_batch(dag, session, migrated, ddl
     migrated(*ddl)
     stopped = step(plan)
     assert (stopped.status, stopped.cleared_runs) == ("stopped", 1)
-    assert stopped.problem is not None
-    assert stopped.problem["kind"] == "unsupported_airflow"
+    assert stopped.stop_reason is not None
+    assert stopped.stop_reason.kind == "unsupported_airflow"
     refusal(undo, stopped)
 
 

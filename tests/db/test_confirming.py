@@ -11,15 +11,15 @@ import pytest
 from airflow.models.log import Log
 from sqlalchemy import select
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.actor import Actor
+from safe_clear_plugin.core.confirmation import Confirmation
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.policy import Given
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.services.clear.apply import stop_plan
-from safe_clear_plugin.services.clear.approval import ask_approval, decline_plan
-from safe_clear_plugin.services.clear.confirmation import Unconfirmed, confirm_plan
+from safe_clear_plugin.services.clear.approval import decline_plan, request_approval
+from safe_clear_plugin.services.clear.confirm import Unconfirmed, confirm_plan
+from safe_clear_plugin.services.planning.derived_plans import plan_remaining
 from safe_clear_plugin.services.planning.preview import make_plan
-from safe_clear_plugin.services.planning.remaining_plan import make_rest_plan
 from safe_clear_plugin.services.retention import clean_up
 from safe_clear_plugin.storage.plans import plan_approval, plan_reader
 from safe_clear_plugin.storage.tables import metadata
@@ -30,7 +30,7 @@ from tests.support.snapshots import diff_snapshots, snapshot
 
 THIRD = Actor("3", "Third")
 OWN = {table.name for table in metadata.sorted_tables}
-ALL = Given("because", "etl", ("running_terminated", "stale_downstream", "success_redone"))
+ALL = Confirmation("because", "etl", ("running_terminated", "stale_downstream", "success_redone"))
 """All that a plan of these tests may ask for."""
 
 
@@ -67,14 +67,14 @@ def lacking(plan, given=ALL, actor=ME):
 
 
 def asked(plan, actor=ME):
-    return ask_approval(plan, "bad rates", actor, now())
+    return request_approval(plan, "bad rates", actor, now())
 
 
 @pytest.mark.parametrize(
     ("option", "what"), [("confirm_above", "confirm_dag_id"), ("max_task_instances", "too_many")]
 )
 def test_just_below_at_and_above(session, options, option, what):
-    given = Given("because")
+    given = Confirmation("because")
     options(**{option: 2})
     plan = three()
     before = snapshot(session)
@@ -100,7 +100,7 @@ def test_a_limit_that_came_after_the_preview(session, options):
     plan = three()
     before = snapshot(session)
     options(protected="etl:load", max_task_instances=1, require_reason="True", confirm_above=1)
-    assert [what for what, _, _ in lacking(plan, Given())] == [
+    assert [what for what, _, _ in lacking(plan, Confirmation())] == [
         "too_many",
         "protected",
         "reason",
@@ -146,22 +146,22 @@ def test_several_batches_and_a_resume_ask_once(session, options):
     plan = confirm(three())
     assert (plan.status, plan.cleared_runs) == ("applying", 1)
     options(max_task_instances=1)  # what has begun goes on
-    plan = confirm(plan, Given())
+    plan = confirm(plan, Confirmation())
     assert plan.cleared_runs == 2
     stop_plan(plan, ME, now())
     stopped = reread(plan, session)
     with pytest.raises(Refused, match="stopped part of the way"):
-        confirm(stopped, Given())
-    assert confirm(stopped, Given(), OTHER, resume=True).status == "applied"
+        confirm(stopped, Confirmation())
+    assert confirm(stopped, Confirmation(), OTHER, resume=True).status == "applied"
 
 
 def test_the_rest_of_a_plan_is_a_plan_like_any_other(session, options):
     options(batch_size=1)
     plan = stop_plan(confirm(three()), ME, now())
     options(confirm_above=1, approve_above=1)
-    rest = make_rest_plan(reread(plan, session), OTHER, now())
+    rest = plan_remaining(reread(plan, session), OTHER, now())
     assert rest.task_instances == 2
-    assert lacking(rest, Given(), OTHER) == [
+    assert lacking(rest, Confirmation(), OTHER) == [
         ("approval", "approve_above", 1),
         ("confirm_dag_id", "confirm_above", 1),
     ]
@@ -174,10 +174,10 @@ def test_what_was_acknowledged_is_on_record(session, dag):
     run = make_run(dag, session=session, run_id="live", logical_date=START.replace(day=9), state="running")
     set_states(run, {"extract": "success", "transform": "success", "load": "running"}, session=session)
     plan = plan_of(days(9, 9, task_regex="^load$", running="terminate"))
-    assert lacking(plan, Given(acknowledge=("success_redone", "x"))) == [
+    assert lacking(plan, Confirmation(acknowledge=("success_redone", "x"))) == [
         ("acknowledge", None, "running_terminated")
     ]
-    done = confirm(plan, Given(acknowledge=("x", "running_terminated", "dag_paused")))
+    done = confirm(plan, Confirmation(acknowledge=("x", "running_terminated", "dag_paused")))
     assert done.acknowledged == ("running_terminated",)
     [extra] = session.scalars(select(Log.extra).where(Log.event == "safe_clear"))
     assert json.loads(extra)["acknowledged"] == ["running_terminated"]
@@ -185,7 +185,7 @@ def test_what_was_acknowledged_is_on_record(session, dag):
 
 
 def test_nothing_to_acknowledge_leaves_no_trace(session):
-    assert confirm(three(), Given()).acknowledged == ()
+    assert confirm(three(), Confirmation()).acknowledged == ()
     assert all("acknowledged" not in extra for extra in session.scalars(select(Log.extra)))
 
 
@@ -211,14 +211,14 @@ def test_above_it_the_author_asks_and_somebody_else_applies(session, options):
     assert lacking(plan, ALL, OTHER) == [("approval", "approve_above", 2)]
 
     at = now()
-    waits = ask_approval(plan, "bad rates", ME, at)
+    waits = request_approval(plan, "bad rates", ME, at)
     assert (waits.approval_asked_at, waits.reason) == (at, "bad rates")
     assert waits.expires_at == at + timedelta(minutes=60)
-    assert waits.waiting(at)
-    assert ask_approval(waits, "another reason", ME, now()) == waits
+    assert waits.is_waiting_for_approval(at)
+    assert request_approval(waits, "another reason", ME, now()) == waits
     assert lacking(waits, ALL, ME) == [("approval", "approve_above", 2)]
 
-    done = confirm(waits, Given(), OTHER, at + timedelta(minutes=59))
+    done = confirm(waits, Confirmation(), OTHER, at + timedelta(minutes=59))
     assert (done.status, done.approved_by, done.applied_by, done.created_by) == ("applied", "2", "2", "1")
     assert done.reason == "bad rates"
     extras = [
@@ -231,7 +231,7 @@ def test_above_it_the_author_asks_and_somebody_else_applies(session, options):
 
 def test_the_reason_of_the_author_stays(options):
     options(approve_above=2)
-    done = confirm(asked(three()), Given("mine"), OTHER)
+    done = confirm(asked(three()), Confirmation("mine"), OTHER)
     assert done.reason == "bad rates"
 
 
@@ -242,7 +242,7 @@ def test_a_plan_that_waits_expires(options):
     for late in (
         lambda: confirm(plan, ALL, OTHER, later),
         lambda: decline_plan(plan, "no", OTHER, later),
-        lambda: ask_approval(three(), "why", ME, later),
+        lambda: request_approval(three(), "why", ME, later),
     ):
         with pytest.raises(Refused) as refused:
             late()
@@ -259,7 +259,7 @@ def test_the_limit_changes_while_it_waits(options):
     options(approve_above=2)
     plan = asked(three())
     options(approve_above=0)
-    done = confirm(plan, Given())
+    done = confirm(plan, Confirmation())
     assert (done.status, done.approved_by, done.reason) == ("applied", None, "bad rates")
 
     plan = three()
@@ -276,11 +276,11 @@ def test_only_the_author_asks_and_with_a_reason(session, options):
         asked(plan, OTHER)
     assert refused.value.status == 403
     with pytest.raises(Unconfirmed) as unconfirmed:
-        ask_approval(plan, "", ME, now())
+        request_approval(plan, "", ME, now())
     assert [one.what for one in unconfirmed.value.missing] == ["reason"]
     options(protected="etl:")
     with pytest.raises(Unconfirmed) as unconfirmed:
-        ask_approval(plan, "why", ME, now())
+        request_approval(plan, "why", ME, now())
     assert [one.what for one in unconfirmed.value.missing] == ["protected"]
     assert diff_snapshots(before, snapshot(session)) == {}
 
@@ -299,7 +299,7 @@ def test_declined(session, options):
         "Somebody else",
         "not before Friday",
     )
-    assert not declined.withdrawn
+    assert not declined.is_withdrawn
     assert set(diff_snapshots(before, snapshot(session))) == {"safe_clear_plan", "log"}
     assert decline_plan(declined, "sent again", OTHER, now()) == declined
     for after in (
@@ -319,7 +319,7 @@ def test_declined(session, options):
 def test_withdrawn(options):
     options(approve_above=2)
     withdrawn = decline_plan(asked(three()), "", ME, now())
-    assert withdrawn.withdrawn
+    assert withdrawn.is_withdrawn
     with pytest.raises(Refused, match="Me withdrew the plan"):
         confirm(withdrawn, ALL, OTHER)
 
@@ -370,7 +370,7 @@ def test_asked_twice_at_once(session, options):
     options(approve_above=2)
     plan = three()
     first = asked(plan)
-    again = ask_approval(plan, "another reason", ME, now())
+    again = request_approval(plan, "another reason", ME, now())
     assert (again.reason, again.approval_asked_at) == (first.reason, first.approval_asked_at)
 
 
@@ -408,10 +408,10 @@ def test_asking_at_the_last_moment_does_not_let_the_author_through(session, opti
     options(approve_above=2)
     plan = three()
     expiry = plan.expires_at
-    ask_approval(plan, "bad rates", ME, expiry - timedelta(milliseconds=200))
+    request_approval(plan, "bad rates", ME, expiry - timedelta(milliseconds=200))
     before = snapshot(session, exclude_tables=OWN)
     with pytest.raises(Refused) as refused:
-        confirm(plan, Given(), at=expiry + timedelta(milliseconds=50))
+        confirm(plan, Confirmation(), at=expiry + timedelta(milliseconds=50))
     assert refused.value.status == 410
     found = reread(plan, session)
     assert (found.status, found.applied_by) == ("ready", None)
@@ -422,7 +422,7 @@ def test_what_was_checked_is_what_is_claimed(session, options):
     """An author who confirms just as the limit comes, and asks at the same time, gets neither past it."""
     plan = three()
     options(approve_above=2)
-    ask_approval(plan, "bad rates", ME, now())
+    request_approval(plan, "bad rates", ME, now())
     options(approve_above=0)
     with pytest.raises(Refused) as refused:
         confirm(plan)

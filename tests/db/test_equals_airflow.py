@@ -32,7 +32,8 @@ from hypothesis import HealthCheck, currently_in_test_context, given, note, sett
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.actor import Actor
+from safe_clear_plugin.core.plan_filters import RowFilter
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import RUNNING_STATES
@@ -169,7 +170,7 @@ def planned(ask: Ask, world: World, running: str = "terminate") -> Keys:
         if [problem.field for problem in refusal.problems] == ["exclude_task_id"]:
             return planned(without_unknown_exclusions(ask, world), world, running)
         return frozenset()
-    rows = plan_reader.task_instances(UUID(plan.id), plan_reader.RowFilter(), world.session, limit=EVERYTHING)
+    rows = plan_reader.task_instances(UUID(plan.id), RowFilter(), world.session, limit=EVERYTHING)
     cleared = [row for row in rows if row.effect in ("clear", "terminate")]
     assert plan.task_instances == len(cleared)
     assert all(row.why for row in rows)

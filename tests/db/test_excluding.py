@@ -12,12 +12,13 @@ from airflow.serialization.definitions.dag import SerializedDAG
 from sqlalchemy import insert
 
 from safe_clear_plugin.core.keys import TaskInstanceKey
+from safe_clear_plugin.core.plan_filters import RowFilter
 from safe_clear_plugin.core.plan_text import sentence
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.storage.plans import plan_reader
 from safe_clear_plugin.web.select.draft import draft_in
-from safe_clear_plugin.web.select.form import SelectionForm, filled
+from safe_clear_plugin.web.select.form import SelectionForm, form_from_selection
 from tests.db.acting import clear, days, plan_of
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START, store_etl
@@ -61,7 +62,7 @@ def store_mapped(session) -> SerializedDAG:
 
 def planned(selection: Selection, session) -> set[tuple[str, int, str]]:
     plan = plan_of(selection)
-    rows = plan_reader.task_instances(UUID(plan.id), plan_reader.RowFilter(), session, limit=10_000)
+    rows = plan_reader.task_instances(UUID(plan.id), RowFilter(), session, limit=10_000)
     assert plan.task_instances == len(rows)
     return {(row.task_id, row.map_index, row.run_id) for row in rows}
 
@@ -190,7 +191,7 @@ def test_the_form_reads_what_it_writes():
         exclude_run_id=("x", "y"),
         exclude_task_instance=as_keys(keys),
     )
-    draft = draft_in(filled(selection))
+    draft = draft_in(form_from_selection(selection))
     assert (draft.broken, draft.selection) == ({}, selection)
     assert Selection.from_json(json.loads(json.dumps(selection.to_json()))) == selection
 

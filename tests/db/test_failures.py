@@ -38,9 +38,11 @@ def log(caplog):
     return caplog
 
 
-def says_nothing_of_the_database(problem):
+def says_nothing_of_the_database(why):
     """Check that the texts name no host, user, file or statement."""
-    told = " ".join(str(value) for value in problem.values()).lower()
+    told = " ".join(
+        str(value) for value in (why if isinstance(why, dict) else why.to_json()).values()
+    ).lower()
     url = settings.engine.url
     secrets = ("select ", "update ", "psycopg", "sqlite", "sqlalchemy", "127.0.0.1", "task_instance", "/tmp")
     names = [name for name in (*secrets, url.host, url.username, url.database) if name and name in told]
@@ -76,11 +78,11 @@ def test_a_database_that_stops_in_the_middle(session, monkeypatch, log):
 
     monkeypatch.setattr(before_images, "capture", stopped)
     plan = step(plan)
-    problem = plan.problem
-    assert (problem["kind"], problem["code"]) == ("busy", "database_unreachable")
-    says_nothing_of_the_database(problem)
-    assert problem["error_id"] in problem["remedy"]
-    [record] = [one for one in log.records if problem["error_id"] in one.getMessage()]
+    why = plan.stop_reason
+    assert (why.kind, why.code) == ("busy", "database_unreachable")
+    says_nothing_of_the_database(why)
+    assert why.error_id in why.remedy
+    [record] = [one for one in log.records if why.error_id in one.getMessage()]
     assert plan.id in record.getMessage()
     assert record.exc_info
     monkeypatch.undo()
@@ -98,10 +100,10 @@ def test_a_lock_that_does_not_come(session, monkeypatch, log):
 
     session.execute(text("SELECT 1 FROM slot_pool FOR UPDATE")).all()
     monkeypatch.setattr(clear_runs, "clear", waits_too_long)
-    problem = step(plan).problem
+    why = step(plan).stop_reason
     session.rollback()
-    assert problem["code"] == "database_busy"
-    says_nothing_of_the_database(problem)
+    assert why.code == "database_busy"
+    says_nothing_of_the_database(why)
     assert "LOCK TABLE" in log.text
 
 
@@ -131,10 +133,10 @@ def test_a_statement_that_the_database_refuses(session, monkeypatch, log):
     )
     with pytest.raises((ProgrammingError, OperationalError)) if chosen.postgresql else _nothing_raised():
         step(plan)
-    problem = reread(plan, session).problem
-    assert problem["code"] == "tables_outdated"
-    assert "airflow db migrate" in problem["remedy"]
-    says_nothing_of_the_database(problem)
+    why = reread(plan, session).stop_reason
+    assert why.code == "tables_outdated"
+    assert "airflow db migrate" in why.remedy
+    says_nothing_of_the_database(why)
     assert "SELECT lost_column" in log.text
 
 
@@ -153,9 +155,9 @@ def test_an_error_of_our_own_keeps_its_text_from_the_page(session, monkeypatch, 
     monkeypatch.setattr(clear_runs, "clear", fails)
     with pytest.raises(RuntimeError):
         step(plan)
-    problem = reread(plan, session).problem
-    assert (problem["kind"], problem["code"]) == ("error", "internal_error")
-    assert "secret" not in str(problem)
+    why = reread(plan, session).stop_reason
+    assert (why.kind, why.code) == ("error", "internal_error")
+    assert "secret" not in str(why)
     assert "secret.cfg" in log.text
 
 
@@ -170,8 +172,8 @@ def test_a_reason_that_was_stored_with_the_drivers_words_is_shown_without_them(s
         update(plan_table).where(plan_table.c.id == UUID(plan.id)).values(status="stopped", problem=old)
     )
     session.commit()
-    found = reread(plan, session).problem
-    assert found == {**old, "reason": "The metadata DB did not take the batch."}
+    found = reread(plan, session).stop_reason
+    assert found.to_json() == {**old, "reason": "The metadata DB did not take the batch."}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from sqlalchemy import delete, select, update
 from safe_clear_plugin.core.grid.model import Cell, describe
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import grid as service
+from safe_clear_plugin.services import grid_columns
 from safe_clear_plugin.services.grid import Grid, Question, build
 from safe_clear_plugin.storage import grid_queries
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
@@ -155,7 +156,7 @@ def test_runs_among_the_planned_ones_are_shown_where_there_is_room(session, dag,
     columns = grid_of(plan, session).columns
     assert [one.run_id for one in columns if one.planned] == ["run_1", "run_4"]
     assert [one.run_id for one in columns][3:7] == ["run_1", "run_2", "run_3", "run_4"]
-    monkeypatch.setattr(service, "MOST_RUNS", 3)
+    monkeypatch.setattr(grid_columns, "MAX_RUNS", 3)
     assert [one.run_id for one in grid_of(plan, session, level="run").columns][3:5] == ["run_1", "run_4"]
 
 
@@ -194,16 +195,16 @@ def test_runs_without_a_logical_date_stand_where_they_were_due(session, dag):
 def test_the_level_follows_the_size(session, dag, monkeypatch):
     plan = plan_of(ask(0, 9))
     assert grid_of(plan, session).level == "run"
-    monkeypatch.setattr(service, "MOST_RUNS", 9)
+    monkeypatch.setattr(grid_columns, "MAX_RUNS", 9)
     assert grid_of(plan, session).level == "day"
-    monkeypatch.setattr(service, "MOST_BINS", 9)
+    monkeypatch.setattr(grid_columns, "MAX_BINS", 9)
     assert grid_of(plan, session).level == "week"
     assert list(grid_of(plan, session).levels) == ["week"]
 
 
 def test_columns_and_lines_are_paged(session, dag, monkeypatch):
     plan = plan_of(ask(0, 9))
-    monkeypatch.setattr(service, "MOST_RUNS", 4)
+    monkeypatch.setattr(grid_columns, "MAX_RUNS", 4)
     pages = [grid_of(plan, session, level="run", first_column=first).columns for first in (0, 4, 8, 12)]
     assert [[one.run_id for one in page if one.planned] for page in pages] == [
         ["run_0", "run_1", "run_2", "run_3"],
@@ -212,8 +213,8 @@ def test_columns_and_lines_are_paged(session, dag, monkeypatch):
         ["run_0", "run_1", "run_2", "run_3"],
     ]
     assert [sum(not one.planned for one in page) for page in pages] == [3, 0, 1, 3]
-    monkeypatch.setattr(service, "LEAST_ROWS", 3)
-    monkeypatch.setattr(service, "MOST_CELLS", 3)
+    monkeypatch.setattr(service, "MIN_ROWS", 3)
+    monkeypatch.setattr(service, "MAX_CELLS", 3)
     lines = grid_of(plan, session, level="run", first_row=3)
     assert [row.node.id for row in lines.rows] == ["load", "load.per_region", "load.publish"]
     assert lines.all_rows == 7
@@ -222,7 +223,7 @@ def test_columns_and_lines_are_paged(session, dag, monkeypatch):
 
 def test_a_page_of_bins_counts_what_is_in_them_alone(session, dag, monkeypatch):
     plan = plan_of(ask(0, 9))
-    monkeypatch.setattr(service, "MOST_BINS", 2)
+    monkeypatch.setattr(grid_columns, "MAX_BINS", 2)
     runs = {}
     # The last is where the list of bins is cut off, with more runs behind it.
     for first in (0, 24, 198):

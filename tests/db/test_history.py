@@ -8,18 +8,18 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, update
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import TeamDag
+from safe_clear_plugin.core.plan_filters import PlanFilter
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.clear.apply import apply_plan, stop_plan
-from safe_clear_plugin.services.clear.rerun_progress import cleared_by
+from safe_clear_plugin.services.clear.rerun_progress import conflicting_clears
 from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.services.retention import clean_up
 from safe_clear_plugin.services.undo.undo import undo_plan
 from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from safe_clear_plugin.storage.plans import plan_list
-from safe_clear_plugin.storage.plans.plan_list import PlanFilter
 from safe_clear_plugin.storage.tables import metadata, plan
 from tests.support.scenes import START, store_etl
 
@@ -78,7 +78,7 @@ def rows_left(session):
 def test_the_receipt_says_what_each_batch_did_when_by_whom_and_why(dag, session, one_run_a_batch):
     found = step(planned(1, 3))
     found = stop_plan(found, ME, datetime.now(timezone.utc))
-    assert (found.status, found.problem["kind"], found.problem["by"]) == (
+    assert (found.status, found.stop_reason.kind, found.stop_reason.by) == (
         "stopped",
         "stopped",
         "Maria Okafor",
@@ -142,7 +142,7 @@ def test_plans_are_found_by_dag_person_status_and_date(dag, session, one_run_a_b
     assert ids(status="applying") == ids(status="undone") == ids(status="stale") == []
     assert ids(until=NOW - timedelta(hours=1)) == [expired.id]
     assert len(ids(since=NOW - timedelta(hours=1))) == 4
-    wanted = PlanFilter((ETL, OTHER_DAG), datetime.now(timezone.utc))
+    wanted = PlanFilter(datetime.now(timezone.utc), (ETL, OTHER_DAG))
     assert [item.id for item in plan_list.plans(wanted, session, offset=1, limit=2)] == [left.id, applied.id]
 
 
@@ -156,13 +156,13 @@ def test_the_second_operator_is_told_who_cleared_and_when(dag, session):
     with pytest.raises(Refused) as refused:
         step(mine)
     assert refused.value.status == 409
-    [other] = cleared_by(mine, session)
+    [other] = conflicting_clears(mine, session)
     assert (other.plan_id, other.by_name, other.task_instances) == (theirs.id, "Jo Lindqvist", 1)
     assert (other.at >= theirs.applied_at, other.undone) == (True, False)
     late = planned(4, 4)
-    assert cleared_by(late, session) == []
+    assert conflicting_clears(late, session) == []
     undo_plan(theirs, (), "", OTHER, datetime.now(timezone.utc))
-    assert cleared_by(mine, session)[0].undone
+    assert conflicting_clears(mine, session)[0].undone
 
 
 def test_a_clear_that_was_confirmed_before_the_preview_and_went_on_is_told_too(dag, session, one_run_a_batch):
@@ -171,7 +171,9 @@ def test_a_clear_that_was_confirmed_before_the_preview_and_went_on_is_told_too(d
     step(theirs, OTHER)
     with pytest.raises(Refused):
         step(mine)
-    assert [(other.plan_id, other.task_instances) for other in cleared_by(mine, session)] == [(theirs.id, 3)]
+    assert [(other.plan_id, other.task_instances) for other in conflicting_clears(mine, session)] == [
+        (theirs.id, 3)
+    ]
 
 
 def test_receipts_go_when_their_time_is_over(dag, session, monkeypatch):

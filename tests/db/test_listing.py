@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from safe_clear_plugin.core.plan_filters import RowFilter
 from safe_clear_plugin.storage.plans import plan_rows
-from safe_clear_plugin.storage.plans.plan_reader import RowFilter
 from tests.db.acting import days, plan_of
 from tests.support.factories import make_run, set_states
 from tests.support.scenes import START, store_etl

@@ -12,11 +12,12 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.sdk import DAG, BaseOperator
 from sqlalchemy import select, update
 
+from safe_clear_plugin.core.plan_filters import RowFilter
 from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.clear.apply import stop_plan
+from safe_clear_plugin.services.planning.derived_plans import plan_remaining
 from safe_clear_plugin.services.planning.preview import make_plan
-from safe_clear_plugin.services.planning.remaining_plan import make_rest_plan
 from safe_clear_plugin.storage.plans import plan_reader
 from tests.db.acting import ME, OTHER, clear, days, now, plan_of, reread, step
 from tests.support.factories import expand, make_run, set_states, store_dag, task_instances
@@ -42,13 +43,13 @@ def move(session, run_id, task_id="load"):
 
 
 def rest_of(plan, session, actor=ME):
-    return make_rest_plan(reread(plan, session), actor, now())
+    return plan_remaining(reread(plan, session), actor, now())
 
 
 def rows(plan, session):
     """What a plan clears: by run, what of it and why."""
     session.rollback()
-    found = plan_reader.task_instances(UUID(plan.id), plan_reader.RowFilter(), session, limit=1000)
+    found = plan_reader.task_instances(UUID(plan.id), RowFilter(), session, limit=1000)
     return {(row.run_id, row.task_id, row.map_index, row.effect, row.after_state) for row in found}
 
 
@@ -72,7 +73,7 @@ def test_without_the_runs_that_moved(dag, session):
     session.execute(update(DagRun).where(DagRun.run_id == "run_4").values(_state="success"))
     session.commit()
     plan = step(plan)
-    assert (plan.status, plan.problem["kind"]) == ("stopped", "drift")
+    assert (plan.status, plan.stop_reason.kind) == ("stopped", "drift")
     rest = rest_of(plan, session)
     assert runs_of(rest, session) == ["run_3"]
     clear(rest)

@@ -55,8 +55,8 @@ def undo_at_once(plan):
     """Undo all of it as a program does that never waits; return when the lock was held."""
     with Recorder() as recorder:
         plan = undo_plan(plan, (), "", ME, now())
-        while plan.undoing:
-            plan = undo_plan(plan, (), "", ME, now(), go_on=True)
+        while plan.is_undoing:
+            plan = undo_plan(plan, (), "", ME, now(), resume=True)
     return recorder.held
 
 
@@ -102,14 +102,14 @@ def test_a_request_out_of_turn_does_nothing_but_note_what_is_asked_for(dag, sess
     begun = time.monotonic()
     plan = undo_step(plan, "run_1", "run_2")
     assert time.monotonic() - begun < LONG / 2
-    assert (plan.undoing, plan.undo_asked_runs, plan.undone_runs, plan.batches) == (True, 2, 0, 3)
+    assert (plan.is_undoing, plan.undo_asked_runs, plan.undone_runs, plan.batches) == (True, 2, 0, 3)
     assert LONG / 2 < scheduler_turns.seconds_left() <= LONG
     # Sent again it asks for no more.
     assert undo_step(plan, "run_1").undo_asked_runs == 2
-    assert undo_step(plan, go_on=True).undone_runs == 0
+    assert undo_step(plan, resume=True).undone_runs == 0
     end_pause(session)
-    while plan.undoing:
-        plan = undo_step(plan, go_on=True)
+    while plan.is_undoing:
+        plan = undo_step(plan, resume=True)
     assert (plan.undone_runs, plan.put_back) == (2, 6)
 
 

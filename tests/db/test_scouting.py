@@ -21,7 +21,8 @@ from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.live_preview import selection_preview
-from safe_clear_plugin.services.live_preview.selection_preview import SPREADS, scout
+from safe_clear_plugin.services.live_preview.selection_counting import PROPAGATION_FIELDS
+from safe_clear_plugin.services.live_preview.selection_preview import preview_selection
 from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.storage.plans import plan_reader
 from tests.db.acting import ME, days
@@ -47,8 +48,8 @@ def numbers_of_plan(selection: Selection, session) -> tuple[int, int, int] | Non
     return plan.task_instances, plan.dag_runs, left_out
 
 
-def numbers_of_scout(selection: Selection) -> tuple[int, int, int] | None:
-    counts = scout(selection, NOW).counts
+def numbers_of_preview(selection: Selection) -> tuple[int, int, int] | None:
+    counts = preview_selection(selection, NOW).counts
     if counts is None or not counts.found.total:
         return None
     return counts.found.total, counts.cleared_runs, counts.found.left_out
@@ -56,11 +57,11 @@ def numbers_of_scout(selection: Selection) -> tuple[int, int, int] | None:
 
 def check(selection: Selection, session) -> None:
     expected = numbers_of_plan(selection, session)
-    assert numbers_of_scout(selection) == expected
+    assert numbers_of_preview(selection) == expected
     if expected is None:
         return
-    added = scout(selection, NOW).counts.added
-    assert set(added) == {name for name in SPREADS if not getattr(selection, name)}
+    added = preview_selection(selection, NOW).counts.added
+    assert set(added) == {name for name in PROPAGATION_FIELDS if not getattr(selection, name)}
     for name, more in added.items():
         wider = numbers_of_plan(Selection.from_json({**selection.to_json(), name: True}), session)
         assert (more and more.total) == (wider and wider[0] - expected[0]), name
@@ -86,14 +87,14 @@ def test_the_numbers_are_those_of_the_plan(session, case):
 
 def test_what_counting_takes_no_time_for_is_said(session, monkeypatch):
     store_etl(session)
-    monkeypatch.setattr(selection_preview, "MOST_RUNS", 2)
-    found = scout(days(1, 3), NOW)
+    monkeypatch.setattr(selection_preview, "MAX_RUNS", 2)
+    found = preview_selection(days(1, 3), NOW)
     assert found.counts is None
     assert found.dag_runs == 3
     assert "more than 2 dag runs" in found.not_counted
-    monkeypatch.setattr(selection_preview, "MOST_RUNS", 20_000)
+    monkeypatch.setattr(selection_preview, "MAX_RUNS", 20_000)
     monkeypatch.setattr(selection_preview, "SECONDS", 0.0)
-    found = scout(days(1, 3), NOW)
+    found = preview_selection(days(1, 3), NOW)
     assert (found.counts, found.dag_runs) == (None, None)
     assert "takes too long" in found.not_counted
     assert found.first.run_id == "run_1"
@@ -101,8 +102,8 @@ def test_what_counting_takes_no_time_for_is_said(session, monkeypatch):
 
 def test_past_and_future_are_not_counted_where_they_are_too_many(session, monkeypatch):
     store_etl(session, runs=9)
-    monkeypatch.setattr(selection_preview, "MOST_RUNS", 5)
-    counts = scout(days(4, 5), NOW).counts
+    monkeypatch.setattr(selection_preview, "MAX_RUNS", 5)
+    counts = preview_selection(days(4, 5), NOW).counts
     assert counts.found.total == 6
     assert counts.added["include_past"] is None
     assert counts.added["include_upstream"].total == 0
@@ -163,7 +164,7 @@ def backfilled(command: str, session) -> list[datetime]:
 def test_the_backfill_creates_just_what_is_missing(session, dag_id):
     dag = store_scheduled(session, dag_id=dag_id)
     run_on(dag, session, *(day(n) for n in (1, 2, 4, 5, 8, 9)))
-    missing = scout(Selection(dag_id, date_from=day(2), date_to=day(8)), NOW).missing
+    missing = preview_selection(Selection(dag_id, date_from=day(2), date_to=day(8)), NOW).missing
     assert (missing.count, missing.first, missing.last) == (3, day(3), day(7))
     assert (missing.stretches, missing.covers, missing.at_least) == (2, 3, False)
     assert backfilled(missing.command, session) == [day(3), day(6), day(7)]
@@ -172,7 +173,7 @@ def test_the_backfill_creates_just_what_is_missing(session, dag_id):
 def test_a_task_that_depends_on_the_past_takes_a_command_a_gap(session):
     dag = store_scheduled(session, depends=True)
     run_on(dag, session, *(day(n) for n in (1, 2, 4, 5, 8, 9)))
-    missing = scout(Selection("etl", date_from=day(2), date_to=day(8)), NOW).missing
+    missing = preview_selection(Selection("etl", date_from=day(2), date_to=day(8)), NOW).missing
     assert (missing.count, missing.stretches, missing.covers) == (3, 2, 1)
     assert backfilled(missing.command, session) == [day(3)]
 
@@ -184,13 +185,15 @@ def test_by_run_after_the_intervals_are_those_that_were_due_then(session, schedu
     due = [info.logical_date for info in infos if day(4) <= info.run_after <= day(7)]
     assert len(due) >= 3
     run_on(dag, session, due[1])
-    found = scout(Selection("etl", date_field="run_after", date_from=day(4), date_to=day(7)), NOW).missing
+    found = preview_selection(
+        Selection("etl", date_field="run_after", date_from=day(4), date_to=day(7)), NOW
+    ).missing
     assert found.count == len(due) - 1
     assert backfilled(found.command, session) == [due[0], *due[2:]]
 
 
 def missing_of(selection: Selection, now: datetime = NOW) -> int:
-    missing = scout(selection, now).missing
+    missing = preview_selection(selection, now).missing
     return missing.count if missing else 0
 
 
@@ -231,7 +234,7 @@ def test_without_a_periodic_schedule_nothing_is_missing(session, schedule):
 def test_many_intervals_are_looked_at_only_in_part(session):
     dag = store_scheduled(session, "* * * * *")
     run_on(dag, session, day(1))
-    found = scout(Selection("etl", date_from=day(1), date_to=day(30)), NOW).missing
+    found = preview_selection(Selection("etl", date_from=day(1), date_to=day(30)), NOW).missing
     assert found.at_least
     assert 100 < found.count <= 2_000
 
@@ -240,5 +243,5 @@ def test_a_dag_that_allows_no_backfill_gets_no_command(session):
     if "allowed_run_types" not in signature(DAG.__init__).parameters:
         pytest.skip("Airflow 3.2 does not know allowed_run_types")
     store_scheduled(session, allowed_run_types=["scheduled", "manual"])
-    found = scout(Selection("etl", date_from=day(1), date_to=day(3)), NOW).missing
+    found = preview_selection(Selection("etl", date_from=day(1), date_to=day(3)), NOW).missing
     assert (found.count, found.command) == (3, "")

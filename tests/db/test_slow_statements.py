@@ -18,7 +18,8 @@ from safe_clear_plugin.airflow_api.clear import lock_limits, locks
 from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services.clear import apply, scheduler_turns
+from safe_clear_plugin.core.stop_reason import LeftOutRuns, StopKind, StopReason
+from safe_clear_plugin.services.clear import batch_sizers, scheduler_turns
 from safe_clear_plugin.services.undo import undo
 from safe_clear_plugin.storage.undo import left_out_runs, restore
 from tests.db.acting import ME, clear, days, end_pause, now, plan_of, reread, step
@@ -101,13 +102,13 @@ def undo_to_the_end(plan, session, *run_ids):
     told, go_on = [], False
     for _ in range(40):
         try:
-            plan = undo.undo_plan(plan, () if go_on else run_ids, "", ME, now(), go_on=go_on)
+            plan = undo.undo_plan(plan, () if go_on else run_ids, "", ME, now(), resume=go_on)
         except Refused as refused:
             told.append(refused)
             plan = reread(plan, session)
         go_on = True
         end_pause(session)
-        if not plan.undoing:
+        if not plan.is_undoing:
             return plan, told
     raise AssertionError("it does not come to an end")
 
@@ -132,10 +133,10 @@ def test_one_slow_run_is_left_out_of_an_undo_and_the_others_are_put_back(dag, se
     assert (refused.status, refused.details["code"]) == (503, "statement_timeout")
     assert "run_3 stays cleared, whole" in refused.problem.remedy
     assert "pg_sleep" not in str(refused.problem)
-    assert plan.problem["undo"]["run_ids"] == left_out_runs.run_ids_of(plan) == ["run_3"]
+    assert list(plan.left_out.run_ids) == left_out_runs.run_ids_of(plan) == ["run_3"]
     # Once the database is well again, the rest is undone, and nothing is said to be left out.
     plan, told = undo_to_the_end(plan, session)
-    assert (plan.status, plan.put_back, told, plan.problem) == ("undone", 15, [], None)
+    assert (plan.status, plan.put_back, told, plan.left_out) == ("undone", 15, [], None)
 
 
 @on_postgresql
@@ -146,8 +147,8 @@ def test_a_program_that_asks_for_all_again_does_not_ask_for_what_was_left_out(da
         with pytest.raises(Refused, match="took too long"):
             undo.undo_plan(plan, (), "", ME, now())
         plan = reread(plan, session)
-        assert (plan.undo_asked_runs, plan.undoing) == (2, True)
-        while plan.undoing:
+        assert (plan.undo_asked_runs, plan.is_undoing) == (2, True)
+        while plan.is_undoing:
             end_pause(session)
             plan = undo.undo_plan(plan, (), "", ME, now())
     assert (plan.undone_runs, states(session)) == (2, {"run_3"})
@@ -159,8 +160,8 @@ def test_a_failed_try_teaches_the_pace_nothing_but_to_take_less(dag, session, mo
     plan = clear(days(1, 4))
     with slow_run(session, "run_1", "run_2", "run_3", "run_4"):
         plan = undo.undo_plan(plan, (), "", ME, now())
-        assert (plan.undoing, plan.undo_asked_runs, plan.undone_runs) == (True, 4, 0)
-    assert (undo.pace.seconds_each, undo.pace.size(500)) == (None, 6)
+        assert (plan.is_undoing, plan.undo_asked_runs, plan.undone_runs) == (True, 4, 0)
+    assert (batch_sizers.UNDO.seconds_each, batch_sizers.UNDO.next_size(500)) == (None, 6)
 
 
 @on_postgresql
@@ -175,10 +176,10 @@ def test_a_clear_of_what_is_scheduled_stops_at_a_slow_run_and_says_why(dag, sess
             end_pause(session)
             plan = step(plan)
     assert 0 < watch.longest < LONGEST_HOLD
-    assert (plan.status, plan.cleared_runs, plan.problem["code"]) == ("stopped", 2, "statement_timeout")
-    assert "can be resumed" in plan.problem["remedy"]
+    assert (plan.status, plan.cleared_runs, plan.stop_reason.code) == ("stopped", 2, "statement_timeout")
+    assert "can be resumed" in plan.stop_reason.remedy
     assert states(session) == {"run_1", "run_2"}
-    assert apply.pace.seconds_each is None
+    assert batch_sizers.CLEAR.seconds_each is None
     end_pause(session)
     plan = step(plan, resume=True)
     while plan.status == "applying":
@@ -280,11 +281,13 @@ def test_what_was_left_out_is_noted_beside_what_ended_the_clear(dag, session):
     left_out_runs.record(_id(plan), "run_1", {"reason": "slow"}, session)
     session.commit()
     plan = reread(plan, session)
-    assert plan.problem == {"kind": "drift", "undo": {"reason": "slow", "run_ids": ["run_2", "run_1"]}}
+    assert plan.stop_reason == StopReason(StopKind.DRIFT)
+    assert plan.left_out == LeftOutRuns(("run_2", "run_1"), "slow")
     left_out_runs.remove(_id(plan), ["run_2"], session)
     left_out_runs.remove(_id(plan), ["run_1"], session)
     session.commit()
-    assert reread(plan, session).problem == {"kind": "drift"}
+    plan = reread(plan, session)
+    assert (plan.stop_reason, plan.left_out) == (StopReason(StopKind.DRIFT), None)
 
 
 def _id(plan):

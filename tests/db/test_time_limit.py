@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import func, select, text
 
 from safe_clear_plugin.airflow_api.platform import config, statement_timeout
-from safe_clear_plugin.core.policy import Given
+from safe_clear_plugin.core.confirmation import Confirmation
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.findings import concurrent_plans, workload
 from safe_clear_plugin.findings.registry import AREAS, CHECKS
-from safe_clear_plugin.services.clear.confirmation import Unconfirmed, confirm_plan
+from safe_clear_plugin.services.clear.confirm import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.planning import preview
 from safe_clear_plugin.services.planning.time_limit import TookTooLong
 from safe_clear_plugin.services.undo import undo_preview
@@ -87,9 +87,9 @@ def test_what_may_ask_for_a_tick_is_ticked_when_it_was_not_checked(session, shor
     assert finding(plan, "not_checked").level == "acknowledge"
     assert "downstream data that will go stale" in finding(plan, "not_checked").detail
     with pytest.raises(Unconfirmed) as refused:
-        confirm_plan(plan, plan.fingerprint, Given(acknowledge=("success_redone",)), ME, now())
+        confirm_plan(plan, plan.fingerprint, Confirmation(acknowledge=("success_redone",)), ME, now())
     assert [one.value for one in refused.value.missing] == ["not_checked"]
-    given = Given(acknowledge=("success_redone", "not_checked"))
+    given = Confirmation(acknowledge=("success_redone", "not_checked"))
     done = confirm_plan(plan, plan.fingerprint, given, ME, now())
     assert (done.status, done.acknowledged) == ("applied", ("not_checked", "success_redone"))
 

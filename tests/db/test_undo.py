@@ -741,7 +741,7 @@ def test_an_undo_that_does_not_come_out_as_before_is_rolled_back(dag, session, m
 def test_chosen_runs_come_back_and_the_others_stay_cleared(dag, session):
     cleared = Clear(days(1, 3), session)
     done = cleared.undo("run_2")
-    assert (done.status, done.undone, done.undoing, done.undone_runs) == ("applied", True, False, 1)
+    assert (done.status, done.is_undone, done.is_undoing, done.undone_runs) == ("applied", True, False, 1)
     now_and_then = everything(session)
     for table in ("task_instance", "dag_run"):
         rows = {run_id: [row for row in now_and_then[table] if row["run_id"] == run_id] for run_id in RUNS}
@@ -771,12 +771,12 @@ def test_a_run_that_is_not_of_the_plan_is_no_undo(dag, session):
 def test_batch_by_batch_and_by_somebody_else(dag, session, small_batches):
     cleared = Clear(days(1, 3), session)
     plan = undo_step(cleared.plan)
-    assert (plan.status, plan.undoing, plan.undone_runs, plan.undo_asked_runs) == ("applied", True, 1, 3)
+    assert (plan.status, plan.is_undoing, plan.undone_runs, plan.undo_asked_runs) == ("applied", True, 1, 3)
     # The last run comes first, so that the scheduler meets what is left in order.
     assert [live_run(session, run_id).state for run_id in RUNS] == ["queued", "queued", "failed", "failed"]
-    plan = undo_step(plan, actor=OTHER, go_on=True)
-    plan = undo_step(plan, actor=OTHER, go_on=True)
-    assert (plan.status, plan.undoing, plan.put_back) == ("undone", False, 9)
+    plan = undo_step(plan, actor=OTHER, resume=True)
+    plan = undo_step(plan, actor=OTHER, resume=True)
+    assert (plan.status, plan.is_undoing, plan.put_back) == ("undone", False, 9)
     assert diff_snapshots(cleared.before, everything(session)) == {}
     session.rollback()
     found = [batch for batch in plan_list.batches(UUID(plan.id), session) if batch.kind == "undo"]
@@ -793,18 +793,18 @@ def test_more_runs_may_be_asked_for_meanwhile(dag, session, small_batches):
     assert (plan.undo_asked_runs, plan.undone_runs) == (2, 1)
     plan = undo_step(plan, "run_2", "run_4")
     assert (plan.undo_asked_runs, plan.undone_runs) == (3, 2)
-    plan = undo_step(plan, go_on=True)
-    assert (plan.undoing, plan.undone_runs, plan.status) == (False, 3, "applied")
+    plan = undo_step(plan, resume=True)
+    assert (plan.is_undoing, plan.undone_runs, plan.status) == (False, 3, "applied")
     assert live_run(session, "run_3").state == "queued"
 
 
 def test_whoever_goes_on_with_an_undo_adds_nothing_to_it(dag, session, small_batches):
     """Two drive the undo of two runs; the slower one must not take what is left for all runs."""
     seen = undo_step(clear(days(1, 4)), "run_1", "run_2")
-    assert undo_step(seen, go_on=True).undone_runs == 2
-    assert seen.undoing
-    after = undo_step(seen, go_on=True)
-    assert (after.undoing, after.undone_runs, after.undo_asked_runs) == (False, 2, 2)
+    assert undo_step(seen, resume=True).undone_runs == 2
+    assert seen.is_undoing
+    after = undo_step(seen, resume=True)
+    assert (after.is_undoing, after.undone_runs, after.undo_asked_runs) == (False, 2, 2)
     assert [live_run(session, run_id).state for run_id in RUNS] == ["failed", "failed", "queued", "queued"]
 
 
@@ -969,7 +969,7 @@ def test_an_interrupted_clear_is_undone_and_does_not_go_on(dag, session, small_b
     before = everything(session)
     plan = step(plan_of(days(1, 3)))
     later = now() + timedelta(seconds=20)
-    assert plan.interrupted(later)
+    assert plan.is_interrupted(later)
     assert preview_undo(plan, later).put_back == 3
     plan = undo_module.undo_plan(plan, (), "left", OTHER, later)
     assert (plan.status, plan.put_back, plan.undone_runs) == ("undone", 3, 1)
@@ -995,7 +995,7 @@ def test_an_undo_goes_on_where_it_broke_off(dag, session, small_batches, monkeyp
     with pytest.raises(RuntimeError, match="the plug"):
         undo(plan)
     plan = reread(plan, session)
-    assert (plan.undoing, plan.undone_runs, plan.put_back) == (True, 1, 3)
+    assert (plan.is_undoing, plan.undone_runs, plan.put_back) == (True, 1, 3)
     assert [live_run(session, run_id).state for run_id in RUNS] == ["queued", "queued", "failed", "failed"]
     assert undo(plan).status == "undone"
     assert diff_snapshots(before, everything(session)) == {}

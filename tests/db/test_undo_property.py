@@ -21,8 +21,9 @@ from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from hypothesis import HealthCheck, event, given, note, settings
 from sqlalchemy import delete, select, update
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.plan_filters import RowFilter
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.clear.apply import apply_plan
@@ -129,14 +130,14 @@ def clear(case: ClearAndUndo) -> PlanSummary:
     plan = make_plan(selection_of(case), ME, now())
     while plan.status in ("ready", "applying"):
         plan = apply_plan(plan, plan.fingerprint, "drawn", ME, now())
-    assert (plan.status, plan.problem) == ("applied", None)
+    assert (plan.status, plan.stop_reason) == ("applied", None)
     return plan
 
 
 def undo(plan: PlanSummary, run_ids: tuple[str, ...] = ()) -> PlanSummary:
     plan = undo_plan(plan, run_ids, "drawn", ME, now())
-    while plan.undoing:
-        plan = undo_plan(plan, (), "drawn", ME, now(), go_on=True)
+    while plan.is_undoing:
+        plan = undo_plan(plan, (), "drawn", ME, now(), resume=True)
     return plan
 
 
@@ -197,7 +198,7 @@ def check_undo(
 
 def only_what_can_come_back(plan: PlanSummary, session: Any) -> bool:
     """Whether everything that was cleared, or removed by a move to another version, can come back."""
-    rows = plan_reader.task_instances(UUID(plan.id), plan_reader.RowFilter(), session, limit=10_000)
+    rows = plan_reader.task_instances(UUID(plan.id), RowFilter(), session, limit=10_000)
     return all(row.state in COMES_BACK for row in rows if row.effect not in ("leave_out", "create"))
 
 

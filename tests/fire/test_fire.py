@@ -25,12 +25,13 @@ from airflow.models.taskinstancehistory import TaskInstanceHistory
 from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import OperationalError
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.stop_reason import StopKind
 from safe_clear_plugin.services.clear.apply import apply_plan, stop_plan
+from safe_clear_plugin.services.planning.derived_plans import plan_remaining
 from safe_clear_plugin.services.planning.preview import make_plan
-from safe_clear_plugin.services.planning.remaining_plan import make_rest_plan
 from safe_clear_plugin.services.undo.undo import undo_plan
 from safe_clear_plugin.storage.clear import batches, before_images
 from safe_clear_plugin.storage.plans import plan_reader
@@ -153,9 +154,9 @@ class Operator:
 
     def _step(self, plan, **options):
         plan = apply_plan(plan, plan.fingerprint, "fire", self.actor, now(), **options)
-        problem = plan.problem or {}
-        assert problem.get("kind") not in ("mismatch", "error"), problem
-        self.counts["busy"] += problem.get("kind") == "busy"
+        kind = plan.stop_reason.kind if plan.stop_reason else None
+        assert kind not in (StopKind.MISMATCH, StopKind.ERROR), plan.stop_reason
+        self.counts["busy"] += kind == StopKind.BUSY
         return plan
 
     def _after_a_stop(self, plan):
@@ -165,7 +166,7 @@ class Operator:
                 return self._clear(plan, resume=True)
             case "rest":
                 self.counts["rests"] += 1
-                return self._clear(make_rest_plan(plan, self.actor, now()))
+                return self._clear(plan_remaining(plan, self.actor, now()))
             case "undo" if plan.cleared_runs:
                 return self._undo(plan)
         return plan
@@ -179,8 +180,8 @@ class Operator:
             else self.chance.sample(runs, self.chance.randint(1, len(runs)))
         )
         plan = undo_plan(plan, chosen, "fire", self.actor, now())
-        while plan.undoing:
-            plan = undo_plan(plan, (), "fire", self.actor, now(), go_on=True)
+        while plan.is_undoing:
+            plan = undo_plan(plan, (), "fire", self.actor, now(), resume=True)
         self.counts["undos"] += 1
         return plan
 

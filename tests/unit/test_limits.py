@@ -6,10 +6,17 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from safe_clear_plugin.core.confirmation_summary import Extent, order_of
+from safe_clear_plugin.core.confirmation import (
+    Confirmation,
+    describe_missing,
+    requirements,
+    unmet_requirements,
+)
+from safe_clear_plugin.core.confirmation_summary import PlanExtent, summarize
 from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.core.limits import Limits
 from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange
-from safe_clear_plugin.core.policy import Given, Limits, demands, missing, summed_up
+from safe_clear_plugin.core.plan_records import TouchedTask
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.findings.limits import (
     LimitFacts,
@@ -24,7 +31,6 @@ from safe_clear_plugin.findings.protected_tasks import (
     match_protected,
     read_pattern,
 )
-from safe_clear_plugin.storage.findings.task_counts import TouchedTask
 
 NOW = datetime(2026, 11, 4, 3, 12, tzinfo=timezone.utc)
 AUTHOR, OTHER = "1", "2"
@@ -56,8 +62,10 @@ def plan(**fields):
 def lacks(limits, given=None, actor_id=AUTHOR, refused=(), **fields):
     found = plan(**fields)
     return [
-        (one.what, one.limit, one.value, one.set_in)
-        for one in missing(found, demands(found, limits, refused), given or Given(), actor_id)
+        (one.what, one.limit, one.value, one.config_source)
+        for one in unmet_requirements(
+            found, requirements(found, limits, refused), given or Confirmation(), actor_id
+        )
     ]
 
 
@@ -67,13 +75,13 @@ def lacks(limits, given=None, actor_id=AUTHOR, refused=(), **fields):
 def test_the_dag_id_is_typed_above_a_limit(limit, asks):
     expected = [("confirm_dag_id", "confirm_above", limit, f"[safe_clear] confirm_above = {limit}")]
     assert lacks(Limits(confirm_above=limit)) == (expected if asks else [])
-    assert lacks(Limits(confirm_above=limit), Given(confirm_dag_id="sales_etl")) == []
+    assert lacks(Limits(confirm_above=limit), Confirmation(confirm_dag_id="sales_etl")) == []
 
 
 def test_another_dag_id_is_never_taken():
     for limit in (0, 200):
         for typed in ("sales_etl2", "SALES_ETL", "sales etl"):
-            [found] = lacks(Limits(confirm_above=limit), Given(confirm_dag_id=typed))
+            [found] = lacks(Limits(confirm_above=limit), Confirmation(confirm_dag_id=typed))
             assert found[:2] == ("confirm_dag_id", "confirm_above")
 
 
@@ -81,7 +89,7 @@ def test_a_reason_is_asked_for():
     required = Limits(require_reason=True)
     set_in = "[safe_clear] require_reason = True"
     assert lacks(required) == [("reason", "require_reason", True, set_in)]
-    assert lacks(required, Given(reason="bad rates")) == []
+    assert lacks(required, Confirmation(reason="bad rates")) == []
     assert lacks(Limits()) == []
 
 
@@ -97,8 +105,11 @@ def test_what_is_to_be_ticked():
     findings = {"findings": (TICK, warn, other)}
     codes = [("acknowledge", None, code, None) for code in ("stale_downstream", "success_redone")]
     assert lacks(Limits(), **findings) == codes
-    assert lacks(Limits(), Given(acknowledge=("success_redone", "dag_paused", "x")), **findings) == codes[:1]
-    assert lacks(Limits(), Given(acknowledge=("success_redone", "stale_downstream")), **findings) == []
+    assert (
+        lacks(Limits(), Confirmation(acknowledge=("success_redone", "dag_paused", "x")), **findings)
+        == codes[:1]
+    )
+    assert lacks(Limits(), Confirmation(acknowledge=("success_redone", "stale_downstream")), **findings) == []
 
 
 @pytest.mark.parametrize(("limit", "asks"), [(0, False), (311, True), (312, False)])
@@ -115,14 +126,14 @@ def test_only_its_author_is_forbidden():
     limits = Limits(approve_above=1)
     for actor_id, forbidden in ((AUTHOR, True), (OTHER, False)):
         found = plan()
-        [one] = missing(found, demands(found, limits, ()), Given(), actor_id)
+        [one] = unmet_requirements(found, requirements(found, limits, ()), Confirmation(), actor_id)
         assert one.forbidden is forbidden
 
 
 def test_what_refused_it_then_or_refuses_it_now():
     now = too_many(LimitFacts(312, 300))
     limits = Limits(max_task_instances=300)
-    everything = Given("why", "sales_etl", ("stale_downstream",))
+    everything = Confirmation("why", "sales_etl", ("stale_downstream",))
     at_300 = ("too_many", "max_task_instances", 300, "[safe_clear] max_task_instances = 300")
     assert lacks(limits, everything, refused=[now]) == [at_300]
     assert lacks(limits, everything, refused=[now], findings=(now,)) == [at_300]
@@ -137,11 +148,11 @@ def test_what_refused_it_then_or_refuses_it_now():
 def test_several_things_are_said_at_once():
     found = plan(findings=(TICK,))
     limits = Limits(confirm_above=200, require_reason=True)
-    lacking = list(missing(found, demands(found, limits, ()), Given(), AUTHOR))
-    said = str(summed_up(lacking))
+    lacking = list(unmet_requirements(found, requirements(found, limits, ()), Confirmation(), AUTHOR))
+    said = str(describe_missing(lacking))
     for part in ("3 things", "126 go stale", "confirm_above = 200", "require_reason = True"):
         assert part in said
-    assert "confirm_above = 200" in str(summed_up(lacking[-1:]))
+    assert "confirm_above = 200" in str(describe_missing(lacking[-1:]))
 
 
 @pytest.mark.parametrize(("limit", "refuses"), [(0, False), (-5, False), (9, True), (10, False), (11, False)])
@@ -215,7 +226,7 @@ def run(day, hour=0, **fields):
 
 
 def test_object_scope_and_consequence_in_one_sentence():
-    extent = Extent(
+    extent = PlanExtent(
         changes=[
             StateChange("success", None, "clear", 312),
             StateChange("running", "running", "leave_out", 3),
@@ -229,7 +240,7 @@ def test_object_scope_and_consequence_in_one_sentence():
         first=run(1),
         last=run(3, 23),
     )
-    assert order_of(plan(), extent, 4).said_of("sales_etl") == (
+    assert summarize(plan(), extent, 4).sentence_for("sales_etl") == (
         "Clear 312 task instances of 4 tasks in 78 runs of sales_etl, "
         "Sun 2026-11-01 00:00 to Tue 2026-11-03 23:00 UTC; 3 running ones are left out; "
         "with the DAG version 2 created; 75 runs go back to queued, 3 stay running"
@@ -237,18 +248,18 @@ def test_object_scope_and_consequence_in_one_sentence():
 
 
 def test_the_sentence_of_one_run():
-    extent = Extent(
+    extent = PlanExtent(
         [StateChange("running", "restarting", "terminate", 1)],
         [StateChange("failed", "queued", "clear", 1)],
         run(1),
         run(1),
     )
-    assert order_of(plan(task_instances=1, dag_runs=1), extent, 1).said_of("etl") == (
+    assert summarize(plan(task_instances=1, dag_runs=1), extent, 1).sentence_for("etl") == (
         "Clear 1 task instance of 1 task in 1 run of etl, Sun 2026-11-01 00:00 UTC; "
         "1 running one is terminated; 1 run goes back to queued"
     )
 
 
 def test_the_sentence_of_runs_that_keep_their_state():
-    extent = Extent([], [StateChange("failed", "failed", "clear", 78)], run(1), run(3))
-    assert order_of(plan(), extent, 2).then == ("78 runs stay failed",)
+    extent = PlanExtent([], [StateChange("failed", "failed", "clear", 78)], run(1), run(3))
+    assert summarize(plan(), extent, 2).then == ("78 runs stay failed",)

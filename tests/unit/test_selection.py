@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safe_clear_plugin.core import policy
+from safe_clear_plugin.core import selection_rules
 from safe_clear_plugin.core.selection import Selection, parse_moment
 
 UTC = ZoneInfo("UTC")
@@ -79,7 +79,7 @@ def test_a_selection_survives_json(selection):
 
 @given(selections)
 def test_everything_at_once_is_always_refused(selection):
-    fields = {problem.field for problem in policy.check(selection)}
+    fields = {problem.field for problem in selection_rules.check(selection)}
     unbounded = not selection.run_id and selection.date_from is None and selection.date_to is None
     assert ("date_from" in fields) == unbounded
     if selection.date_from and selection.date_to:

@@ -196,11 +196,11 @@ def test_nobody_is_handed_the_words_of_another(client, session, dags):
 
 
 def test_the_tables_are_missing(client, session, dags, monkeypatch):
+    from safe_clear_plugin.services import availability
     from safe_clear_plugin.storage.plans import plan_reader
     from safe_clear_plugin.storage.tables import metadata
-    from safe_clear_plugin.web.app import request_hooks
 
-    request_hooks._tables_seen.clear()
+    availability.forget()
     bind = session.get_bind()
     metadata.drop_all(bind)
     try:

@@ -7,9 +7,9 @@ import threading
 import pytest
 from sqlalchemy import text
 
+from safe_clear_plugin.services import availability
 from safe_clear_plugin.storage.schema import table_setup
 from safe_clear_plugin.storage.tables import metadata
-from safe_clear_plugin.web.app import request_hooks
 from tests.support.auth import bearer
 
 pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
 
 @pytest.fixture(autouse=True)
 def _no_tables(session, monkeypatch):
-    monkeypatch.setattr(request_hooks, "_tables_seen", threading.Event())
+    monkeypatch.setattr(availability, "_own_tables_seen", threading.Event())
     session.close()
     with session.get_bind().begin() as connection:
         metadata.drop_all(connection)

@@ -15,7 +15,7 @@ from safe_clear_plugin.web.api.bodies import SelectionRequest
 from safe_clear_plugin.web.api.form_data import shapes
 from safe_clear_plugin.web.api.queries import Sort
 from safe_clear_plugin.web.api.routes import ROUTES
-from safe_clear_plugin.web.select.form import SelectionForm, filled
+from safe_clear_plugin.web.select.form import SelectionForm, form_from_selection
 from tests.support.auth import bearer, login
 from tests.support.scenes import store_etl
 from tests.views.actions import apply_all, get, make, post
@@ -38,7 +38,7 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_every_rule_is_described_and_nothing_else(app, document):
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("SafeClear.")]
     described = set(operations(document))
-    views = {rule.endpoint.partition(".")[2] for rule in rules} - {"nowhere"}
+    views = {rule.endpoint.partition(".")[2] for rule in rules} - {"not_found"}
     assert views == set(ROUTES)
     assert {name if not name.startswith("step_") else "step" for name in described} == views
     steps = [path for path, methods in document["paths"].items() if {"get", "post"} <= set(methods)]
@@ -69,7 +69,7 @@ def test_where_it_is_mounted_is_said(app):
 
 
 def test_form_and_model_have_the_same_fields_and_choices():
-    form = filled(Selection("etl"))
+    form = form_from_selection(Selection("etl"))
     assert (
         {field.name for field in form} == set(shapes(SelectionRequest)) == set(SelectionAnswer.model_fields)
     )
@@ -110,14 +110,14 @@ def test_the_answers_in_the_life_of_a_plan_are_as_described(client, document):
         ("/undo.json", "undo_preview_json"),
     ):
         check(document, name, get(client, plan, rest))
-    check(document, "widen", post(client, plan, "widen", field="include_downstream"))
-    check(document, "without", post(client, plan, "without", run=["run_1"]))
+    check(document, "extend", post(client, plan, "widen", field="include_downstream"))
+    check(document, "exclude", post(client, plan, "without", run=["run_1"]))
     check(document, "apply", post(client, plan, "apply", acknowledge=["x"], fingerprint="0"))
     check(document, "apply", post(client, plan, "apply", reason=""))
     check(document, "apply", post(client, plan, "apply"))
     check(document, "stop", post(client, plan, "stop"))
     check(document, "plan_json", get(client, plan))
-    check(document, "rest", post(client, plan, "rest"))
+    check(document, "remaining", post(client, plan, "rest"))
     check(document, "undo_preview_json", get(client, plan, "/undo.json"))
     check(document, "undo", post(client, plan, "undo", reason="wrong day"))
     check(document, "progress", get(client, plan, "/progress.json"))
@@ -131,8 +131,8 @@ def test_the_answers_of_an_approval_are_as_described(client, document, monkeypat
     plan = make(client)
     check(document, "plan_json", get(client, plan))
     check(document, "apply", post(client, plan, "apply"))
-    check(document, "ask", post(client, plan, "ask"))
-    check(document, "ask", post(client, plan, "ask", reason="bad rates"))
+    check(document, "request_approval", post(client, plan, "ask"))
+    check(document, "request_approval", post(client, plan, "ask", reason="bad rates"))
     check(document, "decline", post(client, plan, "decline", user="operator", reason="no"))
     check(document, "plan_json", get(client, plan))
 

@@ -37,7 +37,18 @@ READING = (
     "progress",
     "undo_preview_json",
 )
-WRITING = ("create_plan", "answers", "without", "widen", "rest", "apply", "stop", "ask", "decline", "undo")
+WRITING = (
+    "create_plan",
+    "answers",
+    "exclude",
+    "extend",
+    "remaining",
+    "apply",
+    "stop",
+    "request_approval",
+    "decline",
+    "undo",
+)
 PAGES = (
     "select",
     "plans",

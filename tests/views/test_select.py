@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.web.select.form import filled
+from safe_clear_plugin.web.select.form import form_from_selection
 from tests.support.auth import bearer, login
 from tests.support.scenes import store_etl
 
@@ -235,7 +235,9 @@ def test_the_mapping_that_decides_is_kept_where_there_is_one(client, dag):
 
 def test_only_a_link_has_placeholders(client, dag):
     """Airflow leaves {RUN_ID} in a link where there is no run; anywhere else it is a name like others."""
-    form = filled(Selection("etl", run_id=("{RUN_ID}", "run_1"), exclude_run_id=("{BAD_RUN}", "run_2")))
+    form = form_from_selection(
+        Selection("etl", run_id=("{RUN_ID}", "run_1"), exclude_run_id=("{BAD_RUN}", "run_2"))
+    )
     assert form.run_id.data == ["{RUN_ID}", "run_1"]
     assert form.exclude_run_id.data == ["{BAD_RUN}", "run_2"]
     login(client, "admin")

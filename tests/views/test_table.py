@@ -282,7 +282,7 @@ def test_the_file_is_for_those_who_may_see_the_plan(client, plan):
 
 
 def test_the_file_ends_where_it_is_capped_and_says_so(client, plan, monkeypatch):
-    monkeypatch.setattr(csv_export, "MOST", 5)
+    monkeypatch.setattr(csv_export, "MAX_ROWS", 5)
     monkeypatch.setattr(csv_export, "CHUNK", 2)
     answer, lines = file(client, plan)
     assert len(lines) == 1 + 5 + 1

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from safe_clear_plugin.airflow_api.platform import database
-from safe_clear_plugin.web.app import request_hooks
+from safe_clear_plugin.services import availability
 from tests.support.auth import bearer, login
 from tests.support.statements import statements
 
@@ -19,7 +19,7 @@ PLAN = {"dag_id": "etl", "task_regex": "x", "date_from": "2026-01-01", "date_to"
 
 @pytest.fixture(autouse=True)
 def _mysql(monkeypatch):
-    monkeypatch.setattr(request_hooks, "_tables_seen", threading.Event())
+    monkeypatch.setattr(availability, "_own_tables_seen", threading.Event())
     monkeypatch.setattr(database, "dialect_name", lambda: "mysql")
 
 

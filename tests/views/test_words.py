@@ -8,9 +8,10 @@ import pytest
 
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.web.app.template_filters import when_day, when_full, when_minute, when_span
+from safe_clear_plugin.core.stop_reason import StopKind, StopReason
+from safe_clear_plugin.web.app.moments import when_day, when_full, when_minute, when_span
 from safe_clear_plugin.web.plan_list import outcome
-from safe_clear_plugin.web.receipt.receipt_page import receipt_of
+from safe_clear_plugin.web.receipt.receipt_page import describe_receipt
 
 NOW = datetime(2026, 11, 4, 3, 12, 9, tzinfo=timezone.utc)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -56,8 +57,8 @@ def test_spans():
 
 
 HALF = {"cleared": 2, "cleared_runs": 1}
-BY_ADA = {"kind": "stopped", "by": "ada", "reason": "Stopped by ada."}
-DRIFT = {"kind": "drift", "reason": "1 thing moved.", "moved": [], "total": 1}
+BY_ADA = StopReason(StopKind.STOPPED, "Stopped by ada.", by="ada")
+DRIFT = StopReason(StopKind.DRIFT, "1 thing moved.", total=1)
 UNDONE = {"status": "undone", "undo_asked_runs": 3, "undone_runs": 3}
 
 
@@ -66,17 +67,17 @@ UNDONE = {"status": "undone", "undo_asked_runs": 3, "undone_runs": 3}
     [
         ({}, "Applied", "Cleared 6 task instances in 3 runs of etl"),
         (
-            {"status": "stopped", "problem": BY_ADA, **HALF},
+            {"status": "stopped", "stop_reason": BY_ADA, **HALF},
             "Stopped",
             "2 of 6 task instances were cleared; the other 4 are untouched",
         ),
         (
-            {"status": "stopped", "problem": DRIFT, "cleared": 5, "cleared_runs": 2},
+            {"status": "stopped", "stop_reason": DRIFT, "cleared": 5, "cleared_runs": 2},
             "Applied in part",
             "5 of 6 task instances were cleared; the other 1 is untouched",
         ),
         (
-            {"status": "stopped", "problem": DRIFT, "cleared": 0, "cleared_runs": 0},
+            {"status": "stopped", "stop_reason": DRIFT, "cleared": 0, "cleared_runs": 0},
             "Stopped",
             "Nothing was cleared",
         ),
@@ -98,7 +99,7 @@ UNDONE = {"status": "undone", "undo_asked_runs": 3, "undone_runs": 3}
 def test_outcomes(fields, in_the_list, on_the_receipt):
     one = plan(**fields)
     assert outcome(one, NOW).text == in_the_list
-    assert receipt_of(one, []).title == on_the_receipt
+    assert describe_receipt(one, []).title == on_the_receipt
 
 
 def test_outcomes_that_have_no_receipt():

@@ -16,8 +16,8 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.auth.teams import live_teams
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import TeamDag
 
 ResourceMethod = Literal["GET", "PUT"]

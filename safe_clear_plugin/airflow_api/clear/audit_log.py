@@ -12,6 +12,7 @@ from airflow.models.log import Log
 from sqlalchemy import ColumnElement, Select, and_, case, insert, literal, select
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary
 
 CLEAR_EVENT = "safe_clear"
@@ -25,14 +26,6 @@ STUCK_EVENT = "stuck in queued reschedule"
 """What the scheduler writes as it takes a task instance back from an executor that never started it
 (``TASK_STUCK_IN_QUEUED_RESCHEDULE_EVENT``, whose module is too heavy to import)."""
 PLAN_FIELDS = ("run_id", "task_id", "map_index", "try_number", "logical_date")
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who acts: the id that the auth manager knows, and the name that people know."""
-
-    id: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)

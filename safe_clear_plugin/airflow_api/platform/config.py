@@ -8,7 +8,7 @@ import airflow
 from airflow.configuration import conf
 from airflow.exceptions import AirflowConfigException
 
-from safe_clear_plugin.core.policy import Limits
+from safe_clear_plugin.core.limits import Limits
 from safe_clear_plugin.core.problems import Problem, Refused
 
 SECTION = "safe_clear"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 from uuid import UUID
@@ -13,28 +12,28 @@ from uuid import UUID
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear import audit_log, clear_runs, locks, related_rows
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.airflow_api.clear import audit_log, clear_runs, related_rows
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
-from safe_clear_plugin.core.batch_size import Pace
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.drift import DriftedRow
 from safe_clear_plugin.core.effects import COVERED_EFFECTS, Effect
 from safe_clear_plugin.core.mismatch import Mismatch
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
-from safe_clear_plugin.services import failures
-from safe_clear_plugin.services.clear.claim import get_plan, take, upgrade_problem
+from safe_clear_plugin.core.stop_reason import StopKind, StopReason
+from safe_clear_plugin.services import plans
+from safe_clear_plugin.services.clear import batch_sizers, stop_reasons
+from safe_clear_plugin.services.clear.claim import claim_or_resume, upgrade_problem
+from safe_clear_plugin.services.clear.locked_batch import LockedBatch, lock_batch
 from safe_clear_plugin.services.clear.retry import retrying
-from safe_clear_plugin.services.clear.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
+from safe_clear_plugin.services.clear.scheduler_turns import NotYet, retrying_in_turn, turn
 from safe_clear_plugin.services.clear.slow_batches import RunTooSlow, halving
 from safe_clear_plugin.storage.clear import batches, before_images, drift, status, verification
 from safe_clear_plugin.storage.clear.batches import Batch
 from safe_clear_plugin.storage.plans import plan_reader
 
 log = logging.getLogger(__name__)
-pace = Pace()
 T = TypeVar("T")
 
 
@@ -45,15 +44,6 @@ class DriftError(Exception):
         super().__init__(f"{total} drifted")
         self.rows = rows
         self.total = total
-
-
-@dataclass(frozen=True, slots=True)
-class LockedBatch:
-    """What one transaction has locked."""
-
-    dag_runs: Sequence[Any]
-    """As they are under their locks, for Airflow's clear."""
-    task_instance_ids: Set[UUID]
 
 
 class MismatchError(Exception):
@@ -67,10 +57,10 @@ class MismatchError(Exception):
 class AirflowChanged(Exception):
     """Airflow, or its database, is no longer the one that the clear began under."""
 
-    def __init__(self, problem: Problem, code: str) -> None:
+    def __init__(self, problem: Problem, kind: StopKind) -> None:
         super().__init__(str(problem))
         self.problem = problem
-        self.code = code
+        self.kind = kind
 
 
 def apply_plan(
@@ -101,24 +91,20 @@ def apply_plan(
         raise Refused(
             409, Problem("This is not the plan that was shown.", "Open the plan and look at it again.")
         )
-    plan = take(plan, reason, actor, now, resume=resume, acknowledged=acknowledged, approved=approved)
+    plan = claim_or_resume(
+        plan, reason, actor, now, resume=resume, acknowledged=acknowledged, approved=approved
+    )
     after = None
     if plan.status == "applying":
         why = reason or plan.reason
         after = _guarded(lambda: retrying_in_turn(lambda: _clear_next_batch(plan, actor, why)), UUID(plan.id))
-    return after or get_plan(UUID(plan.id))
+    return after or plans.get_plan(plan.id)
 
 
 def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
     """Stop a clear after the batch in hand; any other plan is returned as it is."""
-    problem = {
-        "kind": "stopped",
-        "by": actor.name,
-        "reason": f"Stopped by {actor.name}.",
-        "remedy": "Each dag run was cleared whole or not at all. Resume, undo, or leave it so.",
-    }
-    retrying(_stop_for, plan, problem, actor, now)
-    return get_plan(UUID(plan.id))
+    retrying(_stop_for, plan, stop_reasons.by_person(actor), actor, now)
+    return plans.get_plan(plan.id)
 
 
 def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
@@ -130,19 +116,19 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
         # The plan goes on being applied; whoever asks again clears the batch.
         return None
     except DriftError as drifted:
-        _stop(plan_id, _drift_problem(drifted), now)
+        _stop(plan_id, stop_reasons.drift(drifted.rows, drifted.total), now)
     except MismatchError as mismatched:
         log.error("Plan %s was rolled back: %s", plan_id.hex, "; ".join(map(str, mismatched.found)))
-        _stop(plan_id, _mismatch_problem(mismatched), now)
+        _stop(plan_id, stop_reasons.mismatch(mismatched.found), now)
     except AirflowChanged as changed:
         log.error("Plan %s stopped: %s", plan_id.hex, changed)
-        _stop(plan_id, _changed_problem(changed), now)
+        _stop(plan_id, stop_reasons.airflow_changed(changed.kind, changed.problem), now)
     except RunTooSlow as slow:
-        _stop(plan_id, {"kind": "busy", **_explained(slow.error, plan_id)}, now)
+        _stop(plan_id, stop_reasons.failure(StopKind.BUSY, slow.error, plan_id), now)
     except OperationalError as error:
-        _stop(plan_id, {"kind": "busy", **_explained(error, plan_id)}, now)
+        _stop(plan_id, stop_reasons.failure(StopKind.BUSY, error, plan_id), now)
     except Exception as error:
-        _stop(plan_id, {"kind": "error", **_explained(error, plan_id)}, now)
+        _stop(plan_id, stop_reasons.failure(StopKind.ERROR, error, plan_id), now)
         raise
     return None
 
@@ -156,43 +142,27 @@ def _clear_next_batch(plan: PlanSummary, actor: Actor, reason: str) -> PlanSumma
         if number is None:
             return None
         _require_same_airflow(plan, session)
-        batch = batches.next_batch(plan_id, number, pace.size(config.batch_size()), session)
-        with halving(pace, batch.run_ids, batch.task_instances, own_turn):
-            held = _lock(plan, batch, own_turn, session) if batch.runs else None
-            # Whoever waits for a lock learns nothing of the database's pace.
+        batch = batches.next_batch(
+            plan_id, number, batch_sizers.CLEAR.next_size(config.batch_size()), session
+        )
+        with halving(batch_sizers.CLEAR, batch.run_ids, batch.task_instances, own_turn):
+            held = lock_batch(plan, batch, own_turn, session) if batch.runs else None
+            # The wait for locks says nothing of how fast the database is.
             begun = time.monotonic()
             if held:
                 _clear_batch(plan, batch, held, actor, reason, session=session)
             after = batches.finish_batch(plan_id, batch, datetime.now(timezone.utc), session)
             own_turn.leave(session)
-    pace.learn(batch.task_instances, time.monotonic() - begun)
+    batch_sizers.CLEAR.observe(batch.task_instances, time.monotonic() - begun)
     return after
 
 
 def _require_same_airflow(plan: PlanSummary, session: Session) -> None:
     """Compare Airflow with the one that the clear began under, as a rolling upgrade may come in between."""
     if problem := upgrade_problem(plan):
-        raise AirflowChanged(problem, "upgraded")
+        raise AirflowChanged(problem, StopKind.UPGRADED)
     if found := compatibility.check(session.connection()):
-        raise AirflowChanged(found.problem, compatibility.CODE)
-
-
-def _lock(plan: PlanSummary, batch: Batch, own_turn: Turn, session: Session) -> LockedBatch:
-    """Lock the runs of one transaction, and of their task instances those that are not free to go on."""
-    if batch.has_scheduled:
-        own_turn.take(session)
-    dag_runs = locks.load_dag_runs(batch.run_pks, session)
-    if batch.has_scheduled:
-        own_turn.lock_out_scheduler(session)
-    ids = locks.lock_task_instances(
-        plan.dag_id,
-        batch.run_ids,
-        session,
-        touched=plan_reader.touched_ids(UUID(plan.id), batch.run_ids),
-        # Bringing a run up to the latest DAG version looks at, and may write, each of its task instances.
-        whole=[run.run_id for run in batch.runs if run.moves_to_latest],
-    )
-    return LockedBatch(dag_runs, ids)
+        raise AirflowChanged(found.problem, StopKind.UNSUPPORTED)
 
 
 def _clear_batch(
@@ -249,10 +219,10 @@ def _consent(plan: PlanSummary) -> dict[str, Any]:
     return consent
 
 
-def _stop_for(plan: PlanSummary, problem: dict[str, Any], actor: Actor, now: datetime) -> None:
+def _stop_for(plan: PlanSummary, why: StopReason, actor: Actor, now: datetime) -> None:
     with new_session() as session:
         stopped = status.transition(
-            UUID(plan.id), "applying", "stopped", session, problem=problem, finished_at=now
+            UUID(plan.id), "applying", "stopped", session, problem=why.to_json(), finished_at=now
         )
         if stopped:
             details = {"applied_by": plan.applied_by_name}
@@ -261,35 +231,6 @@ def _stop_for(plan: PlanSummary, problem: dict[str, Any], actor: Actor, now: dat
             )
 
 
-def _stop(plan_id: UUID, problem: dict[str, Any], now: datetime) -> None:
+def _stop(plan_id: UUID, why: StopReason, now: datetime) -> None:
     with new_session() as session:
-        status.transition(plan_id, "applying", "stopped", session, problem=problem, finished_at=now)
-
-
-def _explained(error: Exception, plan_id: UUID) -> dict[str, Any]:
-    outcome = "The batch in hand was rolled back, what was cleared before stands; the plan can be resumed."
-    return failures.explain(error, f"clearing plan {plan_id.hex}", outcome).to_json()
-
-
-def _drift_problem(drifted: DriftError) -> dict[str, Any]:
-    return {
-        "kind": "drift",
-        "reason": f"{count(drifted.total, 'thing')} moved while the plan was being applied.",
-        "remedy": "What was cleared before stands. Go on without the runs that moved, or undo.",
-        "moved": [row.to_json() for row in drifted.rows],
-        "total": drifted.total,
-    }
-
-
-def _changed_problem(changed: AirflowChanged) -> dict[str, Any]:
-    return {"kind": changed.code, "reason": changed.problem.reason, "remedy": changed.problem.remedy}
-
-
-def _mismatch_problem(mismatched: MismatchError) -> dict[str, Any]:
-    return {
-        "kind": "mismatch",
-        "reason": "Airflow's clear did something else than the plan said, so it was rolled back.",
-        "remedy": "Preview the same selection again. If it stops there again, report the rows below.",
-        "mismatches": [str(mismatch) for mismatch in mismatched.found[:50]],
-        "total": len(mismatched.found),
-    }
+        status.transition(plan_id, "applying", "stopped", session, problem=why.to_json(), finished_at=now)

@@ -8,19 +8,20 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear import audit_log
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
-from safe_clear_plugin.core import policy
+from safe_clear_plugin.core import confirmation
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
-from safe_clear_plugin.services.clear.claim import get_plan, not_ready
-from safe_clear_plugin.services.clear.confirmation import Unconfirmed, demands_of
+from safe_clear_plugin.services.clear.claim_errors import claim_error
+from safe_clear_plugin.services.clear.confirm import Unconfirmed, requirements_for
 from safe_clear_plugin.services.clear.retry import retrying
+from safe_clear_plugin.services.plans import get_plan
 from safe_clear_plugin.storage.plans import plan_approval
 
 
-def ask_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> PlanSummary:
+def request_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> PlanSummary:
     """Ask for a second person, and return the plan as it then is, which lives longer from now on.
 
     Asked once, it stays asked for, with the reason that was given first.
@@ -29,8 +30,8 @@ def ask_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime) ->
         when it is refused anyway, or has no reason
     """
     compatibility.require_supported()
-    if plan.status != "ready" or plan.expired(now):
-        raise not_ready(plan)
+    if plan.status != "ready" or plan.is_expired(now):
+        raise claim_error(plan)
     if plan.created_by != actor.id:
         raise Refused(
             403,
@@ -42,22 +43,22 @@ def ask_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime) ->
     if plan.approval_asked_at is not None:
         return plan
     with new_session() as session:
-        asked = demands_of(plan, session)
+        asked = requirements_for(plan, session)
     if asked.refused or (asked.approval and not reason):
-        raise Unconfirmed(tuple(policy.missing_to_ask(asked, reason)))
+        raise Unconfirmed(tuple(confirmation.unmet_to_request_approval(asked, reason)))
     if not asked.approval:
         raise Refused(409, Problem("The plan needs no second person.", "Confirm it on its page."))
-    retrying(_ask, plan, reason, actor, now)
-    found = get_plan(UUID(plan.id))
+    retrying(_request, plan, reason, actor, now)
+    found = get_plan(plan.id)
     if found.approval_asked_at is None:
-        raise not_ready(found)
+        raise claim_error(found)
     return found
 
 
-def _ask(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
+def _request(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
     expires_at = max(plan.expires_at, now + timedelta(minutes=config.approval_ttl_minutes()))
     with new_session() as session:
-        if plan_approval.ask(UUID(plan.id), reason, now, expires_at, session):
+        if plan_approval.request_approval(UUID(plan.id), reason, now, expires_at, session):
             _put_on_record(audit_log.ASK_EVENT, plan, reason, actor, session)
 
 
@@ -69,13 +70,13 @@ def decline_plan(plan: PlanSummary, reason: str, actor: Actor, now: datetime) ->
     :raises Refused: 409 when nobody was asked, or it is too late; 410 when it expired; 422 when somebody else
         than its author gives no reason
     """
-    if plan.status == "ready" and not plan.expired(now):
+    if plan.status == "ready" and not plan.is_expired(now):
         _require_declinable(plan, reason, actor)
         retrying(_decline, plan, reason, actor, now)
-        plan = get_plan(UUID(plan.id))
+        plan = get_plan(plan.id)
     if plan.status == "declined" and plan.declined_by == actor.id:
         return plan
-    raise not_ready(plan)
+    raise claim_error(plan)
 
 
 def _require_declinable(plan: PlanSummary, reason: str, actor: Actor) -> None:
@@ -85,7 +86,7 @@ def _require_declinable(plan: PlanSummary, reason: str, actor: Actor) -> None:
             Problem("Nobody was asked to approve the plan.", "Leave it: unless it is confirmed, it expires."),
         )
     if actor.id != plan.created_by and not reason:
-        raise Unconfirmed((policy.NO_DECLINE_REASON,))
+        raise Unconfirmed((confirmation.NO_DECLINE_REASON,))
 
 
 def _decline(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:

@@ -9,13 +9,15 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear import audit_log
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
-from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.actor import Actor
+from safe_clear_plugin.core.plan import PlanStatus, PlanSummary
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
-from safe_clear_plugin.services import retention
+from safe_clear_plugin.services import plans, retention
+from safe_clear_plugin.services.clear import stop_reasons
+from safe_clear_plugin.services.clear.claim_errors import claim_error
 from safe_clear_plugin.services.clear.retry import retrying
 from safe_clear_plugin.storage.clear import drift, status
 from safe_clear_plugin.storage.plans import plan_reader
@@ -24,7 +26,7 @@ MISMATCHES_ON_RECORD = 10
 """Of what differed, how much the audit log names when somebody goes on all the same."""
 
 
-def take(
+def claim_or_resume(
     plan: PlanSummary,
     reason: str,
     actor: Actor,
@@ -35,18 +37,17 @@ def take(
     approved: bool = False,
 ) -> PlanSummary:
     """Return the plan ready for its next batch, or as it is when it is done already."""
-    plan_id = UUID(plan.id)
     if plan.status == "ready":
         retrying(_claim, plan, reason, actor, now, acknowledged=acknowledged, approved=approved)
-        plan = get_plan(plan_id)
+        plan = plans.get_plan(plan.id)
     elif resume and plan.status in ("stopped", "applying"):
         _require_resumable(plan, now)
         # From here on it is this person who applies it; the receipt keeps both names.
         retrying(_resume, plan, reason, actor, now)
-        plan = get_plan(plan_id)
+        plan = plans.get_plan(plan.id)
     if plan.status in ("applying", "applied") and plan.applied_by == actor.id:
         return plan
-    raise not_ready(plan)
+    raise claim_error(plan)
 
 
 def _resume(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
@@ -56,13 +57,13 @@ def _resume(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None
         # Whoever applies it may say so again with each batch.
         if not resumed or (plan.status == "applying" and plan.applied_by == actor.id):
             return
-        problem = plan.problem or {}
+        stopped = plan.stop_reason
         details = {
             "applied_by": plan.applied_by_name,
             "status_before": plan.status,
             # Of a mismatch: that somebody went on although the result had differed from the plan.
-            "stopped_because": problem.get("kind"),
-            "mismatches": problem.get("mismatches", [])[:MISMATCHES_ON_RECORD],
+            "stopped_because": stopped.kind if stopped else None,
+            "mismatches": list(stopped.mismatches[:MISMATCHES_ON_RECORD]) if stopped else [],
         }
         audit_log.record_decision(
             audit_log.Entry(audit_log.RESUME_EVENT, plan, reason, actor, details), session
@@ -118,23 +119,13 @@ def _claim(
             approved=approved,
             airflow_version=config.AIRFLOW_VERSION,
         )
-        found = plan_reader.get(plan_id, session)
         if not taken:
-            if found is not None and found.status == "ready" and not found.expired(now):
-                raise Refused(
-                    409,
-                    Problem(
-                        "Somebody asked for the plan's approval meanwhile; nothing was cleared.",
-                        "Open the plan and look at it again.",
-                    ),
-                )
-            if found is None or found.status == "ready" or found.applied_by != actor.id:
-                raise not_ready(found)
+            _require_claimed_before(plan_reader.get(plan_id, session), actor, now)
             return
         _require_supported_database(session)
         drifted, total = drift.find_drift(plan, session)
         if drifted:
-            problem = {"kind": "drift", "moved": [row.to_json() for row in drifted], "total": total}
+            problem = stop_reasons.stale(drifted, total).to_json()
             status.transition(plan_id, "applying", "stale", session, problem=problem, finished_at=now)
     if drifted:
         raise Refused(
@@ -143,50 +134,19 @@ def _claim(
                 f"Nothing was cleared: {count(total, 'thing')} moved since the preview.",
                 "Preview the same selection again.",
             ),
-            {"drift": problem["moved"], "drift_total": total},
+            {"drift": [row.to_json() for row in drifted], "drift_total": total},
         )
 
 
-def not_ready(plan: PlanSummary | None) -> Refused:
-    """Return why a plan, as it is now, can neither be taken nor declined."""
-    if plan is None:
-        return Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
-    if plan.status == "ready":
-        return Refused(
-            410, Problem("The plan has expired; nothing was cleared.", "Preview the selection again.")
-        )
-    if plan.status == "declined":
-        did = "withdrew" if plan.withdrawn else "declined"
-        return Refused(
+def _require_claimed_before(found: PlanSummary | None, actor: Actor, now: datetime) -> None:
+    """Refuse a claim that was not made, unless the same actor had made it before."""
+    if found is not None and found.status == PlanStatus.READY and not found.is_expired(now):
+        raise Refused(
             409,
-            Problem(f"{plan.declined_by_name} {did} the plan; nothing was cleared.", "Preview it again."),
-            {"status": plan.status},
+            Problem(
+                "Somebody asked for the plan's approval meanwhile; nothing was cleared.",
+                "Open the plan and look at it again.",
+            ),
         )
-    moved = plan.problem or {}
-    details = {"drift": moved.get("moved", []), "drift_total": moved.get("total", 0)}
-    if plan.status == "stale":
-        reason = "What the plan covers has moved; nothing was cleared."
-        return Refused(409, Problem(reason, "Preview the selection again."), details)
-    who = plan.applied_by_name or plan.applied_by
-    details = {"status": plan.status, "done": plan.cleared, "total": plan.task_instances}
-    if plan.status == "applying":
-        problem = Problem(f"{who} is applying the plan.", "Its page shows how far it is, and can resume it.")
-    elif plan.undo_asked_runs:
-        problem = Problem("The plan has been undone, so it cannot go on.", "Preview the selection again.")
-    elif plan.status == "stopped":
-        problem = Problem("The plan was stopped part of the way.", "Resume it on its page, or undo it.")
-    else:
-        problem = Problem(f"The plan has already been applied, by {who}.", "Its page shows what was cleared.")
-    return Refused(409, problem, details)
-
-
-def get_plan(plan_id: UUID) -> PlanSummary:
-    """Return a plan as it is now.
-
-    :raises Refused: 404 when it is gone
-    """
-    with new_session() as session:
-        plan = plan_reader.get(plan_id, session)
-    if plan is None:
-        raise Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
-    return plan
+    if found is None or found.status == PlanStatus.READY or found.applied_by != actor.id:
+        raise claim_error(found)

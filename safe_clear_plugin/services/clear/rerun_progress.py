@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform import compatibility
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.plan_records import OtherClear
 from safe_clear_plugin.core.states import DONE_STATES
 from safe_clear_plugin.storage.clear import status
 from safe_clear_plugin.storage.plans import plan_list, plan_reader
-from safe_clear_plugin.storage.plans.plan_list import OtherClear
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ def progress(plan: PlanSummary, now: datetime, session: Session) -> Progress | N
     )
 
 
-def goes_on(plan: PlanSummary, now: datetime) -> bool:
+def is_in_progress(plan: PlanSummary, now: datetime) -> bool:
     """Whether somebody is clearing the plan: its last batch is recent, or one is in hand."""
     if plan.status != "applying":
         return False
-    if not plan.interrupted(now):
+    if not plan.is_interrupted(now):
         return True
     with new_session() as session:
         return status.is_held(UUID(plan.id), session)
 
 
-def cleared_by(plan: PlanSummary, session: Session) -> list[OtherClear]:
+def conflicting_clears(plan: PlanSummary, session: Session) -> list[OtherClear]:
     """Return the plans that cleared task instances of this one since it was made, the latest first."""
     return plan_list.other_clears(UUID(plan.id), plan.dag_id, plan.created_at, session)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import OperationalError
 
 from safe_clear_plugin.airflow_api.platform import database_errors
-from safe_clear_plugin.core.batch_size import Pace
+from safe_clear_plugin.core.batch_size import BatchSizer
 from safe_clear_plugin.services.clear.scheduler_turns import NotYet, Turn
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class RunTooSlow(Exception):
 
 
 @contextmanager
-def halving(pace: Pace, run_ids: Sequence[str], task_instances: int, own_turn: Turn) -> Iterator[None]:
+def halving(sizer: BatchSizer, run_ids: Sequence[str], task_instances: int, own_turn: Turn) -> Iterator[None]:
     """Let the next transaction take fewer runs if a statement of this one takes too long.
 
     :raises NotYet: when there are fewer to try, once the schedulers have had their turn
@@ -39,5 +39,5 @@ def halving(pace: Pace, run_ids: Sequence[str], task_instances: int, own_turn: T
         if len(run_ids) == 1:
             raise RunTooSlow(run_ids[0], error) from error
         log.warning("A batch of %d runs took too long; the next is smaller", len(run_ids), exc_info=error)
-        pace.halve(task_instances)
+        sizer.halve(task_instances)
         raise NotYet(own_turn.held) from error

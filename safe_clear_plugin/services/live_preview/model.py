@@ -34,7 +34,7 @@ class Counts:
 
 
 @dataclass
-class Scouted:
+class SelectionPreview:
     """All that is known about a selection so far; what cannot be said yet, or not in time, stays empty."""
 
     now: datetime

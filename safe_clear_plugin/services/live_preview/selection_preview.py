@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -16,57 +15,53 @@ from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.airflow_api.scheduling import missing_intervals
 from safe_clear_plugin.airflow_api.selection import live_counts, select_runs
-from safe_clear_plugin.core import policy, selection_counts
+from safe_clear_plugin.core import selection_rules
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.reasons import Reason
 from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.live_preview import task_tree_selection
-from safe_clear_plugin.services.live_preview.model import Added, Counts, Scouted
+from safe_clear_plugin.services.live_preview.model import SelectionPreview
+from safe_clear_plugin.services.live_preview.selection_counting import (
+    PROPAGATION_FIELDS,
+    SELECTED,
+    SelectedVersions,
+    count_selection,
+    with_field,
+)
 from safe_clear_plugin.services.planning import exclusions, task_matching
 from safe_clear_plugin.services.planning.run_scope import resolve_scope
 
-MOST_RUNS = 20_000
+MAX_RUNS = 20_000
 """Dag runs whose task instances are counted; a preview counts any number."""
-MOST_VERSIONS = 20
+MAX_VERSIONS = 20
 SECONDS = 4.0
 """Time that all counting together may take: whoever types waits for it."""
 
-SELECTED = "selected"
-SPREADS = ("include_upstream", "include_downstream", "include_past", "include_future")
-OF_TASKS = SPREADS[:2]
 
-
-def scout(selection: Selection, now: datetime, *, broken: frozenset[str] = frozenset()) -> Scouted:
+def preview_selection(
+    selection: Selection, now: datetime, *, broken: frozenset[str] = frozenset()
+) -> SelectionPreview:
     """Look at a selection that may not be complete; ``broken`` are the fields that cannot be read."""
-    scouted = Scouted(now)
+    preview = SelectionPreview(now)
     with new_session() as session:
-        _Scout(scouted, selection, broken, session).look()
-    return scouted
+        _PreviewBuilder(preview, selection, broken, session).build()
+    return preview
 
 
-@dataclass(frozen=True, slots=True)
-class _Versions:
-    """DAG versions: the latest, those that the selected runs use, and those of the runs around them."""
-
-    latest: dag_versions.Version
-    used: Mapping[UUID, dag_versions.Version]
-    others: Mapping[UUID, dag_versions.Version]
-
-
-class _Scout:
-    """Fills a :class:`Scouted`, step by step; each step leaves what it cannot say."""
+class _PreviewBuilder:
+    """Fills a :class:`SelectionPreview`, step by step; each step leaves what it cannot say."""
 
     def __init__(
-        self, scouted: Scouted, selection: Selection, broken: frozenset[str], session: Session
+        self, preview: SelectionPreview, selection: Selection, broken: frozenset[str], session: Session
     ) -> None:
-        self.found = scouted
+        self.found = preview
         self.selection = selection
         self.broken = broken
         self.session = session
         self.budget = statement_timeout.Budget(SECONDS)
 
-    def look(self) -> None:
+    def build(self) -> None:
         """Go as far as what is filled in leads."""
         dag_id = self.selection.dag_id
         latest = self._latest(dag_id)
@@ -78,11 +73,11 @@ class _Scout:
         pattern = self._pattern()
         scope = self._scope()
         if scope is not None:
-            self._look_at_range(scope, latest)
-        covered, versions = None, _Versions(latest, {latest.id: latest}, {})
+            self._describe_range(scope, latest)
+        covered, versions = None, SelectedVersions(latest, {latest.id: latest}, {})
         if scope is not None:
-            covered, tallies = self._cover(scope, latest)
-            versions = _Versions(latest, *self._versions(tallies, latest))
+            covered, tallies = self._resolve_runs(scope, latest)
+            versions = SelectedVersions(latest, *self._versions(tallies, latest))
         if pattern is None:
             self.found.tree = task_tree_selection.tree(latest, {}, {}, self.selection)
         else:
@@ -110,7 +105,7 @@ class _Scout:
         of_range = {"date_from", "date_to", "timezone", "run_id", "date_field", "run_type", "run_state"}
         if of_range & self.broken or not (self.selection.has_dates or self.selection.run_id):
             return None
-        problems = list(policy.check(self.selection))
+        problems = list(selection_rules.check(self.selection))
         self._refuse(*problems)
         if any(problem.field == "date_to" for problem in problems):
             return None
@@ -120,7 +115,7 @@ class _Scout:
             self._refuse(*invalid.problems)
             return None
 
-    def _look_at_range(self, scope: select_runs.Scope, latest: dag_versions.Version) -> None:
+    def _describe_range(self, scope: select_runs.Scope, latest: dag_versions.Version) -> None:
         found = self.found
         found.scope = scope
         found.first, found.last = live_counts.first_and_last(scope, self.session)
@@ -128,7 +123,7 @@ class _Scout:
         if not self.selection.run_id:
             found.missing = missing_intervals.find_missing(latest.dag, scope, found.now, self.session)
 
-    def _cover(
+    def _resolve_runs(
         self, scope: select_runs.Scope, latest: dag_versions.Version
     ) -> tuple[live_counts.CoveredRuns, list[live_counts.RunTally] | None]:
         """Take the range, and what it would be with past and future so far as these can be counted."""
@@ -146,10 +141,10 @@ class _Scout:
 
     def _wider_scopes(self) -> dict[str, select_runs.Scope]:
         scopes = {}
-        for name in SPREADS[2:]:
+        for name in PROPAGATION_FIELDS[2:]:
             if not getattr(self.selection, name):
                 try:
-                    scopes[name] = resolve_scope(_with(self.selection, name), self.session)
+                    scopes[name] = resolve_scope(with_field(self.selection, name), self.session)
                 except Invalid:
                     continue
         return scopes
@@ -174,7 +169,9 @@ class _Scout:
         used = {id_: version for id_, version in loaded.items() if id_ in wanted}
         return used, {id_: version for id_, version in loaded.items() if id_ not in wanted}
 
-    def _count(self, pattern: Regex, versions: _Versions, covered: live_counts.CoveredRuns | None) -> None:
+    def _count(
+        self, pattern: Regex, versions: SelectedVersions, covered: live_counts.CoveredRuns | None
+    ) -> None:
         """Mark the tasks and, unless something is wrong or missing, count their task instances."""
         used = list(versions.used.values())
         marks = self._mark(pattern, used)
@@ -191,9 +188,14 @@ class _Scout:
             covered = live_counts.in_range(covered, SELECTED) if covered else None
         self.found.tree = task_tree_selection.tree(versions.latest, marks, versions.used, self.selection)
         if covered and not (self.broken or self.found.problems or self.found.not_counted):
-            self.found.counts = self._counts(
-                pattern, versions, covered, task_tree_selection.taken(self.selection, marks)
+            taken = task_tree_selection.taken(self.selection, marks)
+            self.found.counts = count_selection(
+                self.selection, pattern, versions, covered, taken, budget=self.budget, session=self.session
             )
+            if self.found.counts is None:
+                self.found.not_counted = (
+                    "Counting the task instances takes too long here; Preview counts them."
+                )
 
     def _mark(
         self, pattern: Regex, versions: list[dag_versions.Version]
@@ -205,80 +207,16 @@ class _Scout:
             whole = replace(self.selection, map_index=None)
             return dict(task_tree_selection.mark(whole, pattern, versions, self.session))
 
-    def _counts(
-        self,
-        pattern: Regex,
-        versions: _Versions,
-        covered: live_counts.CoveredRuns,
-        taken: selection_counts.Taken,
-    ) -> Counts | None:
-        wider = self._taken_with(pattern, versions.used.values())
-        indexes = selection_counts.indexes_asked_for([taken, *wider.values()])
-        covered, tallies = self._tally(covered, indexes)
-        if tallies is None:
-            self.found.not_counted = "Counting the task instances takes too long here; Preview counts them."
-            return None
-        found = selection_counts.add_up(tallies, taken, self.selection, SELECTED)
-        added: dict[str, Added | None] = {}
-        for name in SPREADS:
-            if getattr(self.selection, name):
-                continue
-            if name in OF_TASKS and not self.selection.task_regex:
-                added[name] = Added(0, 0)
-            elif name in wider:
-                added[name] = _added(
-                    found, selection_counts.add_up(tallies, wider[name], self.selection, SELECTED)
-                )
-            elif name in covered.names:
-                added[name] = _added(found, selection_counts.add_up(tallies, taken, self.selection, name))
-            else:
-                added[name] = None
-        cleared = live_counts.count_cleared_runs(covered, SELECTED, taken, self.budget, self.session)
-        return Counts(found, cleared, added)
-
-    def _tally(
-        self, covered: live_counts.CoveredRuns, indexes: set[int]
-    ) -> tuple[live_counts.CoveredRuns, list[selection_counts.Tally] | None]:
-        """Count with past and future, unless that takes more than half of the time that is left."""
-        if len(covered.names) > 1:
-            half = statement_timeout.Budget(self.budget.left / 2)
-            tallies = live_counts.count_task_instances(covered, indexes, half, self.session)
-            if tallies is not None:
-                return covered, tallies
-        alone = live_counts.in_range(covered, SELECTED)
-        return alone, live_counts.count_task_instances(alone, indexes, self.budget, self.session)
-
-    def _taken_with(
-        self, pattern: Regex, versions: Iterable[dag_versions.Version]
-    ) -> dict[str, selection_counts.Taken]:
-        """Return what would be taken with upstream, and with downstream, where they are not asked for."""
-        found = {}
-        for name in OF_TASKS:
-            if self.selection.task_regex and not getattr(self.selection, name):
-                wider = _with(self.selection, name)
-                marks = task_tree_selection.mark(wider, pattern, versions, self.session)
-                found[name] = task_tree_selection.taken(wider, marks)
-        return found
-
-
-def _with(selection: Selection, name: str) -> Selection:
-    ticked: dict[str, Any] = {name: True}
-    return replace(selection, **ticked)
-
 
 def _too_many(tallies: Iterable[live_counts.RunTally]) -> str:
     """Say why the runs are too many to count their task instances, if they are."""
     tallies = list(tallies)
-    if sum(tally.count for tally in tallies) > MOST_RUNS:
-        return f"The task instances of more than {MOST_RUNS:,} dag runs are only counted by Preview."
+    if sum(tally.count for tally in tallies) > MAX_RUNS:
+        return f"The task instances of more than {MAX_RUNS:,} dag runs are only counted by Preview."
     versions = len({tally.version for tally in tallies})
-    if versions > MOST_VERSIONS:
+    if versions > MAX_VERSIONS:
         return f"The dag runs use {versions:,} DAG versions, so only Preview counts task instances."
     return ""
-
-
-def _added(now: selection_counts.Sum, then: selection_counts.Sum) -> Added:
-    return Added(then.total - now.total, then.states["success"] - now.states["success"])
 
 
 def _no_dag(dag_id: str, dag: dag_state.DagState | None) -> Problem:

@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.auth.teams import live_teams
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.dag import dag_versions, version_change
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
-from safe_clear_plugin.core import plan_text, policy
+from safe_clear_plugin.core import plan_text, selection_rules
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
@@ -44,7 +44,7 @@ def make_plan(
         made, and cannot be confirmed. 503 when it takes longer than it may, and nothing written
     """
     compatibility.require_known_tables()
-    if problems := list(policy.check(selection)):
+    if problems := list(selection_rules.check(selection)):
         raise Invalid(*problems)
     pattern = task_matching.compile_regex(selection.task_regex)
     with new_session() as session, preview_time(session):

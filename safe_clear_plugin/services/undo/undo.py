@@ -13,25 +13,24 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear import audit_log, locks
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
-from safe_clear_plugin.core.batch_size import Pace
-from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.actor import Actor
+from safe_clear_plugin.core.plan import PlanStatus, PlanSummary
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.services import failures
-from safe_clear_plugin.services.clear.claim import get_plan
+from safe_clear_plugin.services.clear import batch_sizers, stop_reasons
 from safe_clear_plugin.services.clear.retry import retrying
 from safe_clear_plugin.services.clear.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
 from safe_clear_plugin.services.clear.slow_batches import RunTooSlow, halving
+from safe_clear_plugin.services.plans import get_plan
 from safe_clear_plugin.services.undo.undo_preview import problem_with
 from safe_clear_plugin.storage.clear import batches, status
 from safe_clear_plugin.storage.plans import statistics
 from safe_clear_plugin.storage.undo import left_out_runs, restore, undo_batches
 
 log = logging.getLogger(__name__)
-pace = Pace()
 
 
 def undo_plan(
@@ -41,19 +40,19 @@ def undo_plan(
     actor: Actor,
     now: datetime,
     *,
-    go_on: bool = False,
+    resume: bool = False,
     seen_runs: int | None = None,
 ) -> PlanSummary:
     """Put back the next batch of the named runs, and return the plan as it then is.
 
-    With none named, of all that are cleared and not undone yet; with ``go_on``, of what was asked for before,
-    and no others. ``seen_runs`` is how many runs were cleared when its preview was made: a clear that has
-    gone on since is to be looked at again. While the plan comes back as ``undoing``, there is more to put
-    back; while it is the schedulers' turn nothing is, and it comes back as ``undoing`` too. A run that the
-    database does not put back in time is left out, stays cleared, and is refused; the others go on with
-    ``go_on``. A task instance
-    that starts before its batch is locked stays, and the receipt lists it. No run is
-    undone twice.
+    With none named, of all that are cleared and not undone yet; with ``resume``, of those that were asked for
+    before, and no others. ``seen_runs`` is how many runs were cleared when its preview was made: a clear that
+    has gone on since has to be looked at again.
+
+    While the plan comes back as ``is_undoing``, there is more to put back, also while it is the schedulers'
+    turn and nothing is put back. A run that the database does not put back in time is left out, stays
+    cleared, and is refused; the others go on with ``resume``. A task instance that starts before its batch is
+    locked stays, and the receipt lists it. No run is undone twice.
 
     :raises Refused: 409 when there is nothing to undo, or more than was seen, or when this Airflow is not
         supported, with the reason; 503 when the database is too busy
@@ -61,27 +60,12 @@ def undo_plan(
     compatibility.require_supported()
     if problem := problem_with(plan, now):
         raise Refused(409, problem)
-    plan_id = UUID(plan.id)
-    failed: list[OperationalError] = []
-
-    def next_batch() -> bool:
-        try:
-            return _undo_next_batch(plan, None if go_on else list(run_ids), reason, actor, seen_runs)
-        except OperationalError as error:
-            failed.append(error)
-            raise
-
     try:
-        if plan.status == "applying":
-            retrying(_settle, plan_id, now)
-        if not plan.undoing:
-            retrying(_refresh_statistics, plan)
-        # Nothing to do after a failure: the first try had committed, and only its answer was lost.
-        found = retrying_in_turn(next_batch) or bool(failed) or go_on
+        found = _undo_some(plan, run_ids, reason, actor, now, resume=resume, seen_runs=seen_runs)
     except NotYet:
-        found = go_on or retrying(_ask, plan, run_ids, seen_runs, now)
+        found = resume or retrying(_ask, plan, run_ids, seen_runs, now)
     except RunTooSlow as slow:
-        if not go_on:
+        if not resume:
             retrying(_ask, plan, run_ids, seen_runs, now)
         raise _leave_out(plan, slow) from slow.error
     except OperationalError as error:
@@ -91,7 +75,35 @@ def undo_plan(
         raise Refused(
             409, Problem("There is nothing to undo.", "The plan's page shows what was cleared and undone.")
         )
-    return get_plan(plan_id)
+    return get_plan(plan.id)
+
+
+def _undo_some(
+    plan: PlanSummary,
+    run_ids: Sequence[str],
+    reason: str,
+    actor: Actor,
+    now: datetime,
+    *,
+    resume: bool,
+    seen_runs: int | None,
+) -> bool:
+    """Undo the next runs, once the clear has stopped. Says whether there was anything to undo."""
+    failed: list[OperationalError] = []
+
+    def next_batch() -> bool:
+        try:
+            return _undo_next_batch(plan, None if resume else list(run_ids), reason, actor, seen_runs)
+        except OperationalError as error:
+            failed.append(error)
+            raise
+
+    if plan.status == PlanStatus.APPLYING:
+        retrying(_settle, UUID(plan.id), now)
+    if not plan.is_undoing:
+        retrying(_refresh_statistics, plan)
+    # Nothing to do after a failure: the first try had committed, and only its answer was lost.
+    return retrying_in_turn(next_batch) or bool(failed) or resume
 
 
 def _refresh_statistics(plan: PlanSummary) -> None:
@@ -102,11 +114,7 @@ def _refresh_statistics(plan: PlanSummary) -> None:
 def _settle(plan_id: UUID, now: datetime) -> None:
     """Stop a clear that was left half-way, so that it cannot go on beside its undo."""
     with new_session() as session:
-        problem = {
-            "kind": "interrupted",
-            "reason": "The clear was left before it was done.",
-            "remedy": "Each dag run was cleared whole or not at all.",
-        }
+        problem = stop_reasons.interrupted().to_json()
         status.stop_if_abandoned(plan_id, problem, now, session)
 
 
@@ -129,17 +137,18 @@ def _undo_next_batch(
             _note_asked(plan, run_ids, seen_runs, now, session)
         own_turn.take(session)
         begun = time.monotonic()
-        batch = undo_batches.next_runs(plan_id, run_ids or [], pace.size(config.batch_size()), session)
+        size = batch_sizers.UNDO.next_size(config.batch_size())
+        batch = undo_batches.next_runs(plan_id, run_ids or [], size, session)
         if not batch:
             session.rollback()
             return False
         task_instances = sum(run.task_instances for run in batch)
-        with halving(pace, [run.run_id for run in batch], task_instances, own_turn):
+        with halving(batch_sizers.UNDO, [run.run_id for run in batch], task_instances, own_turn):
             _undo_batch(plan, batch, reason, actor, number=number, own_turn=own_turn, session=session)
             if left_out_runs.run_ids_of(plan):
                 left_out_runs.remove(plan_id, [run.run_id for run in batch], session)
             own_turn.leave(session)
-    pace.learn(task_instances, time.monotonic() - begun)
+    batch_sizers.UNDO.observe(task_instances, time.monotonic() - begun)
     return True
 
 
@@ -159,7 +168,7 @@ def _note_asked(
     plan_id = UUID(plan.id)
     _require_seen(plan_id, seen_runs, session)
     undo_batches.request_undo(plan_id, run_ids, now, session)
-    if plan.undoing and not run_ids:
+    if plan.is_undoing and not run_ids:
         # Who asks for all while an undo is under way does not mean what it has left out.
         left_out_runs.withdraw_requests(plan_id, left_out_runs.run_ids_of(plan), session)
 
@@ -212,15 +221,7 @@ def _undo_batch(
     undo_batches.record_verdicts(plan_id, plan.dag_id, run_ids, number=number, at=at, session=session)
     restore.restore_task_instances(plan_id, plan.dag_id, run_ids, session)
     restore.restore_runs(plan_id, plan.dag_id, run_ids, session)
-    if wrong := restore.differences(plan_id, plan.dag_id, run_ids, session):
-        log.error("Undo of plan %s rolled back; not as before: %s", plan.id, wrong)
-        raise Refused(
-            409,
-            Problem(
-                "Some rows did not come out as they were before, so this part of the undo was rolled back.",
-                "Please report this; the log of the api-server names the rows.",
-            ),
-        )
+    _require_as_before(plan, run_ids, session)
     put_back, stayed = undo_batches.finish_batch(plan_id, run_ids, at, session)
     audit_log.record(
         audit_log.Entry(audit_log.UNDO_EVENT, plan, reason, actor),
@@ -240,3 +241,15 @@ def _undo_batch(
         stayed=stayed,
         session=session,
     )
+
+
+def _require_as_before(plan: PlanSummary, run_ids: Sequence[str], session: Session) -> None:
+    if wrong := restore.differences(UUID(plan.id), plan.dag_id, run_ids, session):
+        log.error("Undo of plan %s rolled back; not as before: %s", plan.id, wrong)
+        raise Refused(
+            409,
+            Problem(
+                "Some rows did not come out as they were before, so this part of the undo was rolled back.",
+                "Please report this; the log of the api-server names the rows.",
+            ),
+        )

@@ -117,7 +117,7 @@ def _run(row: Any) -> UndoRun:
 
 def problem_with(plan: PlanSummary, now: datetime) -> Problem | None:
     """Return why nothing of the plan can be undone, if that is so."""
-    if plan.status == "applying" and not plan.interrupted(now):
+    if plan.status == "applying" and not plan.is_interrupted(now):
         return Problem("The plan is being cleared.", "Stop it first, or wait until it is done.")
     if not plan.cleared_runs:
         return Problem("Nothing was cleared, so there is nothing to undo.", "")

@@ -11,11 +11,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, FromClause, Row, Select, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.storage.clear.status import write_returning
-from safe_clear_plugin.storage.plans import plan_reader
+from safe_clear_plugin.storage.plans.plan_summary import summary
 from safe_clear_plugin.storage.rows import RUN_DATE, RUN_ORDER, is_cleared_run, of_plan
 from safe_clear_plugin.storage.tables import plan, plan_batch, plan_run, plan_task_instance
 
@@ -147,7 +147,7 @@ def finish_batch(plan_id: UUID, batch: Batch, at: datetime, session: Session) ->
         )
     )
     row = write_returning(write, *plan.c, plan_id=plan_id, session=session)
-    return plan_reader.summary(row) if row else None
+    return summary(row) if row else None
 
 
 def record_batch(

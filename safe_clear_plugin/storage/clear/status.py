@@ -10,9 +10,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Update, and_, case, null, select, update
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform.session import count_written
-from safe_clear_plugin.core.plan import HEARTBEAT_TIMEOUT, PlanSummary
+from safe_clear_plugin.core.actor import Actor
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.storage.plans.plan_status import is_interrupted
 from safe_clear_plugin.storage.tables import plan
 
 
@@ -102,9 +103,7 @@ def stop_if_abandoned(plan_id: UUID, problem: Mapping[str, Any], now: datetime, 
     """Stop a clear that has committed nothing for so long that it counts as abandoned."""
     session.execute(
         update(plan)
-        .where(
-            plan.c.id == plan_id, plan.c.status == "applying", plan.c.last_step_at <= now - HEARTBEAT_TIMEOUT
-        )
+        .where(plan.c.id == plan_id, is_interrupted(now))
         .values(status="stopped", problem=problem, finished_at=now)
     )
 

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
+from safe_clear_plugin.core.plan_records import TouchedTask
 from safe_clear_plugin.storage.tables import plan_task_instance
 
 CHANGED_EFFECTS: tuple[Effect, ...] = (*CLEARED_EFFECTS, Effect.RESTORE, Effect.REMOVE)
 """Effects on existing task instances, without those that are left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class TouchedTask:
-    """A task of the plan: how many task instances are in it, how many change, how many are cleared."""
-
-    task_id: str
-    planned: int
-    changed: int
-    cleared: int
 
 
 def tasks(plan_id: UUID, session: Session) -> list[TouchedTask]:

@@ -8,14 +8,16 @@ from uuid import UUID
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.platform.session import count_written
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.storage.clear import status
 from safe_clear_plugin.storage.tables import plan
 
 
-def ask(plan_id: UUID, reason: str, at: datetime, expires_at: datetime, session: Session) -> bool:
-    """Record that a second person is asked for, and why, unless it is recorded or too late.
+def request_approval(
+    plan_id: UUID, reason: str, at: datetime, expires_at: datetime, session: Session
+) -> bool:
+    """Record the request for a second person, and why, unless it is recorded or too late.
 
     Returns whether it was this that recorded it.
     """

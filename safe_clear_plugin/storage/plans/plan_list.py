@@ -2,85 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, false, func, or_, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.plan import HEARTBEAT_TIMEOUT, PlanSummary, TeamDag
-from safe_clear_plugin.storage.plans.plan_reader import summary
+from safe_clear_plugin.core.plan import PlanSummary, TeamDag
+from safe_clear_plugin.core.plan_filters import PlanFilter
+from safe_clear_plugin.core.plan_records import BatchRecord, OtherClear
+from safe_clear_plugin.storage.plans.filters import plan_conditions
+from safe_clear_plugin.storage.plans.plan_summary import summary
 from safe_clear_plugin.storage.tables import plan, plan_batch, plan_run, plan_task_instance
-
-
-@dataclass(frozen=True, slots=True)
-class PlanFilter:
-    """Which plans of these DAGs to list. ``user`` is a part of a name, ``user_id`` one person's id."""
-
-    dags: Sequence[TeamDag]
-    now: datetime
-    user: str = ""
-    user_id: str = ""
-    status: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """Yield SQL conditions on the plan table."""
-        yield self._of_dags()
-        if self.user:
-            yield or_(
-                plan.c.created_by_name.icontains(self.user, autoescape=True),
-                plan.c.applied_by_name.icontains(self.user, autoescape=True),
-            )
-        if self.user_id:
-            yield or_(plan.c.created_by == self.user_id, plan.c.applied_by == self.user_id)
-        if self.since:
-            yield plan.c.created_at >= self.since
-        if self.until:
-            yield plan.c.created_at <= self.until
-        if self.status:
-            yield self._has_status()
-
-    def _of_dags(self) -> ColumnElement[bool]:
-        by_team: dict[str | None, list[str]] = {}
-        for dag in self.dags:
-            by_team.setdefault(dag.team_name, []).append(dag.dag_id)
-        return or_(
-            false(),
-            *(
-                and_(plan.c.team_name.is_not_distinct_from(team), plan.c.dag_id.in_(dag_ids))
-                for team, dag_ids in by_team.items()
-            ),
-        )
-
-    def _has_status(self) -> ColumnElement[bool]:
-        expired = plan.c.expires_at <= self.now
-        asked = plan.c.approval_asked_at.is_not(None)
-        left = plan.c.last_step_at <= self.now - HEARTBEAT_TIMEOUT
-        special: dict[str, ColumnElement[bool]] = {
-            "ready": and_(plan.c.status == "ready", ~expired, ~asked),
-            "waiting": and_(plan.c.status == "ready", ~expired, asked),
-            "expired": and_(plan.c.status == "ready", expired),
-            "applying": and_(plan.c.status == "applying", ~left),
-            "stopped": or_(plan.c.status == "stopped", and_(plan.c.status == "applying", left)),
-        }
-        return special.get(self.status, plan.c.status == self.status)
 
 
 def plans(wanted: PlanFilter, session: Session, *, offset: int = 0, limit: int = 50) -> list[PlanSummary]:
     """Return a page of plans, the newest first."""
-    query = select(plan).where(*wanted.conditions()).order_by(plan.c.created_at.desc(), plan.c.id)
+    query = select(plan).where(*plan_conditions(wanted)).order_by(plan.c.created_at.desc(), plan.c.id)
     return [summary(row) for row in session.execute(query.offset(offset).limit(limit))]
 
 
 def count_plans(wanted: PlanFilter, session: Session) -> int:
     """Count the plans that a filter lets through."""
-    return session.scalar(select(func.count()).select_from(plan).where(*wanted.conditions())) or 0
+    return session.scalar(select(func.count()).select_from(plan).where(*plan_conditions(wanted))) or 0
 
 
 def planned_dags(session: Session, dag_id: str = "") -> list[TeamDag]:
@@ -95,29 +40,13 @@ def planned_dags(session: Session, dag_id: str = "") -> list[TeamDag]:
     return [TeamDag(row.dag_id, row.team_name) for row in session.execute(query)]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one transaction did: ``task_instances`` were cleared or put back, ``stayed`` could not be."""
-
-    number: int
-    kind: Literal["clear", "undo"]
-    at: datetime
-    by_name: str
-    reason: str
-    dag_runs: int
-    task_instances: int
-    stayed: int
-    first_run: datetime
-    last_run: datetime
-
-
-def batches(plan_id: UUID, session: Session) -> list[Batch]:
+def batches(plan_id: UUID, session: Session) -> list[BatchRecord]:
     """Return what the transactions of a plan did, in order."""
     rows = session.execute(
         select(plan_batch).where(plan_batch.c.plan_id == plan_id).order_by(plan_batch.c.number)
     )
     return [
-        Batch(
+        BatchRecord(
             number=row.number,
             kind=row.kind,
             at=row.at,
@@ -131,17 +60,6 @@ def batches(plan_id: UUID, session: Session) -> list[Batch]:
         )
         for row in rows
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class OtherClear:
-    """Another plan that cleared some of the same task instances."""
-
-    plan_id: str
-    by_name: str
-    at: datetime
-    task_instances: int
-    undone: bool
 
 
 def other_clears(plan_id: UUID, dag_id: str, since: datetime, session: Session) -> list[OtherClear]:

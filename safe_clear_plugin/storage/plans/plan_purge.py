@@ -31,7 +31,7 @@ ROWS = 5_000
 EXPIRED_ROWS_KEPT = 200_000
 """Task instances that plans which expired unconfirmed may hold together, besides the newest of them."""
 
-UNCONFIRMED: tuple[PlanStatus, ...] = ("ready", "stale")
+UNCONFIRMED: tuple[PlanStatus, ...] = (PlanStatus.READY, PlanStatus.STALE)
 """Statuses of plans that have cleared nothing."""
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -13,72 +12,21 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
-from safe_clear_plugin.core.estimate import Estimate
-from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary, StateChange
-from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.core.states import NO_STATE
+from safe_clear_plugin.core.plan_filters import RowFilter
 from safe_clear_plugin.storage.mirrors import missing_columns
+from safe_clear_plugin.storage.plans.filters import row_conditions
+from safe_clear_plugin.storage.plans.plan_summary import summary
 from safe_clear_plugin.storage.rows import (
     RUN_DATE,
     RUN_ORDER,
     is_cleared_run,
     planned_with_run,
-    run_date,
     same_task_instance,
 )
 from safe_clear_plugin.storage.tables import metadata, plan, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
-
-
-@dataclass(frozen=True, slots=True)
-class RowFilter:
-    """Which rows of a plan to show; empty means all.
-
-    ``task``, ``run`` and ``why`` match a part, ``task_id`` and ``run_id`` all of it. The date that a run goes
-    by lies from ``run_from`` on and before ``run_to``.
-    """
-
-    task: str = ""
-    run: str = ""
-    state: str = ""
-    effect: str = ""
-    why: str = ""
-    task_id: str = ""
-    run_id: str = ""
-    map_index: int | None = None
-    run_from: datetime | None = None
-    run_to: datetime | None = None
-
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """Yield SQL conditions on the plan's task instances."""
-        if self.task:
-            yield rows_.c.task_id.contains(self.task, autoescape=True)
-        if self.run:
-            yield rows_.c.run_id.contains(self.run, autoescape=True)
-        if self.state:
-            yield func.coalesce(rows_.c.state, NO_STATE) == self.state
-        if self.effect:
-            yield rows_.c.effect == self.effect
-        if self.why:
-            yield rows_.c.why.contains(self.why, autoescape=True)
-        if self.task_id:
-            yield rows_.c.task_id == self.task_id
-        if self.run_id:
-            yield rows_.c.run_id == self.run_id
-        if self.map_index is not None:
-            yield rows_.c.map_index == self.map_index
-        if self.run_from or self.run_to:
-            yield self._in_runs().exists()
-
-    def _in_runs(self) -> Select[Any]:
-        run = plan_run.alias("run")
-        date = run_date(run)
-        found = select(run.c.run_id).where(run.c.plan_id == rows_.c.plan_id, run.c.run_id == rows_.c.run_id)
-        if self.run_from:
-            found = found.where(date >= self.run_from)
-        return found.where(date < self.run_to) if self.run_to else found
 
 
 def tables_exist(session: Session) -> bool:
@@ -92,59 +40,6 @@ def get(plan_id: UUID, session: Session) -> PlanSummary | None:
     """Return a plan without its rows."""
     row = session.execute(select(plan).where(plan.c.id == plan_id)).one_or_none()
     return summary(row) if row else None
-
-
-def _without_driver_text(problem: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return why a plan stopped, without the driver's words, which plans kept while they had no code."""
-    if problem and problem.get("kind") == "busy" and "code" not in problem:
-        return {**problem, "reason": "The metadata DB did not take the batch."}
-    return problem
-
-
-def summary(row: Row[Any]) -> PlanSummary:
-    """Return a row of the plan table as a plan."""
-    return PlanSummary(
-        id=row.id.hex,
-        status=row.status,
-        dag_id=row.dag_id,
-        selection=Selection.from_json(row.selection),
-        run_on_latest_version=row.run_on_latest_version,
-        dag_versions=tuple(row.dag_versions),
-        fingerprint=row.fingerprint,
-        created_by=row.created_by,
-        created_by_name=row.created_by_name,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        task_instances=row.task_instances,
-        dag_runs=row.dag_runs,
-        findings=tuple(Finding.from_json(item) for item in row.findings),
-        findings_not_checked=tuple(row.findings_not_checked or ()),
-        reason=row.reason,
-        applied_by=row.applied_by,
-        applied_by_name=row.applied_by_name,
-        applied_at=row.applied_at,
-        finished_at=row.finished_at,
-        problem=_without_driver_text(row.problem),
-        last_step_at=row.last_step_at,
-        batches=row.batches,
-        cleared=row.cleared,
-        cleared_runs=row.cleared_runs,
-        put_back=row.put_back,
-        stayed=row.stayed,
-        undo_asked_runs=row.undo_asked_runs,
-        undone_runs=row.undone_runs,
-        airflow_version=row.airflow_version,
-        estimate=Estimate.from_json(row.estimate) if row.estimate else None,
-        acknowledged=tuple(row.acknowledged or ()),
-        approval_asked_at=row.approval_asked_at,
-        approved_by=row.approved_by,
-        approved_by_name=row.approved_by_name,
-        declined_by=row.declined_by,
-        declined_by_name=row.declined_by_name,
-        declined_at=row.declined_at,
-        decline_reason=row.decline_reason,
-        team_name=row.team_name,
-    )
 
 
 def state_changes(plan_id: UUID, session: Session) -> list[StateChange]:
@@ -241,7 +136,7 @@ def count_task_instances(plan_id: UUID, wanted: RowFilter, session: Session) -> 
     """Count the rows that a filter lets through."""
     return (
         session.scalar(
-            select(func.count()).select_from(rows_).where(rows_.c.plan_id == plan_id, *wanted.conditions())
+            select(func.count()).select_from(rows_).where(rows_.c.plan_id == plan_id, *row_conditions(wanted))
         )
         or 0
     )
@@ -254,7 +149,7 @@ def task_instances(
     result = session.execute(
         select(rows_)
         .select_from(planned_with_run())
-        .where(rows_.c.plan_id == plan_id, *wanted.conditions())
+        .where(rows_.c.plan_id == plan_id, *row_conditions(wanted))
         .order_by(*RUN_ORDER, rows_.c.task_id, rows_.c.map_index)
         .offset(offset)
         .limit(limit)

@@ -9,13 +9,14 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, Subquery, and_, func, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.storage.plans.plan_reader import RowFilter
+from safe_clear_plugin.core.plan_filters import EVERY_ROW, RowFilter
+from safe_clear_plugin.storage.plans.filters import row_conditions
 from safe_clear_plugin.storage.rows import RUN_DATE, RUN_ORDER
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 rows_ = plan_task_instance
 FETCH = 1_000
-EVERYTHING = RowFilter()
+
 
 SORTS: dict[str, ColumnElement[Any]] = {
     "run": RUN_DATE,
@@ -33,7 +34,7 @@ def rows(
 ) -> list[Row[Any]]:
     """Return a page of the plan's task instances; without an order, as they are cleared, then by task."""
     query = _query(plan_id, wanted, sort)
-    if sort.removeprefix("-") in ("", "run") and wanted == EVERYTHING:
+    if sort.removeprefix("-") in ("", "run") and wanted == EVERY_ROW:
         first = _first_runs(plan_id, sort, offset + limit)
         query = query.join(first, first.c.run_id == rows_.c.run_id)
     return list(session.execute(query.offset(offset).limit(limit)))
@@ -70,7 +71,7 @@ def _query(plan_id: UUID, wanted: RowFilter, sort: str) -> Select[Any]:
             plan_run.c.after_state.label("run_after_state"),
         )
         .select_from(source)
-        .where(rows_.c.plan_id == plan_id, *wanted.conditions())
+        .where(rows_.c.plan_id == plan_id, *row_conditions(wanted))
         .order_by(*_order(sort))
     )
 

@@ -11,15 +11,13 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.stop_reason import UNDO_KEY
 from safe_clear_plugin.storage.tables import plan, plan_run
-
-KEY = "undo"
-"""The key of the plan's problem for them; the others say why the clear ended."""
 
 
 def run_ids_of(summary: PlanSummary) -> list[str]:
     """Return the runs that an undo of the plan has left out; they are not undone."""
-    return list(_of(summary.problem).get("run_ids", ()))
+    return list(summary.left_out.run_ids) if summary.left_out else []
 
 
 def record(plan_id: UUID, run_id: str, why: Mapping[str, Any], session: Session) -> None:
@@ -27,7 +25,7 @@ def record(plan_id: UUID, run_id: str, why: Mapping[str, Any], session: Session)
     withdraw_requests(plan_id, [run_id], session)
     problem = _problem(plan_id, session)
     run_ids = dict.fromkeys([*_of(problem).get("run_ids", ()), run_id])
-    _write({**problem, KEY: {**why, "run_ids": list(run_ids)}}, plan_id, session)
+    _write({**problem, UNDO_KEY: {**why, "run_ids": list(run_ids)}}, plan_id, session)
 
 
 def remove(plan_id: UUID, run_ids: Sequence[str], session: Session) -> None:
@@ -35,8 +33,8 @@ def remove(plan_id: UUID, run_ids: Sequence[str], session: Session) -> None:
     problem = _problem(plan_id, session)
     found = dict(_of(problem))
     found["run_ids"] = [run_id for run_id in found.get("run_ids", ()) if run_id not in set(run_ids)]
-    rest = {key: value for key, value in problem.items() if key != KEY}
-    _write({**rest, KEY: found} if found["run_ids"] else rest, plan_id, session)
+    rest = {key: value for key, value in problem.items() if key != UNDO_KEY}
+    _write({**rest, UNDO_KEY: found} if found["run_ids"] else rest, plan_id, session)
 
 
 def withdraw_requests(plan_id: UUID, run_ids: Sequence[str], session: Session) -> None:
@@ -64,5 +62,5 @@ def _write(problem: dict[str, Any], plan_id: UUID, session: Session) -> None:
 
 
 def _of(problem: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (problem or {}).get(KEY, {})
+    found: Mapping[str, Any] = (problem or {}).get(UNDO_KEY, {})
     return found

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Literal, TypeVar, get_args
+from collections.abc import Iterable, Sequence
+from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from safe_clear_plugin.core import input_limits
+from safe_clear_plugin.core.confirmation import Confirmation
 from safe_clear_plugin.core.keys import TaskInstanceKey
-from safe_clear_plugin.core.policy import Given
-from safe_clear_plugin.core.selection import DateField, Running, RunType, Selection
+from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.core.selection import (
+    DateField,
+    Exclusions,
+    Running,
+    RunType,
+    Selection,
+    SuggestedField,
+)
 from safe_clear_plugin.core.states import RunState, TaskInstanceState
 from safe_clear_plugin.web.api.types import (
     Count,
@@ -31,10 +39,6 @@ from safe_clear_plugin.web.api.types import (
 )
 
 T = TypeVar("T")
-
-WidenField = Literal["include_downstream", "include_upstream", "run_on_latest_version"]
-WIDEN_FIELDS: tuple[WidenField, ...] = get_args(WidenField)
-"""The fields of a selection that a finding may propose to switch on."""
 
 
 class SelectionRequest(Request):
@@ -130,9 +134,11 @@ class ApplyRequest(Request):
     resume: bool = Field(False, description="Go on with a plan that was stopped.")
     take_over: bool = Field(False, description="Go on with a plan that somebody else applies.")
 
-    def given(self) -> Given:
+    def given(self) -> Confirmation:
         """Return what the confirmation gives of what the plan asks for."""
-        return Given(self.reason or "", self.confirm_dag_id or "", tuple(dict.fromkeys(self.acknowledge)))
+        return Confirmation(
+            self.reason or "", self.confirm_dag_id or "", tuple(dict.fromkeys(self.acknowledge))
+        )
 
 
 class UndoRequest(Request):
@@ -158,7 +164,7 @@ class ReasonRequest(Request):
 class WidenRequest(Request):
     """Plan the same with one field of the selection switched on."""
 
-    field: WidenField
+    field: SuggestedField
 
 
 class ExcludeRequest(Request):
@@ -173,6 +179,28 @@ class ExcludeRequest(Request):
     keep_run: list[Count] = Field(default_factory=list, max_length=input_limits.LIST_ITEMS)
     keep_row: list[Count] = Field(default_factory=list, max_length=input_limits.LIST_ITEMS)
     reason: Maybe[Reason] = None
+
+    def exclusions(self) -> Exclusions:
+        """Return what is shown, but not ticked.
+
+        :raises Refused: 422 when a tick belongs to nothing
+        """
+        rows = _unticked("row", self.row or (), self.keep_row)
+        return Exclusions(
+            _unticked("task", self.task or (), self.keep_task),
+            _unticked("run", self.run or (), self.keep_run),
+            tuple(map(TaskInstanceKey.from_json, rows)),
+        )
+
+
+def _unticked(kind: str, shown: Sequence[T], kept: Sequence[int]) -> tuple[T, ...]:
+    """Return what is shown but not ticked: each box is numbered by the hidden field that it belongs to."""
+    if any(number >= len(shown) for number in kept):
+        raise Refused(
+            422, Problem(f"`keep_{kind}` has a number for which there is no `{kind}`.", "Reload the plan.")
+        )
+    ticked = set(kept)
+    return _once(value for number, value in enumerate(shown) if number not in ticked)
 
 
 def _once(values: Iterable[T] | None) -> tuple[T, ...]:

@@ -112,7 +112,7 @@ def _of_value(name: str, error: ErrorDetails) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind in ("int_type", "greater_than_equal", "less_than_equal") and name in BY_FIELD:
         return BY_FIELD[name]
-    if kind == "literal_error":
+    if kind in ("literal_error", "enum"):
         value = error["input"]
         said = f"{shortened(value, ECHOED)} is not a choice. " if isinstance(value, str) and value else ""
         return f"{said}Choose {context['expected']}."

@@ -11,17 +11,16 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from safe_clear_plugin.airflow_api.auth import authentication
 from safe_clear_plugin.core.input_limits import ID
 from safe_clear_plugin.web.api import answers
 from safe_clear_plugin.web.api.form_data import Shape, shapes
 from safe_clear_plugin.web.api.request_reader import FORM
 from safe_clear_plugin.web.api.routes import HTML, JSON, REDIRECTS, REFUSALS, ROUTES, Route
 from safe_clear_plugin.web.api.types import AsJson, Request
-from safe_clear_plugin.web.app.identity import CSRF_FIELD, CSRF_HEADER
+from safe_clear_plugin.web.app.identity import CSRF_FIELD, CSRF_HEADER, TOKEN_COOKIE
 
 REF = "#/components/schemas/{model}"
-NOT_DESCRIBED = "nowhere"
+NOT_DESCRIBED = "not_found"
 """The view of all addresses that do not exist: it answers 404."""
 METHODS = ("GET", "POST")
 STEPS = re.compile(r"<any\(([^)]*)\):\w+>")
@@ -181,7 +180,7 @@ def _security_schemes() -> Json:
         "cookie": {
             "type": "apiKey",
             "in": "cookie",
-            "name": authentication.TOKEN_COOKIE,
+            "name": TOKEN_COOKIE,
             "description": f"The browser's. A POST then needs the page's token in the header {CSRF_HEADER}, "
             f"or in the field {CSRF_FIELD}.",
         },

@@ -18,6 +18,7 @@ from safe_clear_plugin.web.api.types import (
     MapIndex,
     Maybe,
     Moment,
+    Named,
     Offset,
     Request,
     StoredId,
@@ -51,7 +52,7 @@ class PlansQuery(Request):
 
     dag_id: Maybe[Filter] = None
     user: Maybe[Filter] = Field(None, description="A part of the name of who made or confirmed it.")
-    status: Maybe[ShownStatus] = Field(None, description="`stopped` finds interrupted clears, too.")
+    status: Maybe[Named[ShownStatus]] = Field(None, description="`stopped` finds interrupted clears, too.")
     date_from: Maybe[Moment] = Field(None, description="Made on this day in UTC, or later.")
     date_to: Maybe[Moment] = Field(None, description="Made on this day in UTC, or before.")
     mine: bool = Field(False, description="Only the caller's own.")
@@ -83,7 +84,7 @@ class RowsFilter(Request):
     run_from: Maybe[Moment] = Field(None, description="In runs from this moment on; UTC unless it says so.")
     run_to: Maybe[Moment] = Field(None, description="In runs before this moment.")
     state: Maybe[Word] = Field(None, description="The state before the clear; `none` without one.")
-    effect: Maybe[Annotated[Effect, Field(strict=False)]] = None
+    effect: Maybe[Named[Effect]] = None
     why: Maybe[Filter] = Field(None, description="A part of why they are taken.")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from safe_clear_plugin.web.api import answers, bodies, queries
+from safe_clear_plugin.web.api import answers, bodies, queries, row_answers, step_answers
 from safe_clear_plugin.web.api.types import Empty, Request
 
 HTML = "text/html"
@@ -71,24 +71,24 @@ ROUTES: Mapping[str, Route] = {
     "plans_json": _json(answers.Plans, queries.PlansQuery),
     "plan": _page(queries.PlanQuery),
     "plan_json": _json(answers.Plan, queries.PageQuery),
-    "task_instances": _json(answers.TaskInstances, queries.RowsPageQuery),
+    "task_instances": _json(row_answers.TaskInstances, queries.RowsPageQuery),
     "task_instances_csv": Route({200: {"text/csv": None}}, queries.SortedRowsQuery, redirects=(302,)),
     "grid": _page(queries.PlanQuery),
     "rows": _page(queries.PlanQuery),
     "finding": _page(queries.FindingQuery),
-    "finding_json": _json(answers.FindingRows, queries.PageQuery),
-    "progress": _json(answers.Progress),
+    "finding_json": _json(row_answers.FindingRows, queries.PageQuery),
+    "progress": _json(step_answers.Progress),
     "undo_preview": _page(queries.UndoQuery),
-    "undo_preview_json": _json(answers.UndoPreview, queries.UndoQuery),
+    "undo_preview_json": _json(step_answers.UndoPreview, queries.UndoQuery),
     "step": Route({}, refusals=(401, 404, 405, 503), redirects=(302, 303)),
-    "without": _post(answers.Plan, bodies.ExcludeRequest, status=201),
-    "widen": _post(answers.Plan, bodies.WidenRequest, status=201),
-    "rest": _post(answers.Plan, Empty, status=201),
-    "apply": _post(answers.Clear, bodies.ApplyRequest, 409, 410),
-    "stop": _post(answers.Clear, Empty),
-    "ask": _post(answers.PlanItem, bodies.ReasonRequest, 409, 410),
+    "exclude": _post(answers.Plan, bodies.ExcludeRequest, status=201),
+    "extend": _post(answers.Plan, bodies.WidenRequest, status=201),
+    "remaining": _post(answers.Plan, Empty, status=201),
+    "apply": _post(step_answers.Clear, bodies.ApplyRequest, 409, 410),
+    "stop": _post(step_answers.Clear, Empty),
+    "request_approval": _post(answers.PlanItem, bodies.ReasonRequest, 409, 410),
     "decline": _post(answers.PlanItem, bodies.ReasonRequest, 409, 410),
-    "undo": _post(answers.Undo, bodies.UndoRequest, 409, 410),
+    "undo": _post(step_answers.Undo, bodies.UndoRequest, 409, 410),
     "static": Route({200: {"*/*": None}}, refusals=(404,)),
 }
 """All routes but the one for addresses that do not exist."""

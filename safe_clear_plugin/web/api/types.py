@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    Strict,
     StringConstraints,
 )
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -138,6 +139,8 @@ def _text(most: int, pattern: str = NO_CONTROL) -> StringConstraints:
 _items = Field(min_length=1, max_length=input_limits.LIST_ITEMS)
 
 Maybe = Annotated[T | None, NotNull()]
+Named = Annotated[T, Strict(strict=False)]
+"""A member of an enum, by its value."""
 Id = Annotated[str, _text(input_limits.ID), AfterValidator(_not_blank)]
 StoredId = Annotated[str, _text(input_limits.ID, NO_NUL), AfterValidator(_not_blank)]
 """An id that a plan has already, or has not."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from safe_clear_plugin.airflow_api.auth.authentication import Credential
+    from safe_clear_plugin.web.app.identity import Credential
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 

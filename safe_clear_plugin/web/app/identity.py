@@ -10,6 +10,11 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from safe_clear_plugin.airflow_api.auth import authentication, permissions
 from safe_clear_plugin.airflow_api.platform import config
+from safe_clear_plugin.core.actor import Actor
+
+Credential = authentication.Credential
+"""What says who the caller is: a cookie, a bearer token, or nothing."""
+TOKEN_COOKIE = authentication.TOKEN_COOKIE
 
 CSRF_FIELD = "csrf_token"
 CSRF_HEADER = "X-CSRF-Token"
@@ -22,12 +27,17 @@ class Caller:
     """The user of a request, and what says that it is them."""
 
     user: permissions.BaseUser
-    credential: authentication.Credential
+    credential: Credential
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as the audit log has them."""
+        return permissions.actor(self.user)
 
     @property
     def id(self) -> str:
         """The id that the CSRF token is bound to."""
-        return permissions.actor(self.user).id
+        return self.actor.id
 
     @property
     def is_anonymous(self) -> bool:
@@ -47,6 +57,11 @@ def identify() -> Caller | None:
 def has_own_bearer() -> bool:
     """Whether the caller sent a bearer token; any other scheme is a proxy's own matter."""
     return authentication.has_own_bearer(request.headers.items())
+
+
+def login_url(back_to: str) -> str:
+    """Return the login page that leads back to the absolute URL ``back_to``."""
+    return authentication.login_url(back_to)
 
 
 def let_in(found: Caller) -> None:

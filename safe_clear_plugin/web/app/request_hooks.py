@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, jsonify, redirect, request
@@ -10,14 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.wrappers import Response as BaseResponse
 
-from safe_clear_plugin.airflow_api.auth import authentication
-from safe_clear_plugin.airflow_api.platform import config, database
-from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.core.problems import Invalid, Problem, Refused
-from safe_clear_plugin.services import failures
-from safe_clear_plugin.storage.plans import plan_reader
-from safe_clear_plugin.storage.schema.table_setup import set_up_tables
-from safe_clear_plugin.web.app import csrf, templating, unsupported
+from safe_clear_plugin.services import availability, failures
+from safe_clear_plugin.web.app import csrf, identity, links, templating, unsupported
 from safe_clear_plugin.web.app.csrf import SAFE_METHODS
 from safe_clear_plugin.web.app.identity import (
     Caller,
@@ -49,8 +44,6 @@ FROM_ELSEWHERE = Problem(
     "Open Safe Clear and send it from there. Behind a proxy, set `[api] base_url` to the address that "
     "people open.",
 )
-
-_tables_seen = threading.Event()
 
 
 def protect(blueprint: Blueprint) -> None:
@@ -87,8 +80,8 @@ def _admit() -> BaseResponse | None:
         return _to_login()
     let_in(found)
     _keep_out_other_sites(found)
-    _require_tables()
-    unsupported.look()
+    availability.require_own_tables()
+    unsupported.check()
     return None
 
 
@@ -114,7 +107,7 @@ def _keep_out_other_sites(found: Caller) -> None:
 def _own_hosts() -> list[str]:
     # A page of another site can set neither header.
     forwarded = request.headers.get("X-Forwarded-Host", "").split(",")
-    return [request.host, *forwarded, csrf.host_of(config.base_url())]
+    return [request.host, *forwarded, csrf.host_of(links.base_url())]
 
 
 def _to_login() -> BaseResponse:
@@ -125,9 +118,9 @@ def _to_login() -> BaseResponse:
 
 def _login_url(path: str) -> str:
     """Return where to log in and come back to one of our pages."""
-    base = config.base_url()
+    base = links.base_url()
     at = f"{base}{MOUNTED_AT}" if "://" in base else request.root_url.rstrip("/")
-    return authentication.login_url(f"{at}{path}")
+    return identity.login_url(f"{at}{path}")
 
 
 def _page_of_request() -> str:
@@ -136,26 +129,6 @@ def _page_of_request() -> str:
         return request.full_path.rstrip("?")
     plan_id = (request.view_args or {}).get("plan_id")
     return f"{templating.ROUTE_BASE}/plans/{plan_id}" if plan_id else f"{templating.ROUTE_BASE}/"
-
-
-def _require_tables() -> None:
-    if _tables_seen.is_set():
-        return
-    if problem := database.find_unsupported_database():
-        raise Refused(503, problem, {"code": database.CODE})
-    if config.create_tables():
-        set_up_tables()
-    with new_session() as session:
-        if not plan_reader.tables_exist(session):
-            raise Refused(
-                503,
-                Problem(
-                    "Safe Clear's tables are not in the metadata DB.",
-                    "Run `airflow db migrate`. Where that cannot be run with Safe Clear installed, set "
-                    "`[safe_clear] create_tables`.",
-                ),
-            )
-    _tables_seen.set()
 
 
 def wants_json() -> bool:

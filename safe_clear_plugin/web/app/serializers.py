@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core import plan_text
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary
+from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary, ShownStatus
+from safe_clear_plugin.core.plan_records import BatchRecord
 from safe_clear_plugin.core.states import NO_STATE
+from safe_clear_plugin.core.stop_reason import write_problem
 from safe_clear_plugin.core.undo import UndoPreview
+from safe_clear_plugin.services import plans
+from safe_clear_plugin.services.clear.receipt import StepProgress
 from safe_clear_plugin.services.clear.rerun_progress import Progress
-from safe_clear_plugin.storage.plans import plan_list, plan_reader
-from safe_clear_plugin.storage.plans.plan_list import Batch
 from safe_clear_plugin.web.api.queries import PageQuery
+from safe_clear_plugin.web.app.authorization import redact
 from safe_clear_plugin.web.app.unsupported import unsupported_json
 from safe_clear_plugin.web.plan.confirm_page import required_json
-from safe_clear_plugin.web.plan.redaction import for_reader
-from safe_clear_plugin.web.receipt.receipt_page import Step
 
 FIRST_PAGE = PageQuery()
 
@@ -33,8 +33,9 @@ def summary_json(plan: PlanSummary, now: datetime) -> dict[str, Any]:
     """Return a plan as it stands in the list of plans."""
     return {
         "id": plan.id,
-        "status": plan.shown_status(now),
-        "interrupted": plan.interrupted(now),
+        # Programs tell an interrupted clear by ``interrupted``.
+        "status": ShownStatus.APPLYING if plan.is_interrupted(now) else plan.shown_status(now),
+        "interrupted": plan.is_interrupted(now),
         "dag_id": plan.dag_id,
         "sentence": plan_text.sentence(plan.selection, on_latest=plan.run_on_latest_version),
         "task_instances": plan.task_instances,
@@ -49,7 +50,7 @@ def summary_json(plan: PlanSummary, now: datetime) -> dict[str, Any]:
         "applied_by": plan.applied_by_name,
         "applied_at": _iso(plan.applied_at),
         "finished_at": _iso(plan.finished_at),
-        "problem": plan.problem,
+        "problem": write_problem(plan.stop_reason, plan.left_out),
         "acknowledged": list(plan.acknowledged),
         "approval_asked_at": _iso(plan.approval_asked_at),
         "approved_by": plan.approved_by_name,
@@ -63,7 +64,6 @@ def plan_json(
     plan: PlanSummary, now: datetime, session: Session, page: PageQuery = FIRST_PAGE
 ) -> dict[str, Any]:
     """Return a plan with a page of its dag runs and its batches, without its task instances."""
-    plan_id = UUID(plan.id)
     return {
         **summary_json(plan, now),
         "selection": plan.selection.to_json(),
@@ -71,13 +71,13 @@ def plan_json(
         "counts": {
             "task_instances": plan.task_instances,
             "dag_runs": plan.dag_runs,
-            "by_state": _by_state(plan_id, session),
+            "by_state": _by_state(plan, session),
         },
         "dag_runs": [
-            _run_json(run) for run in plan_reader.runs(plan_id, session, offset=page.offset, limit=page.limit)
+            _run_json(run) for run in plans.runs(plan, session, offset=page.offset, limit=page.limit)
         ],
-        "batches": [_batch_json(batch) for batch in plan_list.batches(plan_id, session)],
-        "findings": [finding.to_json() for finding in for_reader(plan, session).findings],
+        "batches": [_batch_json(batch) for batch in plans.batches(plan, session)],
+        "findings": [finding.to_json() for finding in redact(plan, session).findings],
         "findings_not_checked": list(plan.findings_not_checked),
         "estimate": plan.estimate.to_json() if plan.estimate else None,
         "required": required_json(plan, session),
@@ -85,7 +85,7 @@ def plan_json(
     }
 
 
-def _batch_json(batch: Batch) -> dict[str, Any]:
+def _batch_json(batch: BatchRecord) -> dict[str, Any]:
     return {
         "number": batch.number,
         "kind": batch.kind,
@@ -111,12 +111,12 @@ def apply_json(plan: PlanSummary) -> dict[str, Any]:
     }
 
 
-def undo_json(plan: PlanSummary, step: Step) -> dict[str, Any]:
+def undo_json(plan: PlanSummary, step: StepProgress) -> dict[str, Any]:
     """Return how far an undo has come: ``done`` are put back or stay, of the ``total`` asked for."""
     return {
         "id": plan.id,
         "status": plan.status,
-        "under_way": plan.undoing,
+        "under_way": plan.is_undoing,
         "done": step.done,
         "total": step.total,
         "dag_runs_done": step.dag_runs_done,
@@ -165,9 +165,9 @@ def undo_preview_json(plan: PlanSummary, undo: UndoPreview) -> dict[str, Any]:
     }
 
 
-def _by_state(plan_id: UUID, session: Session) -> dict[str, int]:
+def _by_state(plan: PlanSummary, session: Session) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for change in plan_reader.state_changes(plan_id, session):
+    for change in plans.state_changes(plan, session):
         if change.effect in CLEARED_EFFECTS:
             state = change.before or NO_STATE
             counts[state] = counts.get(state, 0) + change.count
@@ -206,7 +206,7 @@ def task_instance_json(row: PlannedTaskInstance) -> dict[str, Any]:
 
 
 def progress_json(
-    plan: PlanSummary, undo: Step, progress: Progress | None, *, interrupted: bool, now: datetime
+    plan: PlanSummary, undo: StepProgress, progress: Progress | None, *, interrupted: bool, now: datetime
 ) -> dict[str, Any]:
     """Return how far clear and undo are and, unless one is under way, how the task instances re-run."""
     return {

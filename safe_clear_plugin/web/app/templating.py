@@ -37,7 +37,7 @@ TITLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class NavState:
     """Where in Safe Clear a page lies: which of the links at its top it is, and the DAG that they keep."""
 
     page: str = ""
@@ -49,7 +49,7 @@ class Here:
         return {"dag_id": self.dag_id} if self.dag_id else {}
 
 
-def folder(name: str) -> Path:
+def template_dir(name: str) -> Path:
     """Return where ``templates`` or ``static`` lies: in the package once built, beside it in a checkout.
 
     :raises FileNotFoundError: when the package was built without it
@@ -64,7 +64,7 @@ def folder(name: str) -> Path:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(folder("templates")),
+        loader=FileSystemLoader(template_dir("templates")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -81,7 +81,7 @@ def url(name: str, **values: Any) -> str:
 
 def static_url(name: str) -> str:
     """Return the address of a static file; it changes when the file does."""
-    changed = int((folder("static") / name).stat().st_mtime)
+    changed = int((template_dir("static") / name).stat().st_mtime)
     return url("static", filename=name, v=changed)
 
 
@@ -96,7 +96,7 @@ def render(template: str, **context: Any) -> str:
         "user_name": str(known.user.get_name()) if known else "",
         "now": datetime.now(timezone.utc),
         "limits": input_limits,
-        "here": Here("", request.args.get("dag_id", "")),
+        "here": NavState("", request.args.get("dag_id", "")),
         "unsupported": unsupported(),
     }
     return _environment().get_template(f"safe_clear/{template}").render({**shared, **context})

@@ -6,13 +6,13 @@ from typing import cast
 
 from flask import g
 
-from safe_clear_plugin.airflow_api.platform import compatibility
-from safe_clear_plugin.airflow_api.platform.compatibility import Unsupported
+from safe_clear_plugin.services import availability
+from safe_clear_plugin.services.availability import Unsupported
 
 
-def look() -> None:
+def check() -> None:
     """Compare Airflow with the supported ones, for the rest of the request."""
-    g.safe_clear_unsupported = compatibility.find_unsupported()
+    g.safe_clear_unsupported = availability.find_unsupported()
 
 
 def unsupported() -> Unsupported | None:
@@ -25,4 +25,8 @@ def unsupported_json() -> dict[str, str] | None:
     found = unsupported()
     if found is None:
         return None
-    return {"code": compatibility.CODE, "error": found.problem.reason, "remedy": found.problem.remedy}
+    return {
+        "code": availability.UNSUPPORTED_AIRFLOW,
+        "error": found.problem.reason,
+        "remedy": found.problem.remedy,
+    }

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.platform import compatibility
 from safe_clear_plugin.core.grid.model import KINDS
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.services.grid import MOST_BINS, MOST_RUNS, Question, build
+from safe_clear_plugin.services import availability, grid_columns
+from safe_clear_plugin.services.grid import Grid, Question, build
 from safe_clear_plugin.web.api.queries import GridQuery
 from safe_clear_plugin.web.api.types import read_moment
 from safe_clear_plugin.web.app import templating
@@ -65,21 +65,14 @@ def view(
     columns = [labels.column_view(one, grid, unit, address) for one in grid.columns]
     if live:
         columns = [replace(one, filter="", href="" if one.column.run_id else one.href) for one in columns]
-    most = MOST_RUNS if grid.level == "run" else MOST_BINS
+    most = grid_columns.MAX_RUNS if grid.level == "run" else grid_columns.MAX_BINS
     return View(
         grid=grid,
         density=labels.density(grid),
         heads=list(labels.heads(grid, unit, address)),
         columns=columns,
         bands=list(labels.bands(grid.columns)),
-        levels=[
-            (
-                labels.level_name(level, grid),
-                address.grid(grid=level, **labels.window_query(grid)),
-                level == grid.level,
-            )
-            for level in grid.levels
-        ],
+        levels=_levels(grid, address),
         title=labels.window_title(grid) if grid.zoomed else "",
         whole_href=address.grid(),
         row_page=Page(grid.all_rows, question.first_row, len(grid.rows)),
@@ -91,8 +84,17 @@ def view(
     )
 
 
+def _levels(grid: Grid, address: Address) -> list[tuple[str, str, bool]]:
+    """Return name and address of each level, and whether it is the one that is shown."""
+    window = labels.window_query(grid)
+    return [
+        (labels.level_name(level, grid), address.grid(grid=level, **window), level == grid.level)
+        for level in grid.levels
+    ]
+
+
 def page(plan: PlanSummary, query: GridQuery, session: Session) -> str:
     """Render the grid alone, for a page that puts it in place of the one it has."""
-    compatibility.require_known_tables()
+    availability.require_known_tables()
     live = plan.status not in ("ready", "stale")
     return templating.render("_grid.html", view=view(plan, query, session, live=live), plan=plan)

@@ -11,8 +11,8 @@ from safe_clear_plugin.core import plan_text
 from safe_clear_plugin.core.grid import time_buckets
 from safe_clear_plugin.core.grid.model import Column, Level
 from safe_clear_plugin.services.grid import Grid
-from safe_clear_plugin.web.app import template_filters
-from safe_clear_plugin.web.app.template_filters import MONTHS, WEEKDAYS
+from safe_clear_plugin.web.app import moments
+from safe_clear_plugin.web.app.moments import MONTHS, WEEKDAYS
 from safe_clear_plugin.web.grid.urls import Address
 from safe_clear_plugin.web.grid.view import ColumnView, Head
 
@@ -142,7 +142,7 @@ def _run_column(
             text = f"{start.day} {MONTHS[start.month - 1]}"
     by = "" if column.dated else " (run after)"
     beside = "" if column.planned else ", not in the plan"
-    label = f"{template_filters.when_weekday(start)}{by}, {column.run_id}{beside}"
+    label = f"{moments.when_weekday(start)}{by}, {column.run_id}{beside}"
     if not column.planned:
         return ColumnView(column, text, label, "", "")
     return ColumnView(
@@ -180,4 +180,4 @@ def window_title(grid: Grid) -> str:
             if time_buckets.start_of(start, unit) == start and time_buckets.next_start(start, unit) == end:
                 prefix = {"hour": f"{_name(start, 'day')} ", "week": "week of "}.get(unit, "")
                 return prefix + _name(start, unit) + (f" {start.year}" if unit in ("day", "week") else "")
-    return template_filters.when_span(grid.here.first, grid.here.last)
+    return moments.when_span(grid.here.first, grid.here.last)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from safe_clear_plugin.core import formats
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.web.app import template_filters
+from safe_clear_plugin.web.app import moments
 
 BLOCKED = {
     "dag_paused": "not while the DAG is paused",
@@ -44,7 +44,7 @@ def likely_done(plan: PlanSummary, now: datetime) -> LikelyDone:
         why = next((text for code, text in BLOCKED.items() if code in codes), "some of it does not start")
         return LikelyDone("Not known", "", f"{why}; {work}")
     then = now + timedelta(seconds=found.seconds)
-    day = "" if then.date() == now.date() else f" {template_filters.when_day(then, now)}"
+    day = "" if then.date() == now.date() else f" {moments.when_day(then, now)}"
     slow = formats.about(now, found.seconds_slow)
     slowly = f"; {slow} if slow" if slow != formats.about(now, found.seconds) else ""
     rest = ", some tasks not counted" if found.unknown_tasks else ""

@@ -1,51 +1,44 @@
-"""What a plan's page asks of whoever confirms or approves it, and the page of a plan that was declined."""
+"""What a plan's page requires of the person who confirms or approves it, and the page of a declined plan."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
-from urllib.parse import urljoin
+from typing import Any
 
-from flask import request
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.auth import permissions
-from safe_clear_plugin.airflow_api.platform import config
-from safe_clear_plugin.core import plan_text, policy
-from safe_clear_plugin.core.confirmation_summary import Extent, Order, order_of
+from safe_clear_plugin.core import plan_text
+from safe_clear_plugin.core.confirmation import Confirmation, Requirements, UnmetRequirement
+from safe_clear_plugin.core.confirmation_summary import ConfirmationSummary, PlanExtent, summarize
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.policy import Demands, Given, Missing
-from safe_clear_plugin.services.clear.confirmation import demands_of
-from safe_clear_plugin.storage.findings.task_counts import TouchedTask
-from safe_clear_plugin.web.app import templating
+from safe_clear_plugin.core.plan_records import TouchedTask
+from safe_clear_plugin.services.clear.confirm import requirements_for, unmet_without_confirmation
+from safe_clear_plugin.services.clear.viewer_role import ViewerRole, viewer_role
+from safe_clear_plugin.web.app import links, templating
 from safe_clear_plugin.web.app.identity import caller
 
-Role = Literal["expired", "look", "refused", "ask", "waiting", "unasked", "approve", "confirm"]
-"""What the caller can do with a ready plan: its author may have to ``ask`` a second person and then is
-``waiting``; anybody else may ``approve`` it once that was asked for, while before it is ``unasked``."""
+
+@dataclass(frozen=True, slots=True)
+class RejectedConfirmation:
+    """What a person gave whose confirmation was rejected, and what it lacks."""
+
+    given: Confirmation
+    unmet: tuple[UnmetRequirement, ...]
+
+
+NOT_REJECTED = RejectedConfirmation(Confirmation(), ())
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """What somebody gave who was refused, and what was missing."""
-
-    given: Given
-    missing: tuple[Missing, ...]
-
-
-NO_ATTEMPT = Attempt(Given(), ())
-
-
-@dataclass(frozen=True, slots=True)
-class Confirming:
+class ConfirmContext:
     """What the page asks for, and what it was given the last time."""
 
-    role: Role
-    order: Order
-    demands: Demands
-    given: Given
+    role: ViewerRole
+    summary: ConfirmationSummary
+    required: Requirements
+    given: Confirmation
     errors: dict[str, list[str]]
     """What was missing, by the field where it is to be said."""
     address: str
@@ -54,33 +47,33 @@ class Confirming:
     @property
     def open(self) -> bool:
         """Whether the caller may confirm the plan, once all that it asks for is given."""
-        return self.role in ("approve", "confirm")
+        return self.role in (ViewerRole.APPROVE, ViewerRole.CONFIRM)
 
     @property
     def left(self) -> list[str]:
         """What has to be done yet, each in a word or two."""
         parts = []
-        if boxes := self.demands.acknowledge if self.open else ():
+        if boxes := self.required.acknowledge if self.open else ():
             ticked = sum(finding.code in self.given.acknowledge for finding in boxes)
             parts += [f"{ticked:,} of {len(boxes):,} acknowledged"] if ticked < len(boxes) else []
         if self.reason_required and not self.given.reason:
             parts.append("reason")
         typed = self.given.confirm_dag_id and not self.errors["confirm_dag_id"]
-        if self.open and self.demands.dag_id and not typed:
+        if self.open and self.required.dag_id and not typed:
             parts.append("type the DAG id")
         return parts
 
     @property
     def reason_required(self) -> bool:
         """Whether the page has a field for the reason, and it may not stay empty."""
-        return self.role == "ask" or (self.role == "confirm" and self.demands.reason)
+        return self.role == ViewerRole.ASK or (self.role == ViewerRole.CONFIRM and self.required.reason)
 
 
 def confirm_context(
     plan: PlanSummary,
-    extent: Extent,
+    extent: PlanExtent,
     tasks: Sequence[TouchedTask],
-    attempt: Attempt,
+    attempt: RejectedConfirmation,
     *,
     may_clear: bool,
     now: datetime,
@@ -90,62 +83,37 @@ def confirm_context(
 
     Its findings are those of the stored plan, and before them the limits that it meets only since.
     """
-    demands = demands_of(plan, session)
+    required = requirements_for(plan, session)
     known = {finding.code for finding in plan.findings}
-    newly = tuple(finding for finding in demands.refused if finding.code not in known)
-    shown = Confirming(
-        role=role_of(plan, demands, permissions.actor(caller().user).id, now, may_clear=may_clear),
-        order=order_of(plan, extent, sum(task.cleared > 0 for task in tasks)),
-        demands=demands,
+    newly = tuple(finding for finding in required.refused if finding.code not in known)
+    shown = ConfirmContext(
+        role=viewer_role(plan, required, caller().id, now, may_clear=may_clear),
+        summary=summarize(plan, extent, sum(task.cleared > 0 for task in tasks)),
+        required=required,
         given=attempt.given,
-        errors=_errors(attempt.missing),
-        address=_address(plan),
+        errors=_errors(attempt.unmet),
+        address=links.absolute_url(templating.url("plan", plan_id=plan.id)),
     )
     return {
         "plan": replace(plan, findings=(*newly, *plan.findings)),
         "confirming": shown,
         "may_confirm": shown.open,
         "acknowledged": set(attempt.given.acknowledge),
-        "missing": attempt.missing,
+        "missing": attempt.unmet,
     }
 
 
-def _errors(missing: Sequence[Missing]) -> dict[str, list[str]]:
+def _errors(unmet: Sequence[UnmetRequirement]) -> dict[str, list[str]]:
     errors: dict[str, list[str]] = {"reason": [], "confirm_dag_id": [], "decline_reason": []}
-    for one in missing:
+    for one in unmet:
         if one.problem.field in errors:
             errors[one.problem.field].append(str(one.problem))
     return errors
 
 
-def role_of(plan: PlanSummary, demands: Demands, actor_id: str, now: datetime, *, may_clear: bool) -> Role:
-    """Say what somebody can do with a ready plan."""
-    if plan.expired(now):
-        return "expired"
-    if not may_clear:
-        return "look"
-    if demands.refused:
-        return "refused"
-    if not demands.approval:
-        return "confirm"
-    asked = plan.approval_asked_at is not None
-    if actor_id == plan.created_by:
-        return "waiting" if asked else "ask"
-    return "approve" if asked else "unasked"
-
-
-def _address(plan: PlanSummary) -> str:
-    base = config.base_url()
-    return urljoin(base if "://" in base else request.host_url, templating.url("plan", plan_id=plan.id))
-
-
 def required_json(plan: PlanSummary, session: Session) -> list[dict[str, Any]]:
     """Return what a confirmation by the caller would lack that says nothing."""
-    if plan.status != "ready":
-        return []
-    actor_id = permissions.actor(caller().user).id
-    asked = demands_of(plan, session)
-    return [one.to_json() for one in policy.missing(plan, asked, Given(), actor_id)]
+    return [one.to_json() for one in unmet_without_confirmation(plan, caller().id, session)]
 
 
 def declined_page(plan: PlanSummary, context: dict[str, Any]) -> str:

@@ -6,22 +6,21 @@ import csv
 import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
-from uuid import UUID
 
 from flask import Response
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.plan_filters import RowFilter
 from safe_clear_plugin.core.states import NO_STATE
-from safe_clear_plugin.storage.plans import plan_reader, plan_rows
-from safe_clear_plugin.storage.plans.plan_reader import RowFilter
+from safe_clear_plugin.services import plans
+from safe_clear_plugin.services.session import new_session
 from safe_clear_plugin.web.api.queries import SortedRowsQuery
-from safe_clear_plugin.web.app import template_filters
+from safe_clear_plugin.web.app import moments
 from safe_clear_plugin.web.plan.table_page import row_filter
 
-MOST = 100_000
-IN_MEMORY = 1024 * 1024
+MAX_ROWS = 100_000
+MAX_BYTES_IN_MEMORY = 1024 * 1024
 CHUNK = 64 * 1024
 """Characters sent at a time."""
 COLUMNS = (
@@ -52,7 +51,7 @@ def download(plan: PlanSummary, query: SortedRowsQuery) -> Response:
     """
     wanted, sort = row_filter(query), query.sort or ""
     with new_session() as session:
-        total = plan_reader.count_task_instances(UUID(plan.id), wanted, session)
+        total = plans.count_task_instances(plan, wanted, session)
         file = _written(plan, wanted, sort, total, session)
     answer = Response(_parts(file), mimetype="text/csv")
     answer.headers["Content-Disposition"] = f'attachment; filename="safe-clear-{plan.id}.csv"'
@@ -61,13 +60,15 @@ def download(plan: PlanSummary, query: SortedRowsQuery) -> Response:
 
 
 def _written(plan: PlanSummary, wanted: RowFilter, sort: str, total: int, session: Session) -> IO[str]:
-    file = tempfile.SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8", newline="")  # noqa: SIM115
+    file = tempfile.SpooledTemporaryFile(MAX_BYTES_IN_MEMORY, "w+", encoding="utf-8", newline="")  # noqa: SIM115
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
-    for row in plan_rows.stream(UUID(plan.id), wanted, sort, session, limit=MOST):
+    for row in plans.stream_rows(plan, wanted, sort, session, limit=MAX_ROWS):
         writer.writerow([_harmless(value) for value in _values(plan, row)])
-    if total > MOST:
-        writer.writerow([f"These are the first {MOST:,} of {total:,} task instances; filter for the others."])
+    if total > MAX_ROWS:
+        writer.writerow(
+            [f"These are the first {MAX_ROWS:,} of {total:,} task instances; filter for the others."]
+        )
     file.seek(0)
     return file
 
@@ -81,8 +82,8 @@ def _parts(file: IO[str]) -> Iterator[str]:
 def _values(plan: PlanSummary, row: Any) -> Iterator[Any]:
     yield plan.dag_id
     yield row.run_id
-    yield template_filters.iso(row.logical_date) if row.logical_date else ""
-    yield template_filters.iso(row.run_after)
+    yield moments.iso(row.logical_date) if row.logical_date else ""
+    yield moments.iso(row.run_after)
     yield row.run_type
     yield row.run_state or NO_STATE
     yield row.run_after_state or NO_STATE

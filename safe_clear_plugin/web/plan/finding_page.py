@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
-from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.core import plan_text
 from safe_clear_plugin.core.finding import Finding, Level, Link
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.problems import Problem, Refused
-from safe_clear_plugin.findings.registry import CHECKS
-from safe_clear_plugin.findings.suggested_changes import SUGGESTED_CHANGES
-from safe_clear_plugin.services.planning.preview import make_plan
-from safe_clear_plugin.services.planning.time_limit import reading_time
-from safe_clear_plugin.storage.findings import affected_task_instances
-from safe_clear_plugin.storage.findings.affected_queries import AFFECTED_QUERIES, DOWNSTREAM_CODES
-from safe_clear_plugin.storage.findings.affected_task_instances import AffectedRow
-from safe_clear_plugin.web.api.bodies import WidenField
+from safe_clear_plugin.services import finding_rows
+from safe_clear_plugin.services.finding_rows import AffectedRow, finding_with_rows, has_rows, read_rows
 from safe_clear_plugin.web.api.queries import FindingQuery, PageQuery
-from safe_clear_plugin.web.app import templating
-from safe_clear_plugin.web.app.authorization import may_clear
+from safe_clear_plugin.web.app import links, templating
+from safe_clear_plugin.web.app.authorization import may_clear, redact
 from safe_clear_plugin.web.app.paging import Page
-from safe_clear_plugin.web.plan.redaction import for_reader
 
 ROWS = 100
 
@@ -52,7 +39,7 @@ class PageLink:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class FindingView:
     """A finding with what the page offers for it."""
 
     finding: Finding
@@ -70,14 +57,14 @@ class Point:
     @property
     def offers(self) -> list[tuple[str, str]]:
         """Return field and button of each change to the selection that it proposes."""
-        return [(field, text) for field, text in SUGGESTED_CHANGES.items() if field in self.finding.widen]
+        return finding_rows.suggested_changes(self.finding)
 
 
 @dataclass(frozen=True, slots=True)
 class Checklist:
     """All findings of a plan, the gravest first, and what the other checks look for."""
 
-    points: list[Point]
+    points: list[FindingView]
     summary: str
     quiet: list[str]
     refused: bool
@@ -87,11 +74,10 @@ def checklist(plan: PlanSummary) -> Checklist:
     """Return what the plan's page lists before it can be confirmed."""
     order = list(LEVELS)
     findings = sorted(plan.findings, key=lambda finding: order.index(finding.level))
-    told = {*(finding.code for finding in findings), *plan.findings_not_checked}
     return Checklist(
         points=[_point(plan, finding) for finding in findings],
         summary=_summary(findings),
-        quiet=[check.looks_for for check in CHECKS if check.code not in told],
+        quiet=finding_rows.other_checks(plan),
         refused=any(finding.level == "refuse" for finding in findings),
     )
 
@@ -106,15 +92,15 @@ def _summary(findings: Iterable[Finding]) -> str:
     )
 
 
-def _point(plan: PlanSummary, finding: Finding) -> Point:
-    links = tuple(_page_link(plan, link) for link in finding.links)
-    return Point(finding, LEVELS[finding.level][1], _rows_url(plan, finding), links)
+def _point(plan: PlanSummary, finding: Finding) -> FindingView:
+    found = tuple(_page_link(plan, link) for link in finding.links)
+    return FindingView(finding, LEVELS[finding.level][1], _rows_url(plan, finding), found)
 
 
 def _rows_url(plan: PlanSummary, finding: Finding) -> str:
     if finding.filter:
         return templating.url("plan", plan_id=plan.id, **finding.filter) + "#task-instances"
-    if finding.rows and finding.code in AFFECTED_QUERIES:
+    if has_rows(finding):
         return templating.url("finding", plan_id=plan.id, code=finding.code)
     return ""
 
@@ -122,35 +108,28 @@ def _rows_url(plan: PlanSummary, finding: Finding) -> str:
 def _page_link(plan: PlanSummary, link: Link) -> PageLink:
     if link.kind == "plan":
         return PageLink(link.text or link.id, templating.url("plan", plan_id=link.id), outside=False)
-    id_ = quote(link.id, safe="")
-    path = {
-        "dag": f"dags/{id_}",
-        "dag_run": f"dags/{quote(plan.dag_id, safe='')}/runs/{id_}",
-        "asset": f"assets/{id_}",
-        "pool": "pools",
+    segments = {
+        "dag": ("dags", link.id),
+        "dag_run": ("dags", plan.dag_id, "runs", link.id),
+        "asset": ("assets", link.id),
+        "pool": ("pools",),
     }[link.kind]
-    return PageLink(link.text or link.id, f"{config.base_url()}/{path}", outside=True)
+    return PageLink(link.text or link.id, links.airflow_url(*segments), outside=True)
 
 
 def finding_page(plan: PlanSummary, code: str, query: FindingQuery, session: Session) -> str:
     """Render a finding with a page of the task instances behind it, as they are now."""
-    finding = _with_rows(for_reader(plan, session), code)
-    plan_id = UUID(plan.id)
-    with reading_time(session):
-        total = affected_task_instances.count_affected(code, plan_id, plan.dag_id, session)
-        page = Page(total, query.offset if query.offset < total else 0, ROWS)
-        rows = affected_task_instances.affected_rows(
-            code, plan_id, plan.dag_id, session, offset=page.offset, limit=page.limit
-        )
+    finding = finding_with_rows(redact(plan, session), code)
+    found = read_rows(plan, code, session, offset=query.offset, limit=ROWS, or_first=True)
     return templating.render(
         "finding_rows.html",
         plan=plan,
         point=_point(plan, finding),
-        page=page,
-        runs=_grouped(rows),
-        cause="Downstream of" if finding.code in DOWNSTREAM_CODES else "Because of",
+        page=Page(found.total, found.offset, ROWS),
+        runs=_grouped(found.rows),
+        cause="Downstream of" if finding_rows.is_downstream(finding) else "Because of",
         may_widen=plan.status == "ready" and may_clear(plan),
-        here=templating.Here("", plan.dag_id),
+        here=templating.NavState("", plan.dag_id),
     )
 
 
@@ -163,13 +142,8 @@ def _grouped(rows: Sequence[AffectedRow]) -> list[tuple[AffectedRow, list[Affect
 
 def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) -> dict[str, Any]:
     """Return a finding with a page of the task instances behind it, for programs."""
-    finding = _with_rows(plan, code)
-    plan_id = UUID(plan.id)
-    with reading_time(session):
-        total = affected_task_instances.count_affected(code, plan_id, plan.dag_id, session)
-        rows = affected_task_instances.affected_rows(
-            code, plan_id, plan.dag_id, session, offset=query.offset, limit=query.limit
-        )
+    finding = finding_with_rows(plan, code)
+    found = read_rows(plan, code, session, offset=query.offset, limit=query.limit)
     return {
         "code": code,
         "level": finding.level,
@@ -177,7 +151,7 @@ def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) 
         "detail": finding.detail,
         "remedy": finding.remedy,
         "count": finding.count,
-        "total": total,
+        "total": found.total,
         "items": [
             {
                 "run_id": row.run_id,
@@ -188,23 +162,6 @@ def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) 
                 "foreseen_state": row.foreseen_state,
                 "because_of": row.related_task_id,
             }
-            for row in rows
+            for row in found.rows
         ],
     }
-
-
-def _with_rows(plan: PlanSummary, code: str) -> Finding:
-    compatibility.require_known_tables()
-    for finding in plan.findings:
-        if finding.code == code and finding.rows and code in AFFECTED_QUERIES:
-            return finding
-    raise Refused(
-        404,
-        Problem("The plan has no such finding with task instances behind it.", "See the plan's own page."),
-    )
-
-
-def widened(plan: PlanSummary, field: WidenField, actor: Actor, now: datetime) -> PlanSummary:
-    """Plan the same with a field of the selection switched on, and keep the reason."""
-    changes: dict[str, Any] = {field: True}
-    return make_plan(replace(plan.selection, **changes), actor, now, reason=plan.reason_of(actor.id))

@@ -8,20 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.plan import PlanSummary, StateChange
+from safe_clear_plugin.core.plan_filters import EVERY_ROW, RowFilter
+from safe_clear_plugin.core.plan_records import TouchedTask
 from safe_clear_plugin.core.states import NO_STATE
-from safe_clear_plugin.storage.findings import task_counts
-from safe_clear_plugin.storage.findings.task_counts import TouchedTask
-from safe_clear_plugin.storage.plans import plan_reader, plan_rows
-from safe_clear_plugin.storage.plans.plan_reader import RowFilter
+from safe_clear_plugin.services import plans
 from safe_clear_plugin.web.api.queries import PlanQuery, RowsFilter
-from safe_clear_plugin.web.app import template_filters, templating
+from safe_clear_plugin.web.app import moments, state_labels, template_filters, templating
 from safe_clear_plugin.web.app.paging import Page
 from safe_clear_plugin.web.grid.grid_page import moment
 from safe_clear_plugin.web.grid.urls import FILTERS, GRID, Address
@@ -145,12 +143,12 @@ def table(
     tickable: bool,
 ) -> Table:
     """Return the page of rows that the query asks for."""
-    plan_id, wanted, sort = UUID(plan.id), row_filter(query), query.sort or ""
+    wanted, sort = row_filter(query), query.sort or ""
     everything = sum(change.count for change in changes)
-    narrowed = wanted != plan_rows.EVERYTHING
-    total = plan_reader.count_task_instances(plan_id, wanted, session) if narrowed else everything
+    narrowed = wanted != EVERY_ROW
+    total = plans.count_task_instances(plan, wanted, session) if narrowed else everything
     page = Page(total, query.offset if query.offset < total else 0, ROWS)
-    rows = plan_rows.rows(plan_id, wanted, sort, session, offset=page.offset, limit=ROWS)
+    rows = plans.sorted_rows(plan, wanted, sort, session, offset=page.offset, limit=ROWS)
     by_run = sort in RUN_SORTS
     return Table(
         address=Address(plan.id, query.args()),
@@ -170,8 +168,7 @@ def table(
 
 def page(plan: PlanSummary, query: PlanQuery, session: Session, *, tickable: bool) -> str:
     """Render the table alone, for a page that puts it in place of the one it has."""
-    plan_id = UUID(plan.id)
-    changes, tasks = plan_reader.state_changes(plan_id, session), task_counts.tasks(plan_id, session)
+    changes, tasks = plans.state_changes(plan, session), plans.tasks(plan, session)
     found = table(plan, query, changes, tasks, session, tickable=tickable)
     return templating.render("_rows.html", table=found, plan=plan)
 
@@ -211,13 +208,13 @@ def _chips(wanted: RowFilter) -> Iterator[tuple[str, dict[str, str]]]:
     if wanted.run_id:
         yield f"run {wanted.run_id}", {"run_id": ""}
     if wanted.run_from or wanted.run_to:
-        start = f"from {template_filters.when(wanted.run_from)}" if wanted.run_from else ""
-        end = f"before {template_filters.when(wanted.run_to)}" if wanted.run_to else ""
+        start = f"from {moments.when(wanted.run_from)}" if wanted.run_from else ""
+        end = f"before {moments.when(wanted.run_to)}" if wanted.run_to else ""
         yield f"runs {' '.join(filter(None, (start, end)))}", {"run_from": "", "run_to": ""}
     if wanted.map_index is not None:
         yield f"map index {wanted.map_index}", {"map_index": ""}
     if wanted.state:
-        yield f"state {template_filters.state_label(wanted.state)}", {"state": ""}
+        yield f"state {state_labels.state_label(wanted.state)}", {"state": ""}
     if wanted.effect:
         yield f"effect {template_filters.effect_label(wanted.effect)}", {"effect": ""}
     if wanted.why:

@@ -60,7 +60,7 @@ def undo_page(plan: PlanSummary, undo: UndoPreview, chosen: Sequence[str], now: 
         back_states=count_states((item.before, item.count) for item in back),
         now_states=count_states((item.now, item.count) for item in back),
         stays=stay_groups(undo.counts, undo.stays),
-        here=templating.Here("", plan.dag_id),
+        here=templating.NavState("", plan.dag_id),
         now=now,
     )
 
@@ -72,7 +72,7 @@ def uncounted_page(plan: PlanSummary, problem: Problem, chosen: Sequence[str], n
         plan=plan,
         problem=problem,
         chosen=list(chosen),
-        here=templating.Here("", plan.dag_id),
+        here=templating.NavState("", plan.dag_id),
         now=now,
     )
 

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from safe_clear_plugin.core.formats import span
 from safe_clear_plugin.core.plan_text import WEEKDAYS, count
-from safe_clear_plugin.web.app import template_filters
+from safe_clear_plugin.web.app import date_ruler, moments
 
-MONTHS = template_filters.MONTHS
+MONTHS = moments.MONTHS
 OFFSET = re.compile(r"[+-](?:[01]\d|2[0-3]):[0-5]\d")
 
 
@@ -59,10 +59,10 @@ class Range:
         assert self.start is not None
         assert self.end is not None
         if self.end < now:
-            return f"ended {template_filters.ago(self.end, now)}"
+            return f"ended {moments.ago(self.end, now)}"
         if self.start > now:
-            return f"begins {template_filters.ago(self.start, now)}"
-        return f"ends {template_filters.ago(self.end, now)}"
+            return f"begins {moments.ago(self.start, now)}"
+        return f"ends {moments.ago(self.end, now)}"
 
     def clocks(self, dag_zone: str, browser_zone: str) -> list[Clock]:
         """Write the range in UTC and in the zones of the DAG, the browser and the form, each zone once."""
@@ -84,17 +84,15 @@ class Range:
             return f"{start} to {end}"
         return f"from {start} on" if start else f"up to {end}" if end else "no bounds"
 
-    def ruler(
-        self, first: datetime | None, last: datetime | None, now: datetime
-    ) -> list[template_filters.Day]:
+    def ruler(self, first: datetime | None, last: datetime | None, now: datetime) -> list[date_ruler.Day]:
         """Return the ruler's days, those of the range marked; an open end is where the dag runs end."""
         start, end = self.start or first, self.end or last
         if start is None or end is None or start > end:
             return []
-        shown = template_filters.ruler_around(start, end, now)
+        shown = date_ruler.ruler_around(start, end, now)
         days = {_local(start, timezone.utc).date(), _local(end, timezone.utc).date()}
         inside = [day for day in shown if min(days) <= day <= max(days)]
-        return template_filters.day_ruler(shown, inside, now)
+        return date_ruler.day_ruler(shown, inside, now)
 
 
 def day_text(day: date, *, year: bool = True) -> str:

@@ -50,6 +50,6 @@ def key_line(key: TaskInstanceKey) -> str:
     return json.dumps(key.to_json())
 
 
-def named(values: Iterable[str]) -> list[Any]:
+def labelled(values: Iterable[str]) -> list[Any]:
     """Return the choices of states, or of other names that are shown as they are."""
     return [SelectChoice(value, "no status" if value == "none" else value) for value in values]

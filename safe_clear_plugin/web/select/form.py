@@ -19,7 +19,7 @@ from safe_clear_plugin.web.select.fields import (
     LinesField,
     SelectChoice,
     key_line,
-    named,
+    labelled,
 )
 
 LITERAL_PLACEHOLDER = re.compile(r"^\{[A-Z_]+\}$")
@@ -39,13 +39,13 @@ class SelectionForm(Form):
     dag_id = StringField("DAG")
     task_regex = StringField("Task regex")
     run_id = LinesField("Run ids", description="One run id a line. Empty means every run in the range.")
-    date_field = SelectField("Compare with", choices=named(DATE_FIELDS), default="logical_date")
+    date_field = SelectField("Compare with", choices=labelled(DATE_FIELDS), default="logical_date")
     date_from = StringField("From")
     date_to = StringField("To, inclusive")
     timezone = StringField("Time zone", default="UTC")
-    run_type = ChoicesField("Run type", choices=named(RUN_TYPES))
-    run_state = ChoicesField("Run state", choices=named(RUN_STATES))
-    state = ChoicesField("Task instance state", choices=named(TASK_INSTANCE_STATES))
+    run_type = ChoicesField("Run type", choices=labelled(RUN_TYPES))
+    run_state = ChoicesField("Run state", choices=labelled(RUN_STATES))
+    state = ChoicesField("Task instance state", choices=labelled(TASK_INSTANCE_STATES))
     map_index = StringField("Map index")
     index_run_id = StringField(
         "Map index as in run",
@@ -102,7 +102,7 @@ def task_regex_of(task_id: str) -> str:
     return "^" + re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", task_id) + "$"
 
 
-def filled(selection: Selection) -> SelectionForm:
+def form_from_selection(selection: Selection) -> SelectionForm:
     """Return the form as it was, or may have been, filled in for this selection."""
     data: MultiDict[str, str] = MultiDict()
     for name, value in _as_form_data(selection).items():
@@ -118,7 +118,7 @@ def _as_form_data(selection: Selection) -> dict[str, Any]:
     values["exclude_task_instance"] = [key_line(key) for key in selection.exclude_task_instance]
     zone = ZoneInfo(selection.timezone)
     for name, moment in (("date_from", selection.date_from), ("date_to", selection.date_to)):
-        values[name] = typed(moment, zone, end=name == "date_to") if moment else ""
+        values[name] = format_for_input(moment, zone, end=name == "date_to") if moment else ""
     flags = {True: "true", False: "false"}
     return {
         name: flags[value] if isinstance(value, bool) else value if isinstance(value, list) else str(value)
@@ -127,7 +127,7 @@ def _as_form_data(selection: Selection) -> dict[str, Any]:
     }
 
 
-def typed(moment: datetime, zone: ZoneInfo, *, end: bool) -> str:
+def format_for_input(moment: datetime, zone: ZoneInfo, *, end: bool) -> str:
     """Write a moment so that it reads back as the same: as it may have been typed, else in UTC."""
     try:
         local = moment.astimezone(zone)

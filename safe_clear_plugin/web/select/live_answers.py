@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import NO_STATE
 from safe_clear_plugin.services.live_preview import selection_preview, task_tree_selection
-from safe_clear_plugin.services.live_preview.model import Scouted
+from safe_clear_plugin.services.live_preview.model import SelectionPreview
 from safe_clear_plugin.web.api.types import available_timezones
-from safe_clear_plugin.web.app import template_filters
+from safe_clear_plugin.web.app import links, state_labels
 from safe_clear_plugin.web.select.date_range import Range, known_zones
 from safe_clear_plugin.web.select.draft import Draft
-from safe_clear_plugin.web.select.form import task_regex_of, typed
+from safe_clear_plugin.web.select.form import format_for_input, task_regex_of
 
 MANY_TASKS = 30
 """Tasks from which on groups without a marked one are folded."""
@@ -51,7 +49,7 @@ class Since:
 class Answers:
     """Everything that the templates of the answers need."""
 
-    found: Scouted
+    found: SelectionPreview
     selection: Selection
     problems: dict[str, list[str]]
     """What is wrong, by the section it stands in: ``dag``, ``tasks``, ``when``, ``state``."""
@@ -114,12 +112,12 @@ class Answers:
         return count(number, "dag run") if number else "No dag run"
 
     @property
-    def states(self) -> list[template_filters.Share]:
+    def states(self) -> list[state_labels.Share]:
         """What would be cleared, by state."""
         counts = self.found.counts
         if counts is None:
             return []
-        return template_filters.shares_now(
+        return state_labels.shares_now(
             (None if state == NO_STATE else state, number) for state, number in counts.found.states.items()
         )
 
@@ -180,7 +178,8 @@ class Answers:
         if after is None:
             return Since(reason="The last dag run succeeded.")
         now = self.found.now.replace(second=0, microsecond=0)
-        return Since(typed(after, self.zone, end=False), typed(max(now, after), self.zone, end=True))
+        start = format_for_input(after, self.zone, end=False)
+        return Since(start, format_for_input(max(now, after), self.zone, end=True))
 
 
 def answer(draft: Draft, now: datetime) -> Answers:
@@ -189,17 +188,17 @@ def answer(draft: Draft, now: datetime) -> Answers:
     zone, browser_zone = known_zones((selection.timezone, draft.browser_timezone), available_timezones())
     broken = {name: list(texts) for name, texts in draft.broken.items() if name}
     if not selection.dag_id:
-        found = Scouted(now)
+        found = SelectionPreview(now)
         broken.pop("dag_id", None)
     else:
-        found = selection_preview.scout(selection, now, broken=frozenset(broken))
+        found = selection_preview.preview_selection(selection, now, broken=frozenset(broken))
     return Answers(
         found=found,
         selection=selection,
         problems=_by_section(broken, found.problems),
         zone=ZoneInfo(zone or "UTC"),
         browser_zone=browser_zone,
-        dag_url=f"{config.base_url()}/dags/{quote(selection.dag_id, safe='')}",
+        dag_url=links.airflow_url("dags", selection.dag_id),
         chips=_chips(found.tree),
     )
 

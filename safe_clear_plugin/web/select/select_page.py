@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from safe_clear_plugin.airflow_api.auth import permissions, rights
-from safe_clear_plugin.airflow_api.platform import compatibility
-from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.problems import Problem
+from safe_clear_plugin.services import authorization, availability
 from safe_clear_plugin.web.api.queries import DagsQuery
 from safe_clear_plugin.web.app import templating
+from safe_clear_plugin.web.app.authorization import missing_rights
 from safe_clear_plugin.web.app.identity import caller
 from safe_clear_plugin.web.select import live_answers
 from safe_clear_plugin.web.select.draft import Draft, draft_in
 from safe_clear_plugin.web.select.form import SelectionForm
 
-MOST_DAGS = 50
+MAX_DAGS = 50
 """DAGs that one search returns."""
 
 
 def select_page(form: SelectionForm, problems: Sequence[Problem] = ()) -> str:
     """Render the form with the answers to what is filled in."""
-    compatibility.require_known_tables()
+    availability.require_known_tables()
     now = datetime.now(timezone.utc)
     # Whoever comes with a DAG has been asked for it.
     may_clear_any = bool(form.dag_id.data) or _may_clear_any()
@@ -31,17 +30,17 @@ def select_page(form: SelectionForm, problems: Sequence[Problem] = ()) -> str:
         "select.html",
         form=form,
         may_clear_any=may_clear_any,
-        needed="" if may_clear_any else rights.to_clear("", caller().user),
+        needed="" if may_clear_any else missing_rights(),
         answers=live_answers.answer(draft_in(form), now) if may_clear_any else None,
         problems=problems,
         error_count=sum(len(errors) for errors in form.errors.values()) + len(problems),
-        here=templating.Here("select", form.dag_id.data or ""),
+        here=templating.NavState("select", form.dag_id.data or ""),
     )
 
 
 def answers_part(draft: Draft) -> str:
     """Render the answers alone, as the page's script asks for them."""
-    compatibility.require_known_tables()
+    availability.require_known_tables()
     return templating.render(
         "_answers_all.html", answers=live_answers.answer(draft, datetime.now(timezone.utc))
     )
@@ -49,19 +48,14 @@ def answers_part(draft: Draft) -> str:
 
 def dags_json(query: DagsQuery) -> dict[str, Any]:
     """Return the first DAGs that the caller may clear and whose id contains ``q``."""
-    found = _found_dags(query.q.strip(), MOST_DAGS + 1)
+    found = authorization.search_clearable_dags(query.q.strip(), caller().user, MAX_DAGS + 1)
     return {
-        "items": [{"dag_id": dag.dag_id, "is_paused": dag.is_paused} for dag in found.dags[:MOST_DAGS]],
-        "more": len(found.dags) > MOST_DAGS or not found.complete,
+        "items": [{"dag_id": dag.dag_id, "is_paused": dag.is_paused} for dag in found.dags[:MAX_DAGS]],
+        "more": len(found.dags) > MAX_DAGS or not found.complete,
     }
 
 
 def _may_clear_any() -> bool:
     # Where there was no time to ask for every DAG, one can be typed, and is asked for then.
-    found = _found_dags("", 1)
+    found = authorization.search_clearable_dags("", caller().user, 1)
     return bool(found.dags) or not found.complete
-
-
-def _found_dags(text: str, limit: int) -> permissions.FoundDags:
-    with new_session() as session:
-        return permissions.search_clearable_dags(text, caller().user, session, limit)

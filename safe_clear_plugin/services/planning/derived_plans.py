@@ -1,24 +1,26 @@
-"""A new plan for what a stopped or stale one has not cleared."""
+"""Plans that are made from another one: of what is left of it, without some of it, with more."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.dag import dag_versions
 from safe_clear_plugin.airflow_api.platform import compatibility
 from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.problems import Invalid, Problem, Refused
+from safe_clear_plugin.core.selection import Exclusions, SuggestedField
 from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.storage.clear import drift
 from safe_clear_plugin.storage.plans import plan_reader
 
 
-def make_rest_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
-    """Plan the same selection again, in the runs that are not cleared and have not moved.
+def plan_remaining(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
+    """Plan the same selection again, in the runs that are neither cleared nor drifted.
 
     The runs are named, so that past and future bring no others in; relatives of a map index follow it as they
     did, however many runs are left.
@@ -45,3 +47,31 @@ def make_rest_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummar
     if plan.selection.map_index is not None:
         named = replace(named, index_run_id=plan.selection.mapped_in)
     return make_plan(named, actor, now)
+
+
+def can_plan_remaining(plan: PlanSummary) -> bool:
+    """Whether a stale plan has runs that did not drift, as far as its reason says."""
+    why = plan.stop_reason
+    if why is None:
+        return True
+    return why.moved_in_runs_only and (not why.moved_runs or why.moved_runs < plan.dag_runs)
+
+
+def plan_without(
+    plan: PlanSummary, excluded: Exclusions, reason: str, actor: Actor, now: datetime
+) -> PlanSummary:
+    """Plan the same without some of it, and keep the reason that the author gave.
+
+    :raises Refused: 422 when nothing is excluded
+    :raises Invalid: when nothing is left to clear
+    """
+    if not excluded:
+        raise Refused(422, Problem("Everything is ticked.", "Untick what is to stay as it is, then preview."))
+    reason = reason or plan.reason_for_author(actor.id)
+    return make_plan(plan.selection.without(excluded), actor, now, reason=reason)
+
+
+def plan_with_field(plan: PlanSummary, field: SuggestedField, actor: Actor, now: datetime) -> PlanSummary:
+    """Plan the same with a field of the selection switched on, and keep the reason that the author gave."""
+    changes: dict[str, Any] = {field: True}
+    return make_plan(replace(plan.selection, **changes), actor, now, reason=plan.reason_for_author(actor.id))

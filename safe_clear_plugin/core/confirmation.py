@@ -1,4 +1,4 @@
-"""What no selection may ask for, and what a plan asks of whoever confirms it."""
+"""What a plan requires of the person who confirms it, and what of that is not met."""
 
 from __future__ import annotations
 
@@ -7,35 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.core.limits import Limits
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem
-from safe_clear_plugin.core.selection import Selection
 
-MANY = 5
-"""Things missing that a sentence names before it only counts them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The options that bound a clear; a number of 0 or less never takes effect."""
-
-    confirm_above: int = 0
-    max_task_instances: int = 0
-    require_reason: bool = False
-    protected: tuple[str, ...] = ()
-    approve_above: int = 0
-
-    def set_in(self, option: str) -> str:
-        """Return the option as it stands in ``airflow.cfg``."""
-        value = getattr(self, option)
-        written = " ".join(value) if isinstance(value, tuple) else str(value)
-        return f"[safe_clear] {option} = {written}" if written else f"[safe_clear] {option}"
+MAX_DESCRIBED = 5
+"""Unmet requirements that a sentence names before it only counts them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What somebody who confirms a plan says."""
+class Confirmation:
+    """What a person gives who confirms a plan."""
 
     reason: str = ""
     confirm_dag_id: str = ""
@@ -43,8 +26,8 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
-    """What a plan asks of whoever confirms it, by the options as they are now."""
+class Requirements:
+    """What a plan requires of the person who confirms it, by the options as they are now."""
 
     limits: Limits
     """Of ``protected``, only what concerns the plan: the rest may name DAGs that not everyone may see."""
@@ -59,8 +42,8 @@ class Demands:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """One thing for want of which a plan is not confirmed, and the option that asks for it.
+class UnmetRequirement:
+    """A requirement that a confirmation does not meet, and the option that sets it.
 
     ``what`` is a field of the confirmation, ``approval``, or the code of a finding that refuses the plan.
     """
@@ -69,7 +52,7 @@ class Missing:
     problem: Problem
     limit: str | None = None
     value: Any = None
-    set_in: str | None = None
+    config_source: str | None = None
     forbidden: bool = False
     """Whether it is the person who may not, whatever else they give."""
 
@@ -79,38 +62,20 @@ class Missing:
             "what": self.what,
             "limit": self.limit,
             "value": self.value,
-            "set_in": self.set_in,
+            "set_in": self.config_source,
             "reason": self.problem.reason,
             "remedy": self.problem.remedy,
         }
 
 
-def check(selection: Selection) -> Iterator[Problem]:
-    """Yield what is wrong with a selection as such, before any DAG or run is looked at."""
-    if not selection.has_dates and not selection.run_id:
-        yield Problem(
-            "Neither dates nor runs are given, and a clear of everything is refused.",
-            "Give a date range, or name the runs.",
-            "date_from",
-        )
-    if selection.date_from and selection.date_to and selection.date_from > selection.date_to:
-        yield Problem("The range ends before it begins.", "Swap the two dates, or correct one.", "date_to")
-    if selection.map_index is not None and not selection.task_regex:
-        yield Problem(
-            "A map index belongs to one task, but no task is chosen.",
-            "Give a task regex that matches the one mapped task, or leave the map index empty.",
-            "map_index",
-        )
-
-
-def demands(plan: PlanSummary, limits: Limits, refused_now: Sequence[Finding]) -> Demands:
-    """Return what a plan asks for.
+def requirements(plan: PlanSummary, limits: Limits, refused_now: Sequence[Finding]) -> Requirements:
+    """Return what a plan requires.
 
     What refused it when it was made still does; ``refused_now`` are the limits that it meets today.
     """
     now = {finding.code for finding in refused_now}
     stored = [found for found in plan.findings if found.level == "refuse" and found.code not in now]
-    return Demands(
+    return Requirements(
         limits=limits,
         refused=(*refused_now, *stored),
         acknowledge=tuple(finding for finding in plan.findings if finding.level == "acknowledge"),
@@ -124,42 +89,48 @@ def _above(number: int, limit: int) -> bool:
     return 0 < limit < number
 
 
-def missing(plan: PlanSummary, asked: Demands, given: Given, actor_id: str) -> Iterator[Missing]:
-    """Yield what keeps this person from confirming the plan with what they give."""
-    for finding in asked.refused:
-        yield _refusal(finding, asked.limits)
-    if asked.approval:
-        yield from _approval(plan, asked.limits, actor_id)
-    for finding in asked.acknowledge:
+def unmet_requirements(
+    plan: PlanSummary, required: Requirements, given: Confirmation, actor_id: str
+) -> Iterator[UnmetRequirement]:
+    """Yield the requirements that this person does not meet with what they give."""
+    for finding in required.refused:
+        yield _refusal(finding, required.limits)
+    if required.approval:
+        yield from _approval(plan, required.limits, actor_id)
+    for finding in required.acknowledge:
         if finding.code not in given.acknowledge:
-            yield Missing(
+            yield UnmetRequirement(
                 "acknowledge",
                 Problem(
                     f"Not acknowledged: {finding.title}.", "Tick it once you have read it.", "acknowledge"
                 ),
                 value=finding.code,
             )
-    if asked.reason and not (given.reason or (asked.approval and plan.reason)):
+    if required.reason and not (given.reason or (required.approval and plan.reason)):
         yield _by_option(
-            asked.limits,
+            required.limits,
             "require_reason",
             "reason",
             Problem("A reason is required.", "Say why the task instances are cleared.", "reason"),
         )
+    yield from _dag_id(plan, required, given)
+
+
+def _dag_id(plan: PlanSummary, required: Requirements, given: Confirmation) -> Iterator[UnmetRequirement]:
     if given.confirm_dag_id and given.confirm_dag_id != plan.dag_id:
         yield _by_option(
-            asked.limits,
+            required.limits,
             "confirm_above",
             "confirm_dag_id",
             Problem(f"The plan is of {plan.dag_id}.", "Type its DAG id as it is written.", "confirm_dag_id"),
         )
-    elif asked.dag_id and not given.confirm_dag_id:
+    elif required.dag_id and not given.confirm_dag_id:
         yield _by_option(
-            asked.limits,
+            required.limits,
             "confirm_above",
             "confirm_dag_id",
             Problem(
-                f"Above {count(asked.limits.confirm_above, 'task instance')} the DAG id must be typed, "
+                f"Above {count(required.limits.confirm_above, 'task instance')} the DAG id must be typed, "
                 f"and this plan has {plan.task_instances:,}.",
                 f"Type {plan.dag_id}.",
                 "confirm_dag_id",
@@ -167,26 +138,30 @@ def missing(plan: PlanSummary, asked: Demands, given: Given, actor_id: str) -> I
         )
 
 
-def missing_to_ask(asked: Demands, reason: str) -> Iterator[Missing]:
-    """Yield what keeps the author of a plan from asking for a second person."""
-    for finding in asked.refused:
-        yield _refusal(finding, asked.limits)
+def unmet_to_request_approval(required: Requirements, reason: str) -> Iterator[UnmetRequirement]:
+    """Yield what the author of a plan has not met to request approval."""
+    for finding in required.refused:
+        yield _refusal(finding, required.limits)
     if not reason:
         problem = Problem(
             "A reason is required to ask for approval.", "Say why it is to be cleared.", "reason"
         )
-        yield _by_option(asked.limits, "approve_above", "reason", problem)
+        yield _by_option(required.limits, "approve_above", "reason", problem)
 
 
-NO_DECLINE_REASON = Missing(
+NO_DECLINE_REASON = UnmetRequirement(
     "reason", Problem("A reason is required to decline.", "Say why, for its author.", "decline_reason")
 )
 
 
-def _refusal(finding: Finding, limits: Limits) -> Missing:
+def _refusal(finding: Finding, limits: Limits) -> UnmetRequirement:
     problem = Problem(f"{finding.title}.", finding.remedy or finding.detail)
     option = REFUSED_BY.get(finding.code)
-    return _by_option(limits, option, finding.code, problem) if option else Missing(finding.code, problem)
+    return (
+        _by_option(limits, option, finding.code, problem)
+        if option
+        else UnmetRequirement(finding.code, problem)
+    )
 
 
 REFUSED_BY = {
@@ -197,7 +172,7 @@ REFUSED_BY = {
 """The option behind each finding that refuses a plan by a limit."""
 
 
-def _approval(plan: PlanSummary, limits: Limits, actor_id: str) -> Iterator[Missing]:
+def _approval(plan: PlanSummary, limits: Limits, actor_id: str) -> Iterator[UnmetRequirement]:
     above = f"Above {count(limits.approve_above, 'task instance')} a second person applies a plan"
     if actor_id == plan.created_by:
         problem = Problem(
@@ -215,28 +190,28 @@ def _approval(plan: PlanSummary, limits: Limits, actor_id: str) -> Iterator[Miss
 
 def _by_option(
     limits: Limits, option: str, what: str, problem: Problem, *, forbidden: bool = False
-) -> Missing:
+) -> UnmetRequirement:
     value = getattr(limits, option)
-    return Missing(
+    return UnmetRequirement(
         what,
         problem,
         limit=option,
         value=list(value) if isinstance(value, tuple) else value,
-        set_in=limits.set_in(option),
+        config_source=limits.config_source(option),
         forbidden=forbidden,
     )
 
 
-def summed_up(found: Collection[Missing]) -> Problem:
-    """Return what is missing as one problem."""
-    first = next(iter(found))
-    if len(found) == 1:
-        at = f" It is set by `{first.set_in}`." if first.set_in else ""
+def describe_missing(unmet: Collection[UnmetRequirement]) -> Problem:
+    """Describe unmet requirements as one problem."""
+    first = next(iter(unmet))
+    if len(unmet) == 1:
+        at = f" It is set by `{first.config_source}`." if first.config_source else ""
         return Problem(first.problem.reason, first.problem.remedy + at)
-    listed = " ".join(_with_option(one) for one in list(found)[:MANY])
-    more = f" And {len(found) - MANY:,} more." if len(found) > MANY else ""
-    return Problem(f"{count(len(found), 'thing')} keep this plan from being confirmed.", listed + more)
+    listed = " ".join(_with_option(one) for one in list(unmet)[:MAX_DESCRIBED])
+    more = f" And {len(unmet) - MAX_DESCRIBED:,} more." if len(unmet) > MAX_DESCRIBED else ""
+    return Problem(f"{count(len(unmet), 'thing')} keep this plan from being confirmed.", listed + more)
 
 
-def _with_option(one: Missing) -> str:
-    return f"{one.problem.reason} (`{one.set_in}`)" if one.set_in else one.problem.reason
+def _with_option(one: UnmetRequirement) -> str:
+    return f"{one.problem.reason} (`{one.config_source}`)" if one.config_source else one.problem.reason

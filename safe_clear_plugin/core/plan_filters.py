@@ -1,0 +1,46 @@
+"""Which plans, and which rows of a plan, a page or a program asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from safe_clear_plugin.core.plan import TeamDag
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFilter:
+    """Which plans of these DAGs to list. ``user`` is a part of a name, ``user_id`` one person's id."""
+
+    now: datetime
+    dags: Sequence[TeamDag] = ()
+    user: str = ""
+    user_id: str = ""
+    status: str = ""
+    """A :class:`~safe_clear_plugin.core.plan.ShownStatus`, or none of them."""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Which rows of a plan to show; empty means all.
+
+    ``task``, ``run`` and ``why`` match a part, ``task_id`` and ``run_id`` all of it. The date that a run goes
+    by lies from ``run_from`` on and before ``run_to``.
+    """
+
+    task: str = ""
+    run: str = ""
+    state: str = ""
+    effect: str = ""
+    why: str = ""
+    task_id: str = ""
+    run_id: str = ""
+    map_index: int | None = None
+    run_from: datetime | None = None
+    run_to: datetime | None = None
+
+
+EVERY_ROW = RowFilter()

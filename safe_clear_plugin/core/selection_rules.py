@@ -1,0 +1,26 @@
+"""What no selection may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from safe_clear_plugin.core.problems import Problem
+from safe_clear_plugin.core.selection import Selection
+
+
+def check(selection: Selection) -> Iterator[Problem]:
+    """Yield what is wrong with a selection as such, before any DAG or run is looked at."""
+    if not selection.has_dates and not selection.run_id:
+        yield Problem(
+            "Neither dates nor runs are given, and a clear of everything is refused.",
+            "Give a date range, or name the runs.",
+            "date_from",
+        )
+    if selection.date_from and selection.date_to and selection.date_from > selection.date_to:
+        yield Problem("The range ends before it begins.", "Swap the two dates, or correct one.", "date_to")
+    if selection.map_index is not None and not selection.task_regex:
+        yield Problem(
+            "A map index belongs to one task, but no task is chosen.",
+            "Give a task regex that matches the one mapped task, or leave the map index empty.",
+            "map_index",
+        )

@@ -1,0 +1,115 @@
+"""Which plans and DAGs a user may see and clear, and what to ask an admin for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.auth import permissions, rights
+from safe_clear_plugin.airflow_api.auth.permissions import BaseUser, FoundDags
+from safe_clear_plugin.airflow_api.auth.teams import dags_by_id
+from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.core.plan import PlanSummary, TeamDag
+from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.services.plans import get_plan, plan_not_found
+
+
+def readable_plan(plan_id: str, user: BaseUser) -> PlanSummary:
+    """Return a plan that the user may see; to anyone else it does not exist.
+
+    :raises Refused: 404 without such a plan, or DAG; 403 when the user may see the DAG, but not its runs
+    """
+    plan = get_plan(plan_id)
+    _require_may_read(plan.dag, user, plan_not_found())
+    return plan
+
+
+def clearable_plan(plan_id: str, user: BaseUser) -> PlanSummary:
+    """Return a plan whose DAG the user may clear.
+
+    :raises Refused: as :func:`readable_plan`, and 403 when the user may see it, but not clear
+    """
+    plan = readable_plan(plan_id, user)
+    _require_may_clear(plan.dag, user)
+    return plan
+
+
+def may_clear(plan: PlanSummary, user: BaseUser) -> bool:
+    """Whether the user, who may see the plan, may also apply it."""
+    return permissions.may_clear(plan.dag, user)
+
+
+def require_may_clear(dag_id: str, user: BaseUser) -> None:
+    """Refuse a user who may not clear the DAG; to one who may not see it, it does not exist.
+
+    :raises Refused: 403 or 404
+    """
+    dag = TeamDag(dag_id)
+    _require_may_read(dag, user, Refused(404, Problem("There is no such DAG.", "Choose one from the list.")))
+    _require_may_clear(dag, user)
+
+
+def search_clearable_dags(text: str, user: BaseUser, limit: int) -> FoundDags:
+    """Return the first DAGs that the user may clear and whose id contains the text."""
+    with new_session() as session:
+        return permissions.search_clearable_dags(text, user, session, limit)
+
+
+def missing_rights(dag_id: str, user: BaseUser) -> str:
+    """Return what the user lacks to clear the DAG; any DAG when no id is given."""
+    return rights.to_clear(dag_id, user)
+
+
+def redact(plan: PlanSummary, user: BaseUser, session: Session) -> PlanSummary:
+    """Return the plan with those links only to DAGs that the user may read; others are counted.
+
+    The findings of a plan point to other DAGs, of which not everyone may know.
+    """
+    others = {
+        link.id
+        for finding in plan.findings
+        for link in finding.links
+        if link.kind == "dag" and link.id != plan.dag_id
+    }
+    if not others:
+        return plan
+    found = permissions.readable_dags(dags_by_id(sorted(others), session), user, session)
+    readable = {plan.dag_id, *(dag.dag_id for dag in found.dags)}
+    return replace(plan, findings=tuple(_readable(finding, readable) for finding in plan.findings))
+
+
+def _readable(finding: Finding, dag_ids: set[str]) -> Finding:
+    links = tuple(link for link in finding.links if link.kind != "dag" or link.id in dag_ids)
+    hidden = len(finding.links) - len(links)
+    if not hidden:
+        return finding
+    more = f"{count(hidden, 'DAG')} of these you may not see."
+    return replace(finding, links=links, detail=f"{finding.detail} {more}")
+
+
+def _require_may_read(dag: TeamDag, user: BaseUser, not_found: Refused) -> None:
+    if permissions.may_read(dag, user):
+        return
+    if not permissions.may_see_dag(dag, user):
+        raise not_found
+    raise Refused(
+        403,
+        Problem(
+            f"You may see {dag.dag_id}, but you may not see its dag runs and task instances.",
+            f"Ask an Airflow admin for {rights.to_read(dag.dag_id, user)}.",
+        ),
+    )
+
+
+def _require_may_clear(dag: TeamDag, user: BaseUser) -> None:
+    if not permissions.may_clear(dag, user):
+        raise Refused(
+            403,
+            Problem(
+                f"You may see {dag.dag_id}, but you may not clear its task instances.",
+                f"Ask an Airflow admin for {rights.to_clear(dag.dag_id, user)}.",
+            ),
+        )

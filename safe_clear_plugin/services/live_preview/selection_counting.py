@@ -1,0 +1,101 @@
+"""Counts what a selection takes, and what each of its directions would add."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from safe_clear_plugin.airflow_api.dag import dag_versions
+from safe_clear_plugin.airflow_api.platform.statement_timeout import Budget
+from safe_clear_plugin.airflow_api.selection import live_counts
+from safe_clear_plugin.core import selection_counts
+from safe_clear_plugin.core.regex import Regex
+from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.services.live_preview import task_tree_selection
+from safe_clear_plugin.services.live_preview.model import Added, Counts
+
+SELECTED = "selected"
+PROPAGATION_FIELDS = ("include_upstream", "include_downstream", "include_past", "include_future")
+TASK_PROPAGATION_FIELDS = PROPAGATION_FIELDS[:2]
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedVersions:
+    """DAG versions: the latest, those that the selected runs use, and those of the runs around them."""
+
+    latest: dag_versions.Version
+    used: Mapping[UUID, dag_versions.Version]
+    others: Mapping[UUID, dag_versions.Version]
+
+
+def count_selection(
+    selection: Selection,
+    pattern: Regex,
+    versions: SelectedVersions,
+    covered: live_counts.CoveredRuns,
+    taken: selection_counts.Taken,
+    *,
+    budget: Budget,
+    session: Session,
+) -> Counts | None:
+    """Count what is selected and what more each direction adds; ``None`` where that takes too long."""
+    wider = _taken_with(selection, pattern, versions.used.values(), session)
+    indexes = selection_counts.indexes_asked_for([taken, *wider.values()])
+    covered, tallies = _tally(covered, indexes, budget, session)
+    if tallies is None:
+        return None
+    found = selection_counts.add_up(tallies, taken, selection, SELECTED)
+    added: dict[str, Added | None] = {}
+    for name in PROPAGATION_FIELDS:
+        if getattr(selection, name):
+            continue
+        if name in TASK_PROPAGATION_FIELDS and not selection.task_regex:
+            added[name] = Added(0, 0)
+        elif name in wider:
+            added[name] = _added(found, selection_counts.add_up(tallies, wider[name], selection, SELECTED))
+        elif name in covered.names:
+            added[name] = _added(found, selection_counts.add_up(tallies, taken, selection, name))
+        else:
+            added[name] = None
+    cleared = live_counts.count_cleared_runs(covered, SELECTED, taken, budget, session)
+    return Counts(found, cleared, added)
+
+
+def _tally(
+    covered: live_counts.CoveredRuns, indexes: set[int], budget: Budget, session: Session
+) -> tuple[live_counts.CoveredRuns, list[selection_counts.Tally] | None]:
+    """Count with past and future, unless that takes more than half of the time that is left."""
+    if len(covered.names) > 1:
+        half = Budget(budget.left / 2)
+        tallies = live_counts.count_task_instances(covered, indexes, half, session)
+        if tallies is not None:
+            return covered, tallies
+    alone = live_counts.in_range(covered, SELECTED)
+    return alone, live_counts.count_task_instances(alone, indexes, budget, session)
+
+
+def _taken_with(
+    selection: Selection, pattern: Regex, versions: Iterable[dag_versions.Version], session: Session
+) -> dict[str, selection_counts.Taken]:
+    """Return what would be taken with upstream, and with downstream, where they are not asked for."""
+    found = {}
+    for name in TASK_PROPAGATION_FIELDS:
+        if selection.task_regex and not getattr(selection, name):
+            wider = with_field(selection, name)
+            marks = task_tree_selection.mark(wider, pattern, versions, session)
+            found[name] = task_tree_selection.taken(wider, marks)
+    return found
+
+
+def with_field(selection: Selection, name: str) -> Selection:
+    """Return the selection with one of the directions ticked."""
+    ticked: dict[str, Any] = {name: True}
+    return replace(selection, **ticked)
+
+
+def _added(now: selection_counts.Sum, then: selection_counts.Sum) -> Added:
+    return Added(then.total - now.total, then.states["success"] - now.states["success"])

@@ -1,0 +1,68 @@
+"""The models of JSON answers about task instances."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from safe_clear_plugin.core.effects import Effect
+from safe_clear_plugin.core.finding import Level
+from safe_clear_plugin.web.api.answers import Answer
+
+
+class Before(Answer):
+    """A task instance before the clear."""
+
+    id: str
+    state: str | None
+    try_number: int | None
+
+
+class After(Answer):
+    """A task instance right after the clear."""
+
+    state: str | None
+    max_tries: int | None
+
+
+class TaskInstance(Answer):
+    """A task instance of a plan."""
+
+    run_id: str
+    task_id: str
+    map_index: int
+    effect: Effect
+    why: str
+    before: Before | None = Field(description="null for one that the clear makes Airflow create.")
+    after: After
+
+
+class TaskInstances(Answer):
+    """A page of a plan's task instances."""
+
+    total: int
+    items: list[TaskInstance]
+
+
+class Related(Answer):
+    """A task instance behind a finding, as it is now."""
+
+    run_id: str
+    task_id: str
+    map_index: int
+    state: str | None
+    try_number: int | None
+    foreseen_state: str | None
+    because_of: str | None
+
+
+class FindingRows(Answer):
+    """A finding with a page of the task instances behind it."""
+
+    code: str
+    level: Level
+    title: str
+    detail: str
+    remedy: str
+    count: int
+    total: int
+    items: list[Related]
