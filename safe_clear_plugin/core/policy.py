@@ -89,16 +89,16 @@ def check(selection: Selection) -> Iterator[Problem]:
     """Yield what is wrong with a selection as such, before any DAG or run is looked at."""
     if not selection.has_dates and not selection.run_id:
         yield Problem(
-            "Neither dates nor runs are given, and a clear of everything is refused.",
-            "Give a date range, or name the runs.",
+            "No dates or runs are chosen. You can't clear every run at once.",
+            "Choose a date range, or list run ids.",
             "date_from",
         )
     if selection.date_from and selection.date_to and selection.date_from > selection.date_to:
-        yield Problem("The range ends before it begins.", "Swap the two dates, or correct one.", "date_to")
+        yield Problem("“From” is later than “To”.", "Swap the two dates, or correct one.", "date_to")
     if selection.map_index is not None and not selection.task_regex:
         yield Problem(
-            "A map index belongs to one task, but no task is chosen.",
-            "Give a task regex that matches the one mapped task, or leave the map index empty.",
+            "A map index needs one task, but no task is chosen.",
+            "Enter a task regex that matches one mapped task, or leave the map index empty.",
             "map_index",
         )
 
@@ -134,9 +134,7 @@ def missing(plan: PlanSummary, asked: Demands, given: Given, actor_id: str) -> I
         if finding.code not in given.acknowledge:
             yield Missing(
                 "acknowledge",
-                Problem(
-                    f"Not acknowledged: {finding.title}.", "Tick it once you have read it.", "acknowledge"
-                ),
+                Problem(f"Not acknowledged: {finding.title}.", "Read it, then tick its box.", "acknowledge"),
                 value=finding.code,
             )
     if asked.reason and not (given.reason or (asked.approval and plan.reason)):
@@ -144,14 +142,14 @@ def missing(plan: PlanSummary, asked: Demands, given: Given, actor_id: str) -> I
             asked.limits,
             "require_reason",
             "reason",
-            Problem("A reason is required.", "Say why the task instances are cleared.", "reason"),
+            Problem("A reason is required.", "Enter why the task instances are cleared.", "reason"),
         )
     if given.confirm_dag_id and given.confirm_dag_id != plan.dag_id:
         yield _by_option(
             asked.limits,
             "confirm_above",
             "confirm_dag_id",
-            Problem(f"The plan is of {plan.dag_id}.", "Type its DAG id as it is written.", "confirm_dag_id"),
+            Problem(f"This plan is for {plan.dag_id}.", "Type exactly this Dag id.", "confirm_dag_id"),
         )
     elif asked.dag_id and not given.confirm_dag_id:
         yield _by_option(
@@ -159,7 +157,7 @@ def missing(plan: PlanSummary, asked: Demands, given: Given, actor_id: str) -> I
             "confirm_above",
             "confirm_dag_id",
             Problem(
-                f"Above {count(asked.limits.confirm_above, 'task instance')} the DAG id must be typed, "
+                f"Above {count(asked.limits.confirm_above, 'task instance')} you must type the Dag id, "
                 f"and this plan has {plan.task_instances:,}.",
                 f"Type {plan.dag_id}.",
                 "confirm_dag_id",
@@ -173,13 +171,13 @@ def missing_to_ask(asked: Demands, reason: str) -> Iterator[Missing]:
         yield _refusal(finding, asked.limits)
     if not reason:
         problem = Problem(
-            "A reason is required to ask for approval.", "Say why it is to be cleared.", "reason"
+            "A reason is required to request approval.", "Enter why it must be cleared.", "reason"
         )
         yield _by_option(asked.limits, "approve_above", "reason", problem)
 
 
 NO_DECLINE_REASON = Missing(
-    "reason", Problem("A reason is required to decline.", "Say why, for its author.", "decline_reason")
+    "reason", Problem("A reason is required to decline.", "Enter a reason for the author.", "decline_reason")
 )
 
 
@@ -198,17 +196,17 @@ REFUSED_BY = {
 
 
 def _approval(plan: PlanSummary, limits: Limits, actor_id: str) -> Iterator[Missing]:
-    above = f"Above {count(limits.approve_above, 'task instance')} a second person applies a plan"
+    above = f"Plans above {count(limits.approve_above, 'task instance')} need a second person"
     if actor_id == plan.created_by:
         problem = Problem(
-            f"{above}, and you made this one of {plan.task_instances:,}.",
-            "Ask for approval, and send the plan's address to somebody else who may clear the DAG.",
+            f"{above}, and you are the author of this one ({plan.task_instances:,}).",
+            "Request approval, and share the plan's link with someone else who can clear the Dag.",
         )
         yield _by_option(limits, "approve_above", "approval", problem, forbidden=True)
     elif plan.approval_asked_at is None:
         problem = Problem(
-            f"{above} once its author has asked for that, and {plan.created_by_name} has not.",
-            "Its author gives the reason and asks for approval on the plan's page.",
+            f"{above}, and {plan.created_by_name} has not requested approval yet.",
+            "The author can request approval on the plan's page.",
         )
         yield _by_option(limits, "approve_above", "approval", problem)
 
@@ -231,11 +229,13 @@ def summed_up(found: Collection[Missing]) -> Problem:
     """Return what is missing as one problem."""
     first = next(iter(found))
     if len(found) == 1:
-        at = f" It is set by `{first.set_in}`." if first.set_in else ""
+        at = f" Set by `{first.set_in}`." if first.set_in else ""
         return Problem(first.problem.reason, first.problem.remedy + at)
     listed = " ".join(_with_option(one) for one in list(found)[:MANY])
     more = f" And {len(found) - MANY:,} more." if len(found) > MANY else ""
-    return Problem(f"{count(len(found), 'thing')} keep this plan from being confirmed.", listed + more)
+    return Problem(
+        f"This plan can't be confirmed yet: {count(len(found), 'requirement')} are missing.", listed + more
+    )
 
 
 def _with_option(one: Missing) -> str:

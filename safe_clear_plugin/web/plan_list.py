@@ -19,7 +19,7 @@ from safe_clear_plugin.web.app import templating
 from safe_clear_plugin.web.app.identity import caller
 from safe_clear_plugin.web.app.paging import Page
 
-USUAL = "Running ones are left out."
+USUAL = "Running task instances are left out."
 """What nearly every selection says at its end, and a list need not repeat."""
 
 STATUS_LABELS: dict[ShownStatus, str] = {
@@ -28,8 +28,8 @@ STATUS_LABELS: dict[ShownStatus, str] = {
     "expired": "Expired",
     "declined": "Declined or withdrawn",
     "applying": "Clearing",
-    "stopped": "Stopped, or applied in part",
-    "stale": "Refused: it had moved",
+    "stopped": "Stopped or partly applied",
+    "stale": "Not applied: out of date",
     "applied": "Applied",
     "undone": "Undone",
 }
@@ -119,7 +119,7 @@ def outcome(plan: PlanSummary, now: datetime) -> Outcome:
     """Say how the plan stands."""
     part = f"{plan.cleared:,} of {plan.task_instances:,} cleared"
     if plan.undo_asked_runs:
-        text = "Being undone" if plan.undoing else f"Undone, {plan.put_back:,} of {plan.cleared:,}"
+        text = "Undoing" if plan.undoing else f"Undone: {plan.put_back:,} of {plan.cleared:,}"
         return Outcome("quiet", text, part if plan.cleared < plan.task_instances else "")
     simple = {
         "ready": _of_ready(plan, now),
@@ -127,7 +127,7 @@ def outcome(plan: PlanSummary, now: datetime) -> Outcome:
         if plan.withdrawn
         else Outcome("bad", "Declined", f"by {plan.declined_by_name}"),
         "applied": Outcome("ok", "Applied"),
-        "stale": Outcome("bad", "Refused: it had moved"),
+        "stale": Outcome("bad", "Not applied: out of date"),
     }
     if plan.status in simple:
         return simple[plan.status]
@@ -135,4 +135,4 @@ def outcome(plan: PlanSummary, now: datetime) -> Outcome:
         return Outcome("", "Clearing", part)
     if (plan.problem or {}).get("kind") == "stopped" or not plan.cleared:
         return Outcome("warn", "Stopped", part)
-    return Outcome("warn", "Applied in part", part)
+    return Outcome("warn", "Partly applied", part)

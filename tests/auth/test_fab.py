@@ -101,7 +101,7 @@ def test_reading_alone_shows_everything_and_clears_nothing(dags, having, program
             assert all(right in refused.json()["remedy"] for right in needed)
         for right in needed:
             assert re.sub("`([^`]+)`", r"<code>\1</code>", right) in page.text
-    assert "There is no DAG that you may clear" in empty
+    assert "You can’t clear any Dag" in empty
     assert "<code>can_edit</code> on <code>DAG Runs</code>" in empty
     assert "can_read" not in empty
 

@@ -50,12 +50,12 @@ def test_operator_of_another_team(airflow_server, open_page, plan_of):
     expect(frame.locator("#dag-list [role=option]")).to_have_text(["e2e_changing", "e2e_orders"])
 
     frame.locator("[name=dag_id]").fill("e2e_team_b")
-    expect(frame.locator("#dag-list")).to_have_text("No DAG that you may clear has this in its id")
+    expect(frame.locator("#dag-list")).to_have_text("No matching Dag that you can clear")
     frame.locator("[name=date_from]").fill("2026-03-01")
     with page.expect_response(re.compile("/plans$")) as answer:
         frame.get_by_role("button", name="Preview").click()
     assert answer.value.status == 404
-    expect(frame.locator("main")).to_contain_text("There is no such DAG.")
+    expect(frame.locator("main")).to_contain_text("This Dag doesn't exist.")
 
     for hidden in (address(airflow_server, "?dag_id=e2e_team_b"), plan_of("e2e_team_b")):
         answer = page.goto(hidden)

@@ -158,7 +158,7 @@ def test_stop_reload_resume_undo(server, open_page, read):
 
     page.reload()
     expect(heading(page)).to_have_text(stopped)
-    page.get_by_role("button", name=f"Resume: clear the other {3 * EACH}").click()
+    page.get_by_role("button", name=f"Resume: clear the remaining {3 * EACH}").click()
     expect(heading(page)).to_have_text(clearing(3))
     gate.let_pass()
     expect(heading(page)).to_have_text(clearing(4))
@@ -167,7 +167,7 @@ def test_stop_reload_resume_undo(server, open_page, read):
     expect(heading(page)).to_contain_text(f"{4 * EACH} of {TASK_INSTANCES} task instances were cleared")
     assert len(gate.bodies) == 3
     gate.open_for_all()
-    page.get_by_role("button", name=f"Resume: clear the other {EACH}").click()
+    page.get_by_role("button", name=f"Resume: clear the remaining {EACH}").click()
     expect(heading(page)).to_contain_text(f"Cleared {TASK_INSTANCES} task instances")
 
     undo = Gate(page, "undo")
@@ -185,7 +185,7 @@ def test_stop_reload_resume_undo(server, open_page, read):
     expect(heading(page)).to_have_text(clearing(3, "Putting back"))
     undo.open_for_all()
     page.get_by_role("button", name="Put back the rest").click()
-    expect(heading(page)).to_have_text(f"All {TASK_INSTANCES} task instances were put back")
+    expect(heading(page)).to_have_text(f"All {TASK_INSTANCES} task instances were restored")
     reasons = page.locator("table.batches tr", has_text="Put back").locator(".what .sub")
     expect(reasons).to_have_text(["I mixed the date"] * RUNS)
     assert (read("task_instance"), read("dag_run"), read("task_instance_history")) == before
@@ -368,7 +368,7 @@ def test_chosen_runs_by_keyboard(server, open_page):
     expect(boxes).to_have_count(4)
     button.focus()
     page.keyboard.press("Enter")
-    expect(heading(page)).to_have_text(f"{4 * EACH} of {TASK_INSTANCES} task instances were put back")
+    expect(heading(page)).to_have_text(f"{4 * EACH} of {TASK_INSTANCES} task instances were restored")
     expect(page.get_by_text("Undone in part")).to_be_visible()
 
 

@@ -66,7 +66,7 @@ def test_what_was_planned_runs_again_and_nothing_else_changes(airflow_server, da
     confirm(frame, "wrong exchange rates")
     expect(frame.get_by_text("Cleared as planned")).to_be_visible()
     expect(frame.get_by_text("wrong exchange rates")).to_be_visible()
-    expect(frame.get_by_text("all of them are done")).to_be_visible(timeout=RERUN_TIMEOUT)
+    expect(frame.get_by_text("all finished")).to_be_visible(timeout=RERUN_TIMEOUT)
     expect(frame.locator("#progress .legend li")).to_have_text("4 Success")
     airflow_server.wait_for_runs("e2e_orders", 5)
 

@@ -176,7 +176,7 @@ def limits(server, page, look, open_page) -> None:
     look(page, "refused")
     waiting = plan_of(server, date_from=days_ago(8), date_to=days_ago(3))
     frame = show(server, page, waiting)
-    expect(frame.get_by_role("button", name="Ask for approval")).to_be_visible()
+    expect(frame.get_by_role("button", name="Request approval")).to_be_visible()
     look(page, "approval-ask")
     api(server, f"/{waiting['id']}/ask", reason="Finance sent corrected FX rates, INC-4127")
     other = open_page(server, "operator", viewport={"width": WIDTH, "height": HEIGHT})

@@ -138,7 +138,7 @@ def test_another_session_than_the_pages_is_told_to_reload(prefixed_server, open_
 def test_choosing_a_dag_by_keyboard(prefixed_server, open_page):
     page = open_page(prefixed_server)
     page.goto(address(prefixed_server))
-    expect(bar(page)).to_have_text("Choose a DAG")
+    expect(bar(page)).to_have_text("Choose a Dag")
     box = page.get_by_role("combobox", name="DAG", exact=True)
     box.press_sequentially("e2e_")
     options = page.get_by_role("listbox", name="DAGs").get_by_role("option")
@@ -190,7 +190,7 @@ def test_a_list_that_comes_after_the_choice_stays_closed(prefixed_server, open_p
 def test_quick_ranges_and_the_switch_to_run_after_fill_in_the_form(prefixed_server, open_page):
     page = open_page(prefixed_server, timezone_id="America/New_York")
     page.goto(address(prefixed_server, "?dag_id=e2e_orders"))
-    expect(answer(page, "when")).to_contain_text("Give a date range")
+    expect(answer(page, "when")).to_contain_text("Choose a date range")
     page.get_by_role("button", name="Last 7 days").click()
     expect(page.locator("[name=date_from]")).to_have_value(re.compile(r"\d{4}-\d\d-\d\d"))
     expect(answer(page, "when")).to_contain_text("7 full days")
@@ -233,7 +233,7 @@ def test_what_lies_outside_and_what_to_do_about_it(prefixed_server, open_page, r
     )
 
     outside = page.locator(".aside", has_text="1 run has no logical date and is outside")
-    outside.get_by_role("button", name="Compare with run_after").press("Enter")
+    outside.get_by_role("button", name="Use run_after").press("Enter")
     expect(page.locator("[name=date_field]")).to_have_value("run_after")
     expect(page.locator("[name=date_field]")).to_be_focused()
     expect(bar(page)).to_contain_text("in 1 run")

@@ -84,7 +84,7 @@ def test_a_later_version_shows_plans_and_receipts_with_the_sentence(client, late
     for shown in (plan, cleared):
         page = client.get(path(shown)).text
         assert [form["action"] for form in forms(page)] == []
-    assert "Nothing can be cleared on this Airflow" in client.get(path(plan)).text
+    assert "Safe Clear can’t clear on this Airflow version" in client.get(path(plan)).text
     for address in (path(plan, ".json"), "/safe_clear/plans.json"):
         found = client.get(address, headers=bearer("admin")).get_json()["unsupported"]
         assert found["code"] == "unsupported_airflow"
@@ -158,7 +158,7 @@ def test_a_clear_that_an_upgrade_comes_into_is_stopped_with_the_reason(client, m
     monkeypatch.setattr(config, "AIRFLOW_VERSION", patch)
     answer = post(client, plan, "apply")
     assert (answer.status_code, answer.get_json()["code"]) == (409, "upgraded")
-    assert answer.get_json()["error"] == f"It was begun under Airflow {begun}, and this is {patch}."
+    assert answer.get_json()["error"] == f"The clear began on Airflow {begun}; this is Airflow {patch}."
     login(client, "admin")
     page = client.get(path(plan)).text
     assert f"It was begun under Airflow {begun}" in page

@@ -99,7 +99,7 @@ def apply_plan(
     compatibility.require_supported()
     if fingerprint != plan.fingerprint:
         raise Refused(
-            409, Problem("This is not the plan that was shown.", "Open the plan and look at it again.")
+            409, Problem("This is not the plan that you previewed.", "Open the plan and review it again.")
         )
     plan = take(plan, reason, actor, now, resume=resume, acknowledged=acknowledged, approved=approved)
     after = None
@@ -115,7 +115,7 @@ def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
         "kind": "stopped",
         "by": actor.name,
         "reason": f"Stopped by {actor.name}.",
-        "remedy": "Each dag run was cleared whole or not at all. Resume, undo, or leave it so.",
+        "remedy": "Each dag run was cleared completely or not at all. You can resume, undo, or leave it.",
     }
     retrying(_stop_for, plan, problem, actor, now)
     return get_plan(UUID(plan.id))
@@ -267,15 +267,15 @@ def _stop(plan_id: UUID, problem: dict[str, Any], now: datetime) -> None:
 
 
 def _explained(error: Exception, plan_id: UUID) -> dict[str, Any]:
-    outcome = "The batch in hand was rolled back, what was cleared before stands; the plan can be resumed."
+    outcome = "The current batch was rolled back. Earlier batches stay cleared. You can resume the plan."
     return failures.explain(error, f"clearing plan {plan_id.hex}", outcome).to_json()
 
 
 def _drift_problem(drifted: DriftError) -> dict[str, Any]:
     return {
         "kind": "drift",
-        "reason": f"{count(drifted.total, 'thing')} moved while the plan was being applied.",
-        "remedy": "What was cleared before stands. Go on without the runs that moved, or undo.",
+        "reason": f"{count(drifted.total, 'item')} changed while the plan was being applied.",
+        "remedy": "Earlier batches stay cleared. Continue without the changed runs, or undo.",
         "moved": [row.to_json() for row in drifted.rows],
         "total": drifted.total,
     }
@@ -288,8 +288,8 @@ def _changed_problem(changed: AirflowChanged) -> dict[str, Any]:
 def _mismatch_problem(mismatched: MismatchError) -> dict[str, Any]:
     return {
         "kind": "mismatch",
-        "reason": "Airflow's clear did something else than the plan said, so it was rolled back.",
-        "remedy": "Preview the same selection again. If it stops there again, report the rows below.",
+        "reason": "The result of Airflow's clear differs from the plan, so this batch was rolled back.",
+        "remedy": "Preview the same selection again. If it stops again, report the rows below.",
         "mismatches": [str(mismatch) for mismatch in mismatched.found[:50]],
         "total": len(mismatched.found),
     }

@@ -35,8 +35,8 @@ def ask_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime) ->
         raise Refused(
             403,
             Problem(
-                f"Only {plan.created_by_name}, who made the plan, can ask for its approval.",
-                "Preview the selection yourself, or ask them to.",
+                f"Only {plan.created_by_name}, the author of the plan, can request approval.",
+                "Preview the selection yourself, or ask the author.",
             ),
         )
     if plan.approval_asked_at is not None:
@@ -46,7 +46,7 @@ def ask_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime) ->
     if asked.refused or (asked.approval and not reason):
         raise Unconfirmed(tuple(policy.missing_to_ask(asked, reason)))
     if not asked.approval:
-        raise Refused(409, Problem("The plan needs no second person.", "Confirm it on its page."))
+        raise Refused(409, Problem("The plan needs no approval.", "Confirm it on its page."))
     retrying(_ask, plan, reason, actor, now)
     found = get_plan(UUID(plan.id))
     if found.approval_asked_at is None:
@@ -82,7 +82,10 @@ def _require_declinable(plan: PlanSummary, reason: str, actor: Actor) -> None:
     if plan.approval_asked_at is None:
         raise Refused(
             409,
-            Problem("Nobody was asked to approve the plan.", "Leave it: unless it is confirmed, it expires."),
+            Problem(
+                "No one has requested approval for this plan.",
+                "You can leave it: the plan expires if no one confirms it.",
+            ),
         )
     if actor.id != plan.created_by and not reason:
         raise Unconfirmed((policy.NO_DECLINE_REASON,))

@@ -81,7 +81,7 @@ def _require_resumable(plan: PlanSummary, now: datetime) -> None:
     What is kept for the undo has the columns of one version of Airflow.
     """
     if retention.is_over(plan, now):
-        raise Refused(409, Problem("The plan is too old to go on with.", "Preview the rest as a new plan."))
+        raise Refused(409, Problem("The plan is too old to continue.", "Preview the rest as a new plan."))
     if problem := upgrade_problem(plan):
         raise Refused(409, problem)
 
@@ -91,7 +91,7 @@ def upgrade_problem(plan: PlanSummary) -> Problem | None:
     if plan.airflow_version == config.AIRFLOW_VERSION:
         return None
     return Problem(
-        f"It was begun under Airflow {plan.airflow_version}, and this is {config.AIRFLOW_VERSION}.",
+        f"The clear began on Airflow {plan.airflow_version}; this is Airflow {config.AIRFLOW_VERSION}.",
         "Preview the rest as a new plan.",
     )
 
@@ -124,8 +124,8 @@ def _claim(
                 raise Refused(
                     409,
                     Problem(
-                        "Somebody asked for the plan's approval meanwhile; nothing was cleared.",
-                        "Open the plan and look at it again.",
+                        "Someone has requested approval for this plan in the meantime. Nothing was cleared.",
+                        "Open the plan and review it again.",
                     ),
                 )
             if found is None or found.status == "ready" or found.applied_by != actor.id:
@@ -140,7 +140,7 @@ def _claim(
         raise Refused(
             409,
             Problem(
-                f"Nothing was cleared: {count(total, 'thing')} moved since the preview.",
+                f"Nothing was cleared: {count(total, 'item')} changed after the preview.",
                 "Preview the same selection again.",
             ),
             {"drift": problem["moved"], "drift_total": total},
@@ -150,33 +150,37 @@ def _claim(
 def not_ready(plan: PlanSummary | None) -> Refused:
     """Return why a plan, as it is now, can neither be taken nor declined."""
     if plan is None:
-        return Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
+        return Refused(404, Problem("This plan doesn't exist.", "It may have expired."))
     if plan.status == "ready":
         return Refused(
-            410, Problem("The plan has expired; nothing was cleared.", "Preview the selection again.")
+            410, Problem("The plan has expired. Nothing was cleared.", "Preview the selection again.")
         )
     if plan.status == "declined":
         did = "withdrew" if plan.withdrawn else "declined"
         return Refused(
             409,
-            Problem(f"{plan.declined_by_name} {did} the plan; nothing was cleared.", "Preview it again."),
+            Problem(f"{plan.declined_by_name} {did} the plan. Nothing was cleared.", "Preview it again."),
             {"status": plan.status},
         )
     moved = plan.problem or {}
     details = {"drift": moved.get("moved", []), "drift_total": moved.get("total", 0)}
     if plan.status == "stale":
-        reason = "What the plan covers has moved; nothing was cleared."
+        reason = "The database has changed since the preview. Nothing was cleared."
         return Refused(409, Problem(reason, "Preview the selection again."), details)
     who = plan.applied_by_name or plan.applied_by
     details = {"status": plan.status, "done": plan.cleared, "total": plan.task_instances}
     if plan.status == "applying":
-        problem = Problem(f"{who} is applying the plan.", "Its page shows how far it is, and can resume it.")
+        problem = Problem(
+            f"{who} is applying the plan.", "Its page shows the progress. You can resume it there."
+        )
     elif plan.undo_asked_runs:
-        problem = Problem("The plan has been undone, so it cannot go on.", "Preview the selection again.")
+        problem = Problem("The plan has been undone, so it can't continue.", "Preview the selection again.")
     elif plan.status == "stopped":
-        problem = Problem("The plan was stopped part of the way.", "Resume it on its page, or undo it.")
+        problem = Problem(
+            "The plan was stopped before it was complete.", "Resume it on its page, or undo it."
+        )
     else:
-        problem = Problem(f"The plan has already been applied, by {who}.", "Its page shows what was cleared.")
+        problem = Problem(f"{who} has already applied the plan.", "Its page shows what was cleared.")
     return Refused(409, problem, details)
 
 
@@ -188,5 +192,5 @@ def get_plan(plan_id: UUID) -> PlanSummary:
     with new_session() as session:
         plan = plan_reader.get(plan_id, session)
     if plan is None:
-        raise Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
+        raise Refused(404, Problem("This plan doesn't exist.", "It may have expired."))
     return plan

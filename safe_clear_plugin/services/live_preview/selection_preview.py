@@ -159,7 +159,7 @@ class _Scout:
     ) -> tuple[dict[UUID, dag_versions.Version], dict[UUID, dag_versions.Version]]:
         """Load the DAG versions of the selected runs and those of others, or say why nothing is counted."""
         if tallies is None:
-            self.found.not_counted = "Counting the dag runs takes too long here; Preview counts them."
+            self.found.not_counted = "Too many dag runs to count here. Preview will show the exact number."
         elif reason := _too_many(tallies):
             self.found.not_counted = reason
         if tallies is None or self.found.not_counted:
@@ -167,7 +167,9 @@ class _Scout:
         loaded = {latest.id: latest}
         for id_ in {tally.version for tally in tallies} - {latest.id}:
             if not self.budget.left:
-                self.found.not_counted = "Reading the DAG's versions takes too long here; Preview counts."
+                self.found.not_counted = (
+                    "The Dag's versions take too long to read here. Preview will show the exact number."
+                )
                 return {latest.id: latest}, {}
             loaded |= dag_versions.load_versions([id_], self.session)
         wanted = {tally.version for tally in tallies if SELECTED in tally.scopes} or {latest.id}
@@ -216,7 +218,7 @@ class _Scout:
         indexes = selection_counts.indexes_asked_for([taken, *wider.values()])
         covered, tallies = self._tally(covered, indexes)
         if tallies is None:
-            self.found.not_counted = "Counting the task instances takes too long here; Preview counts them."
+            self.found.not_counted = "Too many to count here. Preview will show the exact number."
             return None
         found = selection_counts.add_up(tallies, taken, self.selection, SELECTED)
         added: dict[str, Added | None] = {}
@@ -270,7 +272,7 @@ def _too_many(tallies: Iterable[live_counts.RunTally]) -> str:
     """Say why the runs are too many to count their task instances, if they are."""
     tallies = list(tallies)
     if sum(tally.count for tally in tallies) > MOST_RUNS:
-        return f"The task instances of more than {MOST_RUNS:,} dag runs are only counted by Preview."
+        return f"More than {MOST_RUNS:,} dag runs match. Preview will count their task instances."
     versions = len({tally.version for tally in tallies})
     if versions > MOST_VERSIONS:
         return f"The dag runs use {versions:,} DAG versions, so only Preview counts task instances."
@@ -283,9 +285,9 @@ def _added(now: selection_counts.Sum, then: selection_counts.Sum) -> Added:
 
 def _no_dag(dag_id: str, dag: dag_state.DagState | None) -> Problem:
     if dag is None:
-        return Problem(f"There is no DAG {dag_id}.", "Choose one from the list.", "dag_id")
+        return Problem(f"The Dag {dag_id} doesn't exist.", "Choose one from the list.", "dag_id")
     return Problem(
         f"{dag_id} has no serialized version.",
-        "Wait until Airflow has parsed its file, or look at the DAG's import errors.",
+        "Wait until Airflow has parsed its file, or check the Dag's import errors.",
         "dag_id",
     )

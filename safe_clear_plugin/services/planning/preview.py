@@ -14,7 +14,7 @@ from safe_clear_plugin.airflow_api.clear.audit_log import Actor
 from safe_clear_plugin.airflow_api.dag import dag_versions, version_change
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
-from safe_clear_plugin.core import plan_text, policy
+from safe_clear_plugin.core import policy
 from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
@@ -180,12 +180,12 @@ def _nothing_to_clear(selection: Selection, changes: Sequence[StateChange]) -> P
     left_out = sum(change.count for change in changes if change.effect == "leave_out")
     if left_out:
         return Problem(
-            f"All that matches is running and left out: {plan_text.count(left_out, 'task instance')}.",
-            "Wait until they are done, or choose “Terminate” under “What runs now”.",
+            f"All matching task instances are running, so they are left out ({left_out:,}).",
+            "Wait until they finish, or choose “Terminate” under “Running task instances”.",
             "running",
         )
     return Problem(
-        "The selected runs have no task instance that matches.",
-        "Loosen the task instance states, the map index or the excluded tasks.",
+        "No task instance in the selected runs matches.",
+        "Select more states or map indexes, or exclude fewer tasks.",
         "state" if selection.state else "task_regex",
     )

@@ -35,8 +35,8 @@ def make_rest_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummar
     if not rest or latest is None:
         raise Invalid(
             Problem(
-                "No dag run of the plan is left that was neither cleared nor moved.",
-                "Preview the same selection again to see how things stand.",
+                "Every dag run in the plan has been cleared or has changed, so none is left.",
+                "Preview the same selection again to see the current state.",
             )
         )
     named = replace(plan.selection, run_id=tuple(rest), include_past=False, include_future=False)

@@ -41,7 +41,7 @@ def may_clear(plan: PlanSummary) -> bool:
 def require_may_clear(dag_id: str) -> None:
     """Refuse a caller who may not clear the DAG; to one who may not see it, it does not exist."""
     dag = TeamDag(dag_id)
-    _require_may_read(dag, Refused(404, Problem("There is no such DAG.", "Choose one from the list.")))
+    _require_may_read(dag, Refused(404, Problem("This Dag doesn't exist.", "Choose one from the list.")))
     _require_may_clear(dag)
 
 
@@ -54,7 +54,7 @@ def _require_may_read(dag: TeamDag, there_is_none: Refused) -> None:
     raise Refused(
         403,
         Problem(
-            f"You may see {dag.dag_id}, but you may not see its dag runs and task instances.",
+            f"You can see {dag.dag_id}, but not its dag runs and task instances.",
             f"Ask an Airflow admin for {rights.to_read(dag.dag_id, user)}.",
         ),
     )
@@ -66,11 +66,11 @@ def _require_may_clear(dag: TeamDag) -> None:
         raise Refused(
             403,
             Problem(
-                f"You may see {dag.dag_id}, but you may not clear its task instances.",
+                f"You can see {dag.dag_id}, but you can't clear its task instances.",
                 f"Ask an Airflow admin for {rights.to_clear(dag.dag_id, user)}.",
             ),
         )
 
 
 def _no_plan() -> Refused:
-    return Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
+    return Refused(404, Problem("This plan doesn't exist.", "It may have expired."))

@@ -174,7 +174,7 @@ def state_label(state: str | None) -> str:
     """Write a state as Airflow's UI does."""
     key = state_key(state)
     if key == ABSENT:
-        return "Not there yet"
+        return "Does not exist yet"
     return STATE_LABELS.get(key, key.replace("_", " ").title())
 
 
@@ -257,12 +257,12 @@ def shares_now(by_state: Iterable[Sequence[Any]]) -> list[Share]:
 
 
 def run_note(changes: Iterable[StateChange]) -> str:
-    """Say in a line what becomes of the dag runs: ``75 go to Queued, 3 stay Running``."""
+    """Say in a line what becomes of the dag runs: ``75 will be queued, 3 stay running``."""
     goes: Counter[str] = Counter()
     stays: Counter[str] = Counter()
     for change in changes:
-        (stays if change.before == change.after else goes)[state_label(change.after)] += change.count
-    parts = [f"{n:,} {'goes' if n == 1 else 'go'} to {label}" for label, n in goes.most_common()]
+        (stays if change.before == change.after else goes)[state_label(change.after).lower()] += change.count
+    parts = [f"{n:,} will be {label}" for label, n in goes.most_common()]
     parts += [f"{n:,} {'stays' if n == 1 else 'stay'} {label}" for label, n in stays.most_common()]
     return ", ".join(parts)
 

@@ -81,13 +81,13 @@ class SafeClearView(BaseView):
         """Any other address or method: our own page, since Airflow's sets its session cookie."""
         what = "page" if request.method in SAFE_METHODS else f"address for {request.method}"
         shown = input_limits.shortened(address)
-        raise Refused(404, Problem(f"There is no {what} {shown} here.", "Start with a new plan."))
+        raise Refused(404, Problem(f"No {what} {shown} here.", "Start with a new plan."))
 
     @expose("/plans/<plan_id>/<any(apply, ask, decline, stop, rest, without, widen):step>")
     def step(self, plan_id: str, step: str) -> Any:
         """The address of a form, which the browser shows while the answer stands there: back to the plan."""
         if request_hooks.wants_json():
-            raise Refused(405, Problem(f"{step} takes a POST.", "Nothing is done by looking at it."))
+            raise Refused(405, Problem(f"{step} accepts POST only.", "Nothing was done."))
         return redirect(templating.url("plan", plan_id=plan_id), 303)
 
     @expose("/openapi.json")
@@ -309,7 +309,7 @@ def _linked_form() -> SelectionForm:
         raise mistakes.refusal(form_data.shapes(SelectQuery))
     if "plan" in values:
         if len(values) > 1:
-            raise Refused(422, Problem("`plan` fills in all of the form.", "Leave the other fields out."))
+            raise Refused(422, Problem("`plan` fills in the whole form.", "Leave the other fields out."))
         return filled(clearable_plan(values["plan"]).selection)
     if dag_id := "" if "dag_id" in mistakes.by_field else values.get("dag_id", ""):
         require_may_clear(dag_id)
@@ -324,5 +324,5 @@ def _is_too_long_to_show(mistakes: Mistakes, size: int | None) -> bool:
 
 def _of_no_field(mistakes: Mistakes) -> list[Problem]:
     """Return what is wrong with a selection, but with none of its fields."""
-    unknown = [Problem(f"There is no field `{name}` here.", "Leave it out.") for name in mistakes.unknown]
+    unknown = [Problem(f"Unknown field `{name}`.", "Leave it out.") for name in mistakes.unknown]
     return unknown + [Problem(text, "") for text in mistakes.by_field.get("", [])]

@@ -67,7 +67,9 @@ def _written(plan: PlanSummary, wanted: RowFilter, sort: str, total: int, sessio
     for row in plan_rows.stream(UUID(plan.id), wanted, sort, session, limit=MOST):
         writer.writerow([_harmless(value) for value in _values(plan, row)])
     if total > MOST:
-        writer.writerow([f"These are the first {MOST:,} of {total:,} task instances; filter for the others."])
+        writer.writerow(
+            [f"Only the first {MOST:,} of {total:,} task instances are listed. Filter to see others."]
+        )
     file.seek(0)
     return file
 

@@ -33,7 +33,9 @@ def narrowed(selection: Selection, asked: ExcludeRequest) -> Selection:
     runs = _unticked("run", asked.run or (), asked.keep_run)
     rows = [TaskInstanceKey.from_json(row) for row in _unticked("row", asked.row or (), asked.keep_row)]
     if not (tasks or runs or rows):
-        raise Refused(422, Problem("Everything is ticked.", "Untick what is to stay as it is, then preview."))
+        raise Refused(
+            422, Problem("Everything is ticked.", "Untick the rows to leave alone, then preview again.")
+        )
     return replace(
         selection,
         exclude_task_id=_added(selection.exclude_task_id, tasks),
@@ -48,9 +50,7 @@ def narrowed(selection: Selection, asked: ExcludeRequest) -> Selection:
 def _unticked(kind: str, shown: Sequence[T], kept: Sequence[int]) -> list[T]:
     """Return what is shown but not ticked: each box is numbered by the hidden field that it belongs to."""
     if any(number >= len(shown) for number in kept):
-        raise Refused(
-            422, Problem(f"`keep_{kind}` has a number for which there is no `{kind}`.", "Reload the plan.")
-        )
+        raise Refused(422, Problem(f"`keep_{kind}` has a number without a `{kind}`.", "Reload the plan."))
     ticked = set(kept)
     return list(dict.fromkeys(value for number, value in enumerate(shown) if number not in ticked))
 

@@ -35,9 +35,9 @@ ROWS = 100
 
 LEVELS: dict[Level, tuple[str, str]] = {
     "refuse": ("refused", "refused"),
-    "acknowledge": ("to confirm", "tick to confirm"),
+    "acknowledge": ("to acknowledge", "Acknowledge"),
     "warn": ("warning", "warning"),
-    "info": ("for information", "for information"),
+    "info": ("note", "note"),
 }
 """The levels from the gravest to the mildest: how a count names them, and how a finding is marked."""
 
@@ -97,10 +97,12 @@ def checklist(plan: PlanSummary) -> Checklist:
 
 
 def _summary(findings: Iterable[Finding]) -> str:
-    """Return ``2 to confirm, 3 warnings, 1 for information``."""
+    """Return ``2 to acknowledge · 3 warnings · 1 note``."""
     levels = [finding.level for finding in findings]
-    return ", ".join(
-        plan_text.count(levels.count(level), name) if level == "warn" else f"{levels.count(level):,} {name}"
+    return " · ".join(
+        plan_text.count(levels.count(level), name)
+        if level in ("warn", "info")
+        else f"{levels.count(level):,} {name}"
         for level, (name, _) in LEVELS.items()
         if level in levels
     )
@@ -200,7 +202,7 @@ def _with_rows(plan: PlanSummary, code: str) -> Finding:
             return finding
     raise Refused(
         404,
-        Problem("The plan has no such finding with task instances behind it.", "See the plan's own page."),
+        Problem("The plan has no finding with this code that lists task instances.", "Open the plan's page."),
     )
 
 

@@ -34,5 +34,5 @@ def _readable(finding: Finding, dag_ids: set[str]) -> Finding:
     hidden = len(finding.links) - len(links)
     if not hidden:
         return finding
-    more = f"{count(hidden, 'DAG')} of these you may not see."
+    more = f"You can't see {count(hidden, 'Dag')} of these."
     return replace(finding, links=links, detail=f"{finding.detail} {more}")
