@@ -38,8 +38,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "Run `airflow db migrate`.",
     ),
     "database_forbidden": (
-        "Airflow's role in the metadata DB lacks a right on a table or a schema.",
-        "Ask who runs this Airflow to grant it: docs/deployments.md names the rights.",
+        "Airflow's database role has no permission for a table or a schema.",
+        "Ask your Airflow administrator to grant it: docs/deployments.md lists the permissions.",
     ),
     "database_read_only": (
         "The metadata database is read-only now.",

@@ -52,12 +52,12 @@ def test_the_documented_rights_are_those_that_are_tested():
     from pathlib import Path
 
     page = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
-    rows = re.findall(r"^\| (see|make|use the tabs)[^|]*\| ([^|]*) \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| (see|create|use the tabs)[^|]*\| ([^|]*) \|", page, re.MULTILINE)
     named = {
         what: {(action, resource) for action, resource in re.findall(r"`(can_\w+)` on \*([^*]+)\*", cell)}
         for what, cell in rows
     }
-    assert named == {"see": READING, "make": CLEARING - READING, "use the tabs": TABS}
+    assert named == {"see": READING, "create": CLEARING - READING, "use the tabs": TABS}
 
 
 def test_everything_that_is_done_with_a_plan(dags, having):
