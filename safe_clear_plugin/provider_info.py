@@ -118,8 +118,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "preview_timeout": {
                         "description": (
-                            "How many seconds a preview of a clear or an undo can take before it is cancelled. "
-                            "0 sets no limit."
+                            "How many seconds a preview of a clear or an undo can take before it is "
+                            "cancelled. 0 sets no limit."
                         ),
                         "version_added": "0.1.0",
                         "type": "float",

@@ -15,7 +15,7 @@
   const count = document.createElement("p");
   count.className = "vh";
   count.setAttribute("role", "status");
-  // The field itself stays where it is: somebody may be typing in it, and one that is moved loses the focus.
+  // The field itself is not moved: it would lose the focus while someone types.
   input.after(list, count);
   for (const [name, value] of Object.entries({
     role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id,

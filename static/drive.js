@@ -155,7 +155,7 @@
     put(find("left"), "");
   };
 
-  // An undo that nobody sends further batches of stands still by itself; a clear is told to.
+  // An undo pauses when no page sends batches; a clear must be stopped.
   const sayStopped = () => (undo ? fetch(progress, { signal: AbortSignal.timeout(10_000) }) : post(stop, {}));
 
   const halt = async () => {
@@ -201,7 +201,7 @@
         leave();
         return;
       }
-      // No scheduler queues anything while a batch is put back: the server says when it is our turn again.
+      // The scheduler queues nothing while a batch is restored, so the server says when the next one can start.
       if (answer.retry_after) await pause(answer.retry_after * 1_000);
     }
     if (driving && stopping) await halt();

@@ -43,7 +43,7 @@
     button.toggleAttribute("data-lacks", found.length > 0);
   };
 
-  // A field may lie in something that is folded.
+  // Open the details that hide a field.
   const show = (field) => {
     for (let fold = field.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     field.focus({ preventScroll: true });

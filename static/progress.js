@@ -106,7 +106,7 @@
       try {
         const progress = await ask();
         if (!progress?.by_state) {
-          location.replace(section.dataset.page); // or somebody goes on with the clear, or undoes it
+          location.replace(section.dataset.page); // or someone resumes or undoes the clear
           return;
         }
         pause = draw(progress) ? shortest : Math.min(pause * 1.3, longest);

@@ -92,7 +92,7 @@
 
   const filled = () => new Map([...section().querySelectorAll(".filters [name]")].map((field) => [field.name, field.value]));
 
-  // What somebody typed into a filter while its table was on the way is theirs to keep.
+  // Text typed into a filter while the table loads is kept.
   const keepTyped = (fresh, before, typed) => {
     for (const [name, value] of typed) {
       const field = fresh.querySelector(`.filters [name="${name}"]`);

@@ -49,16 +49,18 @@ def test_each_press_leads_to_the_first_thing_missing(server, open_page):
         page.keyboard.press("Enter")
 
     expect(button).to_have_attribute("aria-disabled", "true")
-    expect(left(page)).to_have_text(f"0 of {many} acknowledged · reason · Type the Dag id")
+    expect(left(page)).to_have_text(
+        f"Acknowledge {many} finding{'' if many == 1 else 's'} · Enter a reason · Type the Dag id"
+    )
     press()
     expect(boxes.first).to_be_focused()
     for number in range(many):
         boxes.nth(number).press("Space")
-    expect(left(page)).to_have_text("reason · Type the Dag id")
+    expect(left(page)).to_have_text("Enter a reason · Type the Dag id")
     press()
     expect(page.locator("#reason")).to_be_focused()
     page.keyboard.type("  ")
-    expect(left(page)).to_have_text("reason · Type the Dag id")
+    expect(left(page)).to_have_text("Enter a reason · Type the Dag id")
     page.keyboard.type("bad rates")
     press()
     typed = page.locator("#confirm_dag_id")
@@ -114,4 +116,4 @@ def test_a_second_person_is_asked_and_clears(server, open_page):
     expect(other.get_by_role("heading", level=1)).to_have_text(
         "Cleared 3 task instances in 3 runs of e2e_orders"
     )
-    expect(other.get_by_text("asked for by")).to_be_visible()
+    expect(other.get_by_text("requested by")).to_be_visible()

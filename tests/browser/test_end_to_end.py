@@ -141,7 +141,7 @@ def test_dag_changed_since_the_preview(airflow_server, database, open_page, chan
     expect(frame.get_by_role("heading", level=1)).to_contain_text("Nothing was cleared")
     moved = frame.locator("table.moved tbody tr")
     expect(moved).to_have_count(1)
-    expect(moved).to_contain_text("DAG version")
+    expect(moved).to_contain_text("Dag version")
     expect(moved).to_contain_text("version 1")
     expect(moved).to_contain_text("version 2")
     assert read(database) == before

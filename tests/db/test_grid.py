@@ -284,7 +284,7 @@ def test_a_receipt_shows_the_states_now(session, dag):
     assert describe(found.runs["run_1"]) == "queued, cleared"
     undo(plan, "run_2")
     found = grid_of(reread(plan, session), session, live=True)
-    assert said(found, "load.per_region")["run_2"] == "3 success, put back"
+    assert said(found, "load.per_region")["run_2"] == "3 success, restored"
 
 
 def test_a_plan_whose_runs_are_gone_still_shows_itself(session, dag):

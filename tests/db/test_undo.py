@@ -936,7 +936,7 @@ def test_no_undo_across_an_upgrade_of_airflow(dag, session, monkeypatch):
     plan = clear(days(1, 1))
     later = later_patch(config.AIRFLOW_VERSION)
     monkeypatch.setattr(config, "AIRFLOW_VERSION", later)
-    assert refusal(plan) == f"It was cleared by Airflow {plan.airflow_version}, and this is {later}."
+    assert refusal(plan) == f"Airflow {plan.airflow_version} cleared the plan; this is Airflow {later}."
 
 
 def test_a_stopped_clear_is_undone_and_does_not_go_on(dag, session, small_batches):

@@ -59,7 +59,7 @@ def test_every_question_has_its_answer(client, session, dag):
     assert "3 task instances would be cleared" in answers["state"]
     assert "3 Failed" in answers["state"]
     assert answers["include_upstream"] == "+ 3 task instances (3 succeeded)"
-    assert answers["include_downstream"] == "+ 3 task instances."
+    assert answers["include_downstream"] == "+ 3 task instances"
     assert answers["include_past"] == "Nothing to add"
     assert answers["running"] == "No matching task instance is running"
     assert answers["bar"] == "3 task instances in 3 runs"
@@ -149,7 +149,7 @@ def test_running_ones_are_named(client, session, dag):
     answers = said(client)
     assert answers["running"] == "1 is running and will be left out transform 1"
     assert answers["bar"] == "11 task instances in 4 runs, 1 left out"
-    assert "is terminated" in said(client, running="terminate")["running"]
+    assert "will be terminated" in said(client, running="terminate")["running"]
 
 
 def _grouped(dag_id: str, groups: int = 2, tasks: int = 2, **options) -> DAG:

@@ -52,7 +52,7 @@ def test_the_list_goes_from_the_gravest_to_the_mildest(client, done):
     assert SUMMARY.search(page).groups()[0] == "Before you clear"
     marks = [mark for _, mark in titles(page)]
     assert marks[:2] == ["Acknowledge", "Acknowledge"]
-    assert marks == sorted(marks, key=["tick to confirm", "warning", "for information", ""].index)
+    assert marks == sorted(marks, key=["Acknowledge", "warning", "note", ""].index)
     assert titles(page)[0][0] == (
         "6 downstream task instances will go stale: load and transform succeeded in 3 runs and are not in "
         "this plan"

@@ -72,7 +72,7 @@ def test_what_succeeded_downstream_is_marked_stale(client, session, plan):
     found = lines(grid(client, new))
     assert found["load"] == ["success"] * 3 + ["success, will be out of date"] * 3 + ["success"] * 3
     assert found["extract"] == ["success"] * 9
-    assert "3 stale" in grid(client, new)
+    assert "3 out of date" in grid(client, new)
 
 
 def test_zooming_without_a_script(client, plan):

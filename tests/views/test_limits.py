@@ -77,7 +77,7 @@ def test_the_dag_id_is_typed_above_a_limit(client, session, options):
     assert "[safe_clear] confirm_above = 5" in page
     refused = press(client, page, "confirm", reason="bad rates", confirm_dag_id="elt")
     assert refused.status_code == 422
-    assert "1 thing stands in the way" in text_of(refused.text)
+    assert "1 requirement is missing" in text_of(refused.text)
     assert 'value="elt"' in refused.text
     assert ">bad rates</textarea>" in refused.text
     assert 'aria-invalid="true"' in refused.text

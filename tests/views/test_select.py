@@ -71,7 +71,7 @@ def test_no_inline_script_or_style(admin, dag):
     ("body", "field", "words"),
     [
         ({}, "dag_id", "Choose a Dag"),
-        ({"date_from": "", "date_to": ""}, "date_from", "It is empty"),
+        ({"date_from": "", "date_to": ""}, "date_from", "This field is empty"),
         ({"date_from": "yesterday"}, "date_from", "2026-11-01"),
         ({"date_from": "2026-01-03", "date_to": "2026-01-01"}, "date_to", "is later than"),
         ({"timezone": "Europe/Atlantis"}, "timezone", "Unknown time zone Europe/Atlantis"),
@@ -86,7 +86,7 @@ def test_no_inline_script_or_style(admin, dag):
         ({"date_from": "2025-01-01", "date_to": "2025-01-02"}, "date_from", "no dag run of etl"),
         ({"state": ["running"]}, "state", "in the selected runs matches"),
         ({"state": ["sleeping"]}, "state", "sleeping"),
-        ({"date_form": "2026-01-01"}, "date_form", "no such field"),
+        ({"date_form": "2026-01-01"}, "date_form", "doesn't exist"),
         ({"running": "maybe"}, "running", "choice"),
         ({"task_regex": {"a": 1}}, "task_regex", "Send a string"),
         ({"task_regex": "lo\u0000ad"}, "task_regex", "control characters"),
@@ -127,7 +127,7 @@ def test_a_dag_without_a_serialized_version_says_so(client, session, dag):
     session.commit()
     response = plans(client, {"dag_id": "unparsed", "date_from": "2026-01-01"})
     assert response.status_code == 422
-    assert "no longer has a serialized version" in response.get_json()["errors"]["dag_id"][0]
+    assert "has no serialized version" in response.get_json()["errors"]["dag_id"][0]
 
 
 def test_a_dag_that_does_not_exist(client, dag):

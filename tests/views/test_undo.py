@@ -69,7 +69,7 @@ def test_undo_as_a_person(client, session):
     page = client.get(path(plan, "/undo")).text
     assert title(page) == "Restore 6 of 6 task instances"
     assert "3 runs of" in page
-    assert "go back to exactly what they were" in page
+    assert "will be restored exactly as they were" in page
     assert "3 Failed, 3 Upstream Failed" in page
     page = press_and_follow(client, page, "confirm", reason="I mixed the date")
     assert title(page) == "All 6 task instances were restored"
@@ -94,7 +94,7 @@ def test_what_started_stays_and_is_listed(client, session, cleared):
     assert re.search(r"Already started</dt><dd class=\"figure\">1<", receipt)
     assert re.search(r"Can be undone</dt><dd class=\"figure\">5<", receipt)
     page = client.get(path(cleared, "/undo")).text
-    assert title(page) == "Put back 5 of 6 task instances"
+    assert title(page) == "Restore 5 of 6 task instances"
     assert "2 runs of" in page
     assert "1 run keeps going: 1 of its task instances stays as it is" in page
     assert "1 stays:" in page
@@ -170,7 +170,7 @@ def test_batch_by_batch_for_programs(client, session, monkeypatch, cleared):
     login(client, "admin")
     page = client.get(path(cleared)).text
     assert title(page) == "Restoring: 4 of 6 task instances"
-    page = press_and_follow(client, page, "Put back the rest")
+    page = press_and_follow(client, page, "Restore the rest")
     assert title(page) == "All 6 task instances were restored"
     batches = get(client, cleared).get_json()["batches"]
     assert [(b["kind"], b["task_instances"], b["reason"]) for b in batches if b["kind"] == "undo"] == [

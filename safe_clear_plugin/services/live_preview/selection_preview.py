@@ -275,7 +275,7 @@ def _too_many(tallies: Iterable[live_counts.RunTally]) -> str:
         return f"More than {MOST_RUNS:,} dag runs match. Preview will count their task instances."
     versions = len({tally.version for tally in tallies})
     if versions > MOST_VERSIONS:
-        return f"The dag runs use {versions:,} DAG versions, so only Preview counts task instances."
+        return f"The dag runs use {versions:,} Dag versions. Preview will count their task instances."
     return ""
 
 

@@ -97,7 +97,7 @@ def get(plan_id: UUID, session: Session) -> PlanSummary | None:
 def _without_driver_text(problem: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return why a plan stopped, without the driver's words, which plans kept while they had no code."""
     if problem and problem.get("kind") == "busy" and "code" not in problem:
-        return {**problem, "reason": "The metadata DB did not take the batch."}
+        return {**problem, "reason": "The metadata database did not save the batch."}
     return problem
 
 
