@@ -105,7 +105,7 @@ def test_run_by_run(session, dag):
     assert regions["run_1"] == "1 failed, 2 success → no status; matched"
     assert regions["run_2"] == "2 success → no status; 1 running left out; matched"
     assert regions["run_0"] == regions["run_4"] == "3 success"
-    assert said(found, "load.publish")["run_1"] == "success, will be out of date"
+    assert said(found, "load.publish")["run_1"] == "success, will go stale"
     assert said(found, "report")["run_1"] == "failed"
     assert said(found, "report")["run_0"] == "success"
     assert said(found, "extract.raw.orders")["run_3"] == "success"
@@ -217,7 +217,7 @@ def test_columns_and_lines_are_paged(session, dag, monkeypatch):
     lines = grid_of(plan, session, level="run", first_row=3)
     assert [row.node.id for row in lines.rows] == ["load", "load.per_region", "load.publish"]
     assert lines.all_rows == 7
-    assert said(lines, "load.publish")["run_1"] == "success, will be out of date"
+    assert said(lines, "load.publish")["run_1"] == "success, will go stale"
 
 
 def test_a_page_of_bins_counts_what_is_in_them_alone(session, dag, monkeypatch):
@@ -267,7 +267,7 @@ def test_nothing_of_another_dag_or_plan(session, dag):
     make_run(stranger, session=session, logical_date=START + DAY, run_id="run_1", task_state="failed")
     make_run(stranger, session=session, logical_date=START + DAY / 2, run_id="strange", task_state="failed")
     found = grid_of(plan_of(ask(1, 1)), session)
-    assert said(found, "report")["run_1"] == "success, will be out of date"
+    assert said(found, "report")["run_1"] == "success, will go stale"
     assert "strange" not in {one.run_id for one in found.columns}
     assert sum(row.changed for row in found.rows) == 3
     assert other.task_instances == 12

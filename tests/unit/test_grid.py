@@ -79,7 +79,7 @@ def test_a_cell_adds_up_like_parts_and_shows_what_changes_first():
         ("stale", "success", 2),
     ]
     assert (found.count, found.changed, found.of("stale")) == (5, 3, 2)
-    assert describe(found) == "1 failed, 2 success → no status; 2 success, will be out of date; matched"
+    assert describe(found) == "1 failed, 2 success → no status; 2 success, will go stale; matched"
 
 
 @pytest.mark.parametrize(

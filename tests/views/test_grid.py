@@ -70,9 +70,9 @@ def test_what_succeeded_downstream_is_marked_stale(client, session, plan):
     session.commit()
     new = make(client, date_from="2026-01-04", date_to="2026-01-06", include_downstream=False)
     found = lines(grid(client, new))
-    assert found["load"] == ["success"] * 3 + ["success, will be out of date"] * 3 + ["success"] * 3
+    assert found["load"] == ["success"] * 3 + ["success, will go stale"] * 3 + ["success"] * 3
     assert found["extract"] == ["success"] * 9
-    assert "3 out of date" in grid(client, new)
+    assert "3 stale" in grid(client, new)
 
 
 def test_zooming_without_a_script(client, plan):

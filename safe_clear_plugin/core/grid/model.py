@@ -245,7 +245,7 @@ _SAID = {
     "leave_out": "{0} left out",
     "cleared": "{0}, cleared",
     "put_back": "{0}, restored",
-    "stale": "{0}, will be out of date",
+    "stale": "{0}, will go stale",
     "untouched": "{0}",
 }
 

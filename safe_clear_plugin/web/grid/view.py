@@ -27,7 +27,7 @@ KIND_WORDS = {
     "leave_out": "running; left out",
     "cleared": "cleared by this plan",
     "put_back": "restored by the undo",
-    "stale": "succeeded; will be out of date",
+    "stale": "succeeded; will go stale",
     "untouched": "not cleared",
 }
 
