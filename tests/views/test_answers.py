@@ -63,7 +63,7 @@ def test_every_question_has_its_answer(client, session, dag):
     assert answers["include_past"] == "Nothing to add"
     assert answers["running"] == "No matching task instance is running"
     assert answers["bar"] == "3 task instances in 3 runs"
-    assert re.fullmatch(r"counted \d\d:\d\d:\d\d UTC; nothing is cleared by Preview", answers["note"])
+    assert re.fullmatch(r"Counted at \d\d:\d\d:\d\d UTC. Preview clears nothing\.", answers["note"])
 
 
 def test_asking_writes_nothing(client, session, dag):

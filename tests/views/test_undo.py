@@ -80,11 +80,11 @@ def test_undo_as_a_person(client, session):
 
     again = client.get(path(plan, "/undo")).text
     assert title(again) == "Nothing can be restored"
-    assert "undone already" in again
+    assert "already been undone" in again
     assert forms(again) == []
     refused = post(client, plan, "undo")
     assert refused.status_code == 409
-    assert "undone already" in refused.get_json()["error"]
+    assert "already been undone" in refused.get_json()["error"]
 
 
 def test_what_started_stays_and_is_listed(client, session, cleared):
@@ -96,16 +96,16 @@ def test_what_started_stays_and_is_listed(client, session, cleared):
     page = client.get(path(cleared, "/undo")).text
     assert title(page) == "Restore 5 of 6 task instances"
     assert "2 runs of" in page
-    assert "1 run keeps going: 1 of its task instances stays as it is" in page
-    assert "1 stays:" in page
+    assert "1 run will be restored in part: 1 of its task instances stays as it is" in page
+    assert "1 not restored:" in page
     assert "some of its task instances can't be restored" in page
 
     start(session, "run_3", "load")  # in the meantime
     page = press_and_follow(client, page, "confirm", reason="")
     assert title(page) == "4 of 6 task instances were restored"
     assert "Not restored by the undo" in page
-    assert "2 stay:" in page
-    assert "2 stayed" in page
+    assert "2 not restored:" in page
+    assert "2 not restored" in page
     for run_id, task_id in (("run_2", "transform"), ("run_3", "load")):
         assert re.search(rf"<bdi>{task_id}</bdi>", page)
         assert run_id in page
