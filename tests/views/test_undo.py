@@ -98,7 +98,7 @@ def test_what_started_stays_and_is_listed(client, session, cleared):
     assert "2 runs of" in page
     assert "1 run will be restored in part: 1 of its task instances stays as it is" in page
     assert "1 not restored:" in page
-    assert "some of its task instances can't be restored" in page
+    assert "some of its task instances can&#39;t be restored" in page
 
     start(session, "run_3", "load")  # in the meantime
     page = press_and_follow(client, page, "confirm", reason="")
