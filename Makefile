@@ -1,4 +1,4 @@
-# The two commands: `make demo` and `make test`. A fresh machine needs Python 3.10 or later with pip, and make.
+# The two commands: `make demo` and `make test`. A fresh machine needs make and Python 3.10 or later with pip.
 
 PORT ?= 8080
 PYTEST_ARGS ?=
@@ -38,83 +38,83 @@ $(VENV32): pyproject.toml uv.lock | $(UV)
 	python3 -m pip install --quiet --target .uv uv
 	@echo '*' > .uv/.gitignore
 
-system: ## Install PostgreSQL and Chromium from Debian's packages where missing
+system: ## Install PostgreSQL and Chromium from Debian's packages if missing
 	@scripts/system-packages
 
-# By measured time, the longest first: the suites that wait for servers leave the processors to the others.
+# Longest first, by measured time: suites that wait for servers leave the processors to the others.
 SUITES := test-browser test-postgresql test-sqlite test-views test-soak test-airflow32 test-psycopg2 test-scheduler \
 	test-auth test-query-plans test-package test-unit
 
-test: env env32 system ## Run all that a change needs, the same each time
+test: env env32 system ## Run everything that a change needs, with the same examples each time
 	@MAKE="$(MAKE)" scripts/all-suites $(SUITES)
 
 test-full: env env32 system ## Run everything: random seeds, every kill point, other deployments; takes hours
 	@scripts/system-packages full
 	@MAKE="$(MAKE)" PYTEST_ARGS="$(PYTEST_ARGS) --full" scripts/all-suites $(SUITES) test-deployments
 
-test-unit: $(VENV) ## The pure core: no Airflow, no database
+test-unit: $(VENV) ## Test the pure core: no Airflow, no database
 	@$(SUITE) $(PYTEST) tests/unit $(PYTEST_ARGS)
 
-test-sqlite: $(VENV) ## On a SQLite metadata database
+test-sqlite: $(VENV) ## Test on a SQLite metadata database
 	@$(SUITE) $(PYTEST) tests/db tests/crash $(PARALLEL) $(PYTEST_ARGS)
 
-test-postgresql: $(VENV) system ## On PostgreSQL with psycopg 3: what a database can make different
+test-postgresql: $(VENV) system ## Test on PostgreSQL with psycopg 3, where the database matters
 	@$(SUITE) $(PYTEST) tests/db tests/crash --backend postgresql $(PARALLEL) $(PYTEST_ARGS)
 
-test-psycopg2: $(VENV) system ## On PostgreSQL with psycopg2: what a driver can make different
+test-psycopg2: $(VENV) system ## Test on PostgreSQL with psycopg2, where the driver matters
 	@$(SUITE) $(PYTEST) tests/db --backend postgresql-psycopg2 $(PYTEST_ARGS)
 
-test-airflow32: $(VENV32) ## On Airflow 3.2: what a version of Airflow can make different
+test-airflow32: $(VENV32) ## Test on Airflow 3.2, where the Airflow version matters
 	@$(SUITE) $(PYTEST32) tests/db $(PYTEST_ARGS)
 	@$(SUITE) $(PYTEST32) tests/views $(PYTEST_ARGS)
 
-test-views: $(VENV) ## The pages in Airflow's Flask app, under FAB and under SimpleAuthManager
+test-views: $(VENV) ## Test the pages in Airflow's Flask app, with FAB and with SimpleAuthManager
 	@$(SUITE) $(PYTEST) tests/views $(PARALLEL) $(PYTEST_ARGS)
 	@$(SUITE) $(PYTEST) tests/views --auth simple $(PYTEST_ARGS)
 
-test-auth: $(VENV) $(VENV32) ## Each auth mode, through Airflow's whole ASGI app
+test-auth: $(VENV) $(VENV32) ## Test each auth mode through Airflow's whole ASGI app
 	@$(SUITE) $(PYTEST) tests/auth $(PYTEST_ARGS)
 	@$(SUITE) $(PYTEST32) tests/auth $(PYTEST_ARGS)
 
-test-browser: $(VENV) system ## Chromium against a running Airflow
+test-browser: $(VENV) system ## Test in Chromium against a running Airflow
 	@$(SUITE) $(PYTEST) tests/browser $(PYTEST_ARGS)
 
-test-soak: $(VENV) system ## Clears and undos while a scheduler is at work
+test-soak: $(VENV) system ## Test clears and undos while a scheduler runs
 	@$(SUITE) $(PYTEST) tests/fire --backend postgresql $(PYTEST_ARGS)
 
-test-scheduler: $(VENV) system ## Whether findings and estimates come true with a scheduler
+test-scheduler: $(VENV) system ## Test findings and estimates against a real scheduler
 	@$(SUITE) $(PYTEST) tests/live --backend postgresql $(PYTEST_ARGS)
 
-test-query-plans: $(VENV) system ## Query plans and memory on PostgreSQL with a million task instances
+test-query-plans: $(VENV) system ## Test query plans and memory with a million task instances
 	@$(SUITE) $(PYTEST) tests/large --backend postgresql --auth simple $(PYTEST_ARGS)
 
-test-package: $(VENV) ## The built wheel and sdist in environments of their own
+test-package: $(VENV) ## Test the built wheel and sdist in clean environments
 	@$(SUITE) $(PYTEST) tests/package $(PYTEST_ARGS)
 
-test-deployments: $(VENV) ## pgbouncer, MariaDB and other deployments; with PYTEST_ARGS=--full
+test-deployments: $(VENV) ## Test pgbouncer, MariaDB and other deployments; with PYTEST_ARGS=--full
 	@$(SUITE) $(PYTEST) tests/deployments $(PYTEST_ARGS)
 
-test-python: | $(UV) ## Unit and SQLite tests on another interpreter; PYTHON=3.13
+test-python: | $(UV) ## Run unit and SQLite tests with another Python; PYTHON=3.13
 	@python=$$(scripts/find-python "$(PYTHON)") && \
 		UV_PROJECT_ENVIRONMENT=.venv-python$(PYTHON) $(UV) sync --locked --python "$$python"
 	@$(SUITE) .venv-python$(PYTHON)/bin/pytest tests/unit tests/db $(PARALLEL) $(PYTEST_ARGS)
 
-lint: $(VENV) ## Formatting, lint, types and the import contract
+lint: $(VENV) ## Check formatting, lint, types and import contracts
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-demo: $(VENV) ## Start Airflow with demo DAGs and history; PORT=8080
+demo: $(VENV) ## Start Airflow with demo Dags and history; PORT=8080
 	@.venv/bin/python demo/main.py --port $(PORT)
 
 # More variables: see docs/performance.md.
-bench: $(VENV) system ## Measure beside Airflow's own ways; SIZES=1000,10000,100000
+bench: $(VENV) system ## Measure against Airflow's own ways; SIZES=1000,10000,100000
 	@.venv/bin/python -m bench --sizes "$(SIZES)" --ops "$(OPS)" --parts "$(PARTS)" --runs "$(RUNS)" \
 		--drivers "$(DRIVERS)" \
 		--delay-ms "$(DELAY_MS)" --mapped "$(MAPPED)" --cap "$(CAP)"
 
-clean: ## Remove what the other targets made, the demo's data too
+clean: ## Remove everything that the other targets created, including the demo's data
 	rm -rf .venv .venv-airflow32 .venv-python* .uv .demo build dist test-results .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,8 +22,8 @@ class DemoUser:
 
 
 USERS = (
-    DemoUser("admin", "Admin", "may do everything"),
-    DemoUser("operator", FINANCE_ROLE, "sees and clears the finance team's DAGs only"),
+    DemoUser("admin", "Admin", "can do everything"),
+    DemoUser("operator", FINANCE_ROLE, "sees and clears the finance team's Dags only"),
     DemoUser("viewer", "Viewer", "sees everything, clears nothing"),
 )
 

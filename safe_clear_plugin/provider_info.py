@@ -20,7 +20,7 @@ def get_provider_info() -> dict[str, Any]:
                 "description": "Options of the Safe Clear plugin.",
                 "options": {
                     "plan_ttl_minutes": {
-                        "description": "Minutes that a plan may be confirmed after it was made.",
+                        "description": "How many minutes a plan can be confirmed after it is created.",
                         "version_added": "0.1.0",
                         "type": "integer",
                         "example": None,
@@ -28,9 +28,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "batch_size": {
                         "description": (
-                            "Task instances that one clearing transaction holds at most; fewer where the "
-                            "database needs more than about half a second for them. A dag run is never "
-                            "split, so a dag run larger than this is one transaction."
+                            "Maximum number of task instances in one clearing transaction. Safe Clear uses "
+                            "fewer if a transaction takes more than about half a second. It never splits a "
+                            "dag run, so a larger dag run is one transaction."
                         ),
                         "version_added": "0.1.0",
                         "type": "integer",
@@ -39,8 +39,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "confirm_above": {
                         "description": (
-                            "Above so many task instances, whoever confirms a clear types the DAG id. "
-                            "0 never asks for it."
+                            "Above this number of task instances, the user must type the Dag id to confirm. "
+                            "0 turns this off."
                         ),
                         "version_added": "0.1.0",
                         "type": "integer",
@@ -49,7 +49,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "max_task_instances": {
                         "description": (
-                            "Task instances that a clear may take at most; a larger one is refused. "
+                            "Maximum number of task instances in one clear. A larger clear is refused. "
                             "0 sets no limit."
                         ),
                         "version_added": "0.1.0",
@@ -58,7 +58,7 @@ def get_provider_info() -> dict[str, Any]:
                         "default": "0",
                     },
                     "require_reason": {
-                        "description": "Whether a clear is confirmed only with a reason.",
+                        "description": "Whether a clear needs a reason.",
                         "version_added": "0.1.0",
                         "type": "boolean",
                         "example": None,
@@ -66,10 +66,10 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "protected": {
                         "description": (
-                            "Task instances that no clear may touch: patterns dag_id:task_regex with "
-                            "whitespace between them. The first colon parts the two, both are RE2 regular "
-                            "expressions; the first must match the whole DAG id, the second any part of the "
-                            "task id. A pattern that cannot be read protects everything."
+                            "Tasks that Safe Clear must not clear: patterns dag_id:task_regex, separated by "
+                            "whitespace. Both parts are RE2 regular expressions, separated by the first "
+                            "colon. The first must match the whole Dag id, the second any part of the task "
+                            "id. If a pattern is not valid, every clear is refused."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",
@@ -78,8 +78,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "approve_above": {
                         "description": (
-                            "Above so many task instances, a second person applies the clear and its author "
-                            "cannot. 0 never asks for one."
+                            "Above this number of task instances, a second person must approve and apply the "
+                            "clear. 0 turns this off."
                         ),
                         "version_added": "0.1.0",
                         "type": "integer",
@@ -88,7 +88,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "approval_ttl_minutes": {
                         "description": (
-                            "Minutes that a second person may apply a plan after its author asked for it."
+                            "How many minutes a second person can approve a plan after its author asks."
                         ),
                         "version_added": "0.1.0",
                         "type": "integer",
@@ -97,8 +97,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "create_tables": {
                         "description": (
-                            "Whether the api-server makes and upgrades Safe Clear's tables when they are "
-                            "first needed. For managed services, such as Amazon MWAA, that run `airflow db "
+                            "Whether the api-server creates and upgrades Safe Clear's tables when it first "
+                            "needs them. For managed services, such as Amazon MWAA, that run `airflow db "
                             "migrate` before they install packages."
                         ),
                         "version_added": "0.1.0",
@@ -108,8 +108,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "speedups": {
                         "description": (
-                            "Whether a clear combines the statements of Airflow's function. Turned off, it "
-                            "writes the same rows, about ten times slower."
+                            "Whether a clear combines the statements of Airflow's function. If turned off, "
+                            "the same rows are written, about ten times slower."
                         ),
                         "version_added": "0.1.0",
                         "type": "boolean",
@@ -118,8 +118,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "preview_timeout": {
                         "description": (
-                            "Seconds that a preview, also of an undo, may take; a longer one is ended. "
-                            "0 sets no limit."
+                            "How many seconds a preview of a clear or an undo can take before it is "
+                            "cancelled. 0 sets no limit."
                         ),
                         "version_added": "0.1.0",
                         "type": "float",
@@ -128,8 +128,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "findings_timeout": {
                         "description": (
-                            "Seconds of a preview that its findings may take together. The checks that do "
-                            "not finish by then are named on the plan's page. 0 sets no limit."
+                            "How many seconds of a preview all its checks can take together. The plan's page "
+                            "names the checks that did not finish. 0 sets no limit."
                         ),
                         "version_added": "0.1.0",
                         "type": "float",
@@ -138,8 +138,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "history_retention_days": {
                         "description": (
-                            "Days that the receipt of a clear, and what is needed to undo it, are kept. "
-                            "0 keeps them for ever."
+                            "How many days the receipt of a clear and its undo data are kept. "
+                            "0 keeps them forever."
                         ),
                         "version_added": "0.1.0",
                         "type": "integer",

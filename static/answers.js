@@ -1,5 +1,5 @@
 "use strict";
-// While the form is filled in: asks the server what it selects, and puts the answers beside the questions.
+// Live answers: asks the server what the form selects so far and shows the answers beside the fields.
 (() => {
   const form = document.getElementById("selection");
   if (!form) return;
@@ -51,7 +51,7 @@
   };
 
   const words = (status, text) => {
-    if (status === 0) return "The server cannot be reached. Look at the network, then try again.";
+    if (status === 0) return "Can’t reach the server. Check your connection, then try again.";
     if (status === 401) return "You are logged out. Log in to Airflow in another tab, then try again.";
     try {
       const { error, remedy, errors } = JSON.parse(text);
@@ -60,7 +60,7 @@
     } catch {
       // not ours: a proxy's page
     }
-    return `Counting did not work (HTTP ${status}). Try again; Preview works all the same.`;
+    return `Counting failed (HTTP ${status}). Try again; you can still use Preview.`;
   };
 
   const ask = async () => {
@@ -72,7 +72,7 @@
     const body = new URLSearchParams(new FormData(form));
     body.set("browser_timezone", zone);
     setBusy(true);
-    slow = setTimeout(() => say("The server is slow to answer; this is how it was before."), SLOW);
+    slow = setTimeout(() => say("The server is slow to respond. These are the previous counts."), SLOW);
     const { status, text } = await send(body, underway.signal);
     if (mine !== latest) return;
     clearTimeout(slow);
@@ -103,7 +103,7 @@
 
   const chosen = () => form.elements.namedItem("dag_id").value.trim() !== "";
 
-  // An id that is being typed is nobody's DAG yet: its list is asked instead.
+  // A half-typed id is not a Dag yet, so only the combobox asks the server.
   form.addEventListener("input", (event) => {
     if (event.target.name !== "dag_id" && chosen()) askSoon();
   });

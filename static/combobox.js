@@ -1,5 +1,5 @@
 "use strict";
-// Turns the DAG field into a combobox that the server's search fills.
+// Turns the Dag field into a combobox; the server's search fills its list.
 (() => {
   const form = document.getElementById("selection");
   const input = form?.elements.namedItem("dag_id");
@@ -10,12 +10,12 @@
   list.id = "dag-list";
   list.className = "listbox";
   list.setAttribute("role", "listbox");
-  list.setAttribute("aria-label", "DAGs");
+  list.setAttribute("aria-label", "Dags");
   list.hidden = true;
   const count = document.createElement("p");
   count.className = "vh";
   count.setAttribute("role", "status");
-  // The field itself stays where it is: somebody may be typing in it, and one that is moved loses the focus.
+  // The field itself is not moved: it would lose the focus while someone types.
   input.after(list, count);
   for (const [name, value] of Object.entries({
     role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id,
@@ -27,7 +27,7 @@
   let settled = input.value;
   const options = () => [...list.querySelectorAll("[role=option]")];
 
-  // Whoever has chosen, or is about to, wants no other list.
+  // Once an id is chosen, a late answer does not open the list again.
   const drop = () => {
     latest += 1;
     clearTimeout(timer);
@@ -80,17 +80,17 @@
   const show = ({ items, more }) => {
     list.replaceChildren(...items.map(optionOf));
     const text = items.length
-      ? (more ? `The first ${items.length}; type on for others` : "")
-      : "No DAG that you may clear has this in its id";
+      ? (more ? `First ${items.length}; type more to narrow the list` : "")
+      : "No matching Dag that you can clear";
     if (text) list.append(noteOf(text));
-    count.textContent = text || `${items.length} ${items.length === 1 ? "DAG" : "DAGs"}`;
+    count.textContent = text || `${items.length} ${items.length === 1 ? "Dag" : "Dags"}`;
     active = -1;
     input.removeAttribute("aria-activedescendant");
     open(document.activeElement === input);
     if (items.some((item) => item.dag_id === input.value.trim())) settle();
   };
 
-  // A DAG that is chosen already is no search: its list shows the others too.
+  // A chosen Dag id is not a search term: the list shows the other Dags too.
   const search = async () => {
     const mine = ++latest;
     const q = input.value === settled ? "" : input.value.trim();
@@ -98,11 +98,11 @@
       const response = await fetch(`${form.dataset.dags}?${new URLSearchParams({ q })}`);
       if (mine === latest && response.ok) show(await response.json());
     } catch {
-      // no network: the id can be typed, and the answers say what is wrong
+      // No network: the id can still be typed, and the live answers show the error.
     }
   };
 
-  // The rest of the page hears of a DAG once it is chosen, not of every letter.
+  // The rest of the page reacts when a Dag is chosen, not to every letter.
   const settle = () => {
     if (settled === input.value) return;
     settled = input.value;

@@ -41,7 +41,7 @@
     location.replace(page);
   };
 
-  // What is on the page.
+  // The elements of the page.
 
   const trouble = (text) => {
     put(find("trouble"), text);
@@ -73,7 +73,7 @@
     bar.max = Math.max(1, total);
     bar.value = done;
     put(bar, `${numbers.format(done)} of ${numbers.format(total)}`);
-    put(find("title"), `${undo ? "Putting back" : "Clearing"}: ${of}`);
+    put(find("title"), `${undo ? "Restoring" : "Clearing"}: ${of}`);
     document.title = `${find("title").textContent} – Safe Clear`;
     put(find("runs"), `${numbers.format(dag_runs_done)} of ${numbers.format(dag_runs_total)} run${dag_runs_total === 1 ? "" : "s"}`);
     put(find("left"), timeLeft(done, total));
@@ -89,18 +89,18 @@
     signal: AbortSignal.timeout(answerWithin),
   });
 
-  // Neither starts anew what somebody else has stopped, nor asks for more than was asked for.
+  // Neither request restarts a stopped clear or extends a requested undo.
   const goOn = () => post(send, undo ? { go_on: true } : { fingerprint, take_over: true });
 
   const refusals = {
-    401: "You are not logged in any more, so nothing more is sent. Log in to Airflow in another tab, then reload this page and go on.",
-    403: "The server does not take this page’s requests any more: its token is too old, or your permissions have changed. Reload this page; ask an Airflow admin if it stays so.",
+    401: "You are logged out, so this page sends nothing more. Log in to Airflow in another tab, then reload this page to continue.",
+    403: "The server refuses requests from this page: its token has expired, or your permissions have changed. Reload this page. If that does not help, ask an Airflow admin.",
   };
 
   // Returns the answer to one batch, or null when there is no more to send.
   const oneBatch = async () => {
     for (let failures = 0; !stopping;) {
-      let why = "The server cannot be reached";
+      let why = "Can’t reach the server";
       try {
         const answer = await goOn();
         const body = await answer.json().catch(() => ({}));
@@ -117,16 +117,16 @@
           leave();
           return null;
         }
-        why = `The server did not carry out the last batch (HTTP ${answer.status})`;
+        why = `The last batch failed (HTTP ${answer.status})`;
       } catch {
-        // no answer: what became of the batch is not known, and sending it again clears nothing twice
+        // No answer: the batch may or may not be done. Sending it again clears nothing twice.
       }
       failures += 1;
       if (failures < failuresBeforeAsking) {
         trouble(`${why}; nothing is lost. Trying again.`);
         await pause(Math.min(1_000 * 2 ** (failures - 1), longestPause));
       } else {
-        trouble(`${why}; nothing is lost. Each run is ${undo ? "put back" : "cleared"} whole or not at all.`);
+        trouble(`${why}; nothing is lost. Each run is ${undo ? "restored" : "cleared"} completely or not at all.`);
         failures = 0;
         await asked();
       }
@@ -155,7 +155,7 @@
     put(find("left"), "");
   };
 
-  // An undo that nobody sends further batches of stands still by itself; a clear is told to.
+  // An undo pauses when no page sends batches; a clear must be stopped.
   const sayStopped = () => (undo ? fetch(progress, { signal: AbortSignal.timeout(10_000) }) : post(stop, {}));
 
   const halt = async () => {
@@ -168,12 +168,12 @@
           return;
         }
       } catch {
-        // it stops all the same: nothing more is sent
+        // The clear stops anyway: this page sends nothing more.
       }
-      trouble("The server cannot be reached to say that this is stopped. Nothing more is sent from here.");
+      trouble("Can’t tell the server to stop. This page sends nothing more.");
       await pause(1_000 * 2 ** failures);
     }
-    trouble("The server cannot be reached. Nothing more is sent from here; reload the page once the server is back.");
+    trouble("Can’t reach the server. This page sends nothing more; reload it when the server is back.");
     quit();
   };
 
@@ -201,13 +201,13 @@
         leave();
         return;
       }
-      // No scheduler queues anything while a batch is put back: the server says when it is our turn again.
+      // The scheduler queues nothing while a batch is restored, so the server says when the next one can start.
       if (answer.retry_after) await pause(answer.retry_after * 1_000);
     }
     if (driving && stopping) await halt();
   };
 
-  // A tab that is closed or led elsewhere says so, so that nobody waits for it.
+  // A tab that is closed or leaves the page stops the clear at once.
   window.addEventListener("pagehide", () => {
     if (!driving) return;
     driving = false;
@@ -233,7 +233,7 @@
         if (undo ? !state.undo.under_way : state.status !== "applying" || state.interrupted) return leave();
         draw(now);
       } catch {
-        trouble("The server cannot be reached, so these numbers may be old. Trying again.");
+        trouble("Can’t reach the server, so these numbers may be out of date. Trying again.");
       }
     }
   };

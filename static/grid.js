@@ -40,7 +40,7 @@
     if (line.textContent !== text) line.textContent = text;
   };
 
-  // Whoever comes to a cell with the keys hears the whole sentence, not only what is in the cell.
+  // A screen reader reads the whole sentence when the keyboard reaches a cell.
   const name = (cell) => {
     if (!cell.matches("td:not(.sum)")) return;
     const text = sentence(cell);
@@ -131,7 +131,7 @@
       old.removeAttribute("aria-busy");
       if (!keep) return;
       if (!window.safeClear.unticked?.size) location.assign(here);
-      else view().querySelector("[data-readout]").textContent = "The grid did not come, so it shows what it showed. Nothing is lost; try again.";
+      else view().querySelector("[data-readout]").textContent = "Could not load the grid. It is unchanged; try again.";
     } finally {
       loading -= 1;
     }

@@ -1,5 +1,5 @@
 "use strict";
-// The bar of a plan's page: what is missing before it can be confirmed, and how long that is possible.
+// The bar of a plan's page: the unmet requirements, and how long the plan is valid.
 (() => {
   const dock = document.querySelector("[data-expires]");
   if (!dock) return;
@@ -10,28 +10,28 @@
     if (element.textContent.trim() !== text) element.textContent = text;
   };
 
-  // What is missing: each with the words for it and the field where it is given.
+  // The unmet requirements, each with its text and its field.
 
   const boxes = form?.id === "confirm" ? [...document.querySelectorAll('input[name="acknowledge"][form="confirm"]')] : [];
   const typed = form?.elements.confirm_dag_id;
   const reason = form?.querySelector('[name="reason"][aria-required]');
   const left = dock.querySelector("[data-left]");
 
-  // Whoever unticked something would not expect the plan to clear it all the same.
+  // A plan does not clear what its reader has just unticked.
   const unpreviewed = () => window.safeClear.unticked?.size > 0
     && (document.querySelector("#without [data-without] button") ?? document.getElementById("rows-title"));
 
   const missing = () => {
     const found = [];
     const without = unpreviewed();
-    if (without) found.push({ what: "preview without what is unticked", field: without });
+    if (without) found.push({ what: "Preview without the unticked rows", field: without });
     const open = boxes.filter((box) => !box.checked);
     if (open.length) {
-      const ticked = numbers.format(boxes.length - open.length);
-      found.push({ what: `${ticked} of ${numbers.format(boxes.length)} acknowledged`, field: open[0] });
+      const findings = open.length === 1 ? "finding" : "findings";
+      found.push({ what: `Acknowledge ${numbers.format(open.length)} ${findings}`, field: open[0] });
     }
-    if (reason && !reason.value.trim()) found.push({ what: "reason", field: reason });
-    if (typed && typed.value.trim() !== typed.dataset.expected) found.push({ what: "type the DAG id", field: typed });
+    if (reason && !reason.value.trim()) found.push({ what: "Enter a reason", field: reason });
+    if (typed && typed.value.trim() !== typed.dataset.expected) found.push({ what: "Type the Dag id", field: typed });
     return found;
   };
 
@@ -43,7 +43,7 @@
     button.toggleAttribute("data-lacks", found.length > 0);
   };
 
-  // A field may lie in something that is folded.
+  // Open the details that hide a field.
   const show = (field) => {
     for (let fold = field.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     field.focus({ preventScroll: true });
@@ -65,19 +65,18 @@
       field?.addEventListener("input", check);
       field?.addEventListener("change", check);
     }
-    // What the browser restored after going back, or a form that it offers again.
+    // The browser may have restored the fields.
     window.addEventListener("pageshow", check);
     document.addEventListener("safe-clear:unticked", check);
     check();
   }
   document.querySelector("[data-select]")?.addEventListener("focus", ({ target }) => target.select());
 
-  // How long the plan may be confirmed; after that the page offers a new preview instead.
+  // Count down how long the plan is valid. After that the page offers a new preview instead.
 
   const again = dock.querySelector("[data-again]");
   if (!button || !again) return;
   const validity = dock.querySelector("[data-validity]");
-  const until = validity.textContent.trim().replace(/^.*?(?=until )/, "");
   const loaded = performance.now();
   const remaining = Date.parse(dock.dataset.expires) - Date.parse(dock.dataset.now);
   const [soon, counted] = [5, 120];
@@ -85,7 +84,7 @@
   const expire = () => {
     clearInterval(timer);
     validity.classList.add("warn");
-    write(validity, "This plan has expired. Preview again to see how things stand now.");
+    write(validity, "This plan has expired. Preview again to see the current state.");
     const hadFocus = document.activeElement === button;
     again.hidden = false;
     left.remove();
@@ -103,7 +102,7 @@
     }
     if (minutes > counted) return;
     validity.classList.toggle("warn", minutes <= soon);
-    write(validity, `Good for ${Math.max(1, Math.floor(minutes))} min, ${until}`);
+    write(validity, `Valid for ${Math.max(1, Math.floor(minutes))} min (until ${dock.dataset.until})`);
   };
 
   const timer = setInterval(tick, 10_000);

@@ -86,11 +86,11 @@
   };
 
   const finish = () => {
-    put(section.querySelector("[data-say]"), "all of them are done");
+    put(section.querySelector("[data-say]"), "all finished");
     section.querySelector("[data-refresh]")?.remove();
   };
 
-  // Answers null when the page is to be asked instead: it leads to the login, or says what is wrong.
+  // Returns null when the page must be loaded instead: it shows the login or the error.
   const ask = async () => {
     const answer = await fetch(section.dataset.url, {
       headers: { Accept: "application/json" },
@@ -106,7 +106,7 @@
       try {
         const progress = await ask();
         if (!progress?.by_state) {
-          location.replace(section.dataset.page); // or somebody goes on with the clear, or undoes it
+          location.replace(section.dataset.page); // or someone resumes or undoes the clear
           return;
         }
         pause = draw(progress) ? shortest : Math.min(pause * 1.3, longest);
@@ -115,7 +115,7 @@
           return;
         }
       } catch {
-        put(trouble, "The server cannot be reached, so these numbers may be old. Trying again.");
+        put(trouble, "Can’t reach the server, so these numbers may be out of date. Trying again.");
         trouble.hidden = false;
         pause = Math.min(pause * 1.5, longest);
       }

@@ -1,5 +1,5 @@
 "use strict";
-// The table of task instances: filters, sorts and pages in place, and keeps what is unticked over all of that.
+// The table of task instances: filters, sorts and pages in place, and remembers unticked rows.
 (() => {
   const section = () => document.getElementById("task-instances");
   if (!section()) return;
@@ -8,7 +8,7 @@
   window.safeClear.unticked = unticked; // a plan is not cleared while it has some
   let latest = 0;
 
-  // Whoever goes elsewhere and comes back finds unticked what was: else the plan would clear it.
+  // Unticked rows stay unticked when the reader leaves the page and comes back.
   const memory = (use) => {
     try {
       return use(sessionStorage);
@@ -30,7 +30,7 @@
   const keyOf = (box) => `${nameOf(box)} ${valueOf(box)}`;
   const boxes = () => [...section().querySelectorAll('input[type="checkbox"][name^="keep_"]')];
 
-  // What is unticked but no longer on the page goes along as a hidden field without its tick.
+  // An unticked row that is not on this page is sent as a hidden field without its checkbox.
   const carry = () => {
     const form = document.getElementById("without");
     if (!form) return;
@@ -61,7 +61,7 @@
     const text = words();
     bar.classList.toggle("waits", !text);
     const said = bar.querySelector("[data-unticked]");
-    const wanted = text ? `Unticked: ${text}` : "Untick what is to stay as it is";
+    const wanted = text ? `Unticked: ${text}` : "Untick anything you want to leave alone";
     if (said.textContent !== wanted) said.textContent = wanted;
     const button = bar.querySelector("button");
     button.setAttribute("aria-disabled", String(!text));
@@ -92,7 +92,7 @@
 
   const filled = () => new Map([...section().querySelectorAll(".filters [name]")].map((field) => [field.name, field.value]));
 
-  // What somebody typed into a filter while its table was on the way is theirs to keep.
+  // Text typed into a filter while the table loads is kept.
   const keepTyped = (fresh, before, typed) => {
     for (const [name, value] of typed) {
       const field = fresh.querySelector(`.filters [name="${name}"]`);
@@ -128,7 +128,7 @@
       if (mine !== latest) return;
       old.removeAttribute("aria-busy");
       if (!unticked.size) location.assign(here);
-      else trouble("These rows did not come, so the table shows what it showed. Nothing is lost; try again.");
+      else trouble("Could not load these rows. The table is unchanged; try again.");
     }
   };
 

@@ -1,5 +1,5 @@
 "use strict";
-// What is put back is what was previewed: while other runs are ticked than those, the button waits for a new preview.
+// An undo restores exactly the previewed runs. While other runs are ticked, the button waits for a new preview.
 (() => {
   const form = document.getElementById("choose");
   const button = document.querySelector('button[form="confirm"]');
@@ -17,7 +17,7 @@
     button.setAttribute("aria-disabled", String(!same));
     button.classList.toggle("waits", !same);
     say.classList.toggle("warn", !same);
-    const wanted = same ? said : ticked ? `${ticked.toLocaleString("en-US")} of the runs listed are ticked: preview these first` : "No run is ticked";
+    const wanted = same ? said : ticked ? `${ticked.toLocaleString("en-US")} of the listed runs are ticked: preview again first` : "No run is ticked";
     if (say.textContent !== wanted) say.textContent = wanted;
   };
 

@@ -58,12 +58,12 @@ def _of_task_instances(changes: Iterable[StateChange]) -> Iterator[str]:
     by_effect: Counter[str] = Counter()
     for change in changes:
         by_effect[change.effect] += change.count
-    for effect, done in (("leave_out", "left out"), ("terminate", "terminated")):
+    for effect, done in (("leave_out", "left out"), ("terminate", "will be terminated")):
         if number := by_effect[effect]:
-            yield f"{count(number, 'running one')} {'is' if number == 1 else 'are'} {done}"
+            yield f"{count(number, 'running task instance')} {done}"
     moved = [f"{by_effect[effect]:,} {done}" for effect, done in DONE_WORDS.items() if by_effect[effect]]
     if moved:
-        yield f"with the DAG version {', '.join(moved)}"
+        yield f"{', '.join(moved)} with the Dag version"
 
 
 def _of_runs(changes: Iterable[StateChange]) -> Iterator[str]:
@@ -71,7 +71,7 @@ def _of_runs(changes: Iterable[StateChange]) -> Iterator[str]:
     stays: Counter[str] = Counter()
     for change in changes:
         (stays if change.before == change.after else goes)[change.after or "no status"] += change.count
-    parts = [f"{'goes' if n == 1 else 'go'} back to {state}" for state, n in goes.most_common()]
+    parts = [f"will be {state}" for state, _ in goes.most_common()]
     parts += [f"{'stays' if n == 1 else 'stay'} {state}" for state, n in stays.most_common()]
     numbers = [*(n for _, n in goes.most_common()), *(n for _, n in stays.most_common())]
     said = [

@@ -29,14 +29,14 @@ class DriftCode(Code):
 
 
 DRIFT_TEXT: Mapping[DriftCode, str] = {
-    DriftCode.DAG_GONE: "the DAG has no serialized version any more",
+    DriftCode.DAG_GONE: "the Dag no longer has a serialized version",
     DriftCode.DAG_CHANGED: "{dag_id} changed",
     DriftCode.NEW_DAG_VERSION: "{dag_id} changed; {runs:,} of the runs would use the new version",
     DriftCode.NEW_BUNDLE_VERSION: "{dag_id} was parsed from another bundle version",
     DriftCode.DELETED: "the dag run was deleted",
     DriftCode.CLEARED: "cleared since",
     DriftCode.STATE: "its state changed",
-    DriftCode.DAG_VERSION: "it moved to another DAG version",
+    DriftCode.DAG_VERSION: "it moved to another Dag version",
     DriftCode.BUNDLE_VERSION: "its bundle version changed",
     DriftCode.DELETED_OR_EXPANDED: "deleted, or expanded into mapped task instances",
     DriftCode.CREATED: "created since",

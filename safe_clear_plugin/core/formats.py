@@ -26,13 +26,13 @@ def _two(first: str, rest: int, unit: str) -> str:
 
 
 def work(seconds: float) -> str:
-    """Write how long tasks are at work, added up: ``20 task-hours``, ``12 task-minutes``."""
+    """Write how long tasks are at work, added up: ``20 h of task time``, ``12 min of task time``."""
     if seconds < MINUTE:
-        return "under a task-minute"
+        return "under 1 min of task time"
     if seconds < HOUR:
-        return plan_text.count(round(seconds / MINUTE), "task-minute")
+        return f"{round(seconds / MINUTE)} min of task time"
     hours = seconds / HOUR
-    return plan_text.count(round(hours), "task-hour") if hours >= 10 else f"{hours:.1f} task-hours"
+    return f"{round(hours):,} h of task time" if hours >= 10 else f"{hours:.1f} h of task time"
 
 
 def about(now: datetime, seconds: float) -> str:

@@ -25,32 +25,31 @@ def headline(selection: Selection, task_instances: int, dag_runs: int, *, done: 
     )
 
 
-def sentence(selection: Selection, *, on_latest: bool) -> str:
-    """Return the selection as a few plain sentences."""
+def sentence(selection: Selection, *, on_latest: bool, brief: bool = False) -> str:
+    """Return the selection as a few plain sentences; a ``brief`` one leaves out the usual."""
     parts = [f"{_tasks(selection)}, {_runs(selection)}."]
     if spread := _spread(selection):
         parts.append(spread)
     if without := _without(selection):
         parts.append(f"Without {without}.")
-    parts.append(
-        "Running ones are terminated and start again."
-        if selection.running == "terminate"
-        else "Running ones are left out."
-    )
+    if selection.running == "terminate":
+        parts.append("Running task instances are terminated and started again.")
+    elif not brief:
+        parts.append("Running task instances are left out.")
     if on_latest:
         what = "Runs" if selection.reset_dag_runs else "Task instances"
-        parts.append(f"{what} move to the latest DAG version.")
+        parts.append(f"{what} move to the latest Dag version.")
     if not selection.reset_dag_runs:
-        parts.append("Dag runs keep their state, so finished runs start nothing.")
+        parts.append("Dag runs keep their state, so nothing in finished runs will start.")
     return " ".join(parts)
 
 
 def _tasks(selection: Selection) -> str:
     states = f" in state {_either(selection.state)}" if selection.state else ""
     if not selection.task_regex:
-        return f"Every task{states}"
+        return f"All tasks{states}"
     index = "" if selection.map_index is None else f" [{selection.map_index}]"
-    return f"Tasks whose id matches {selection.task_regex}{index}{states}"
+    return f"Tasks matching {selection.task_regex}{index}{states}"
 
 
 def _spread(selection: Selection) -> str:
@@ -64,8 +63,9 @@ def _spread(selection: Selection) -> str:
         )
         if asked
     ]
-    along = f"everything {' and '.join(directions)} of them, and " if directions else ""
-    return f"With {along}their setups and teardowns."
+    along = f"all {' and '.join(directions)} tasks, and " if directions else ""
+    limit = " in the same states" if selection.state else ""
+    return f"Includes {along}setup and teardown tasks{limit}."
 
 
 def _without(selection: Selection) -> str:
@@ -109,7 +109,7 @@ def _between(selection: Selection, start: datetime | None, end: datetime | None)
     field = selection.date_field
     if start and end:
         return f" with {field} from {moment(start)} to {moment(end)}"
-    return f" with {field} from {moment(start)} on" if start else f" with {field} up to {moment(end)}"
+    return f" with {field} from {moment(start)}" if start else f" with {field} up to {moment(end)}"
 
 
 def moment(value: datetime | None) -> str:

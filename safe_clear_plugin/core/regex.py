@@ -35,7 +35,7 @@ class Regex:
         if len(pattern) > TASK_REGEX:
             raise RegexError(
                 f"A regular expression has at most {TASK_REGEX} characters.",
-                "Shorten it: name what the task ids have in common.",
+                "Shorten it: use a part that the task ids share.",
             )
         self._compiled = _compile(pattern)
         self._seconds = 0.0
@@ -82,6 +82,6 @@ def _compile(pattern: str) -> Any:
     if text.startswith("pattern too large"):
         raise RegexError("This regular expression needs too much memory.", _SIMPLIFY_REMEDY)
     raise RegexError(
-        f"RE2 cannot read this regular expression: {text}.",
-        "RE2 has no lookaround and no backreferences; the rest is the usual syntax.",
+        f"This regular expression is not valid: {text}.",
+        "RE2 has no lookaround and no backreferences; the rest of the syntax is the usual one.",
     )

@@ -23,15 +23,13 @@ class Verdict(Code):
 
 
 VERDICT_TEXT: Mapping[Verdict, str] = {
-    Verdict.PUT_BACK: "can be put back",
-    Verdict.STARTED: "queued, started or decided since the clear",
+    Verdict.PUT_BACK: "can be restored",
+    Verdict.STARTED: "queued, started or decided by the scheduler since",
     Verdict.CLEARED_AGAIN: "cleared or retried again since",
     Verdict.GONE: "deleted since, or expanded into mapped task instances",
-    Verdict.WAS_PENDING: "was with an executor, a trigger or a person when it was cleared",
-    Verdict.VERSION_GONE: "its DAG version has been removed since",
-    Verdict.MAY_BE_QUEUED: (
-        "scheduled since, and SQLite has no lock that keeps the scheduler from queueing it"
-    ),
+    Verdict.WAS_PENDING: "handed to an executor, a trigger or a person before the clear",
+    Verdict.VERSION_GONE: "its Dag version has been removed since",
+    Verdict.MAY_BE_QUEUED: "scheduled since; SQLite can't stop the scheduler from queueing it",
 }
 
 
@@ -51,10 +49,10 @@ KEPT_RUN_TEXT: Mapping[KeptRun, str] = {
     KeptRun.DELETED: "the dag run was deleted",
     KeptRun.NOT_RESET: "the clear left its state alone",
     KeptRun.CLEARED_AGAIN: "cleared again since",
-    KeptRun.SOME_STAY: "some of its task instances stay",
-    KeptRun.OTHERS_MOVED: "other task instances of it have moved",
+    KeptRun.SOME_STAY: "some of its task instances can't be restored",
+    KeptRun.OTHERS_MOVED: "its other task instances have changed",
     KeptRun.FINISHED: "it has finished since",
-    KeptRun.VERSION_GONE: "its DAG version has been removed",
+    KeptRun.VERSION_GONE: "its Dag version has been removed",
 }
 
 RESTORABLE_STATES = (

@@ -48,7 +48,7 @@ def require_may_clear(dag_id: str, user: BaseUser) -> None:
     :raises Refused: 403 or 404
     """
     dag = TeamDag(dag_id)
-    _require_may_read(dag, user, Refused(404, Problem("There is no such DAG.", "Choose one from the list.")))
+    _require_may_read(dag, user, Refused(404, Problem("This Dag doesn't exist.", "Choose one from the list.")))
     _require_may_clear(dag, user)
 
 
@@ -86,7 +86,7 @@ def _readable(finding: Finding, dag_ids: set[str]) -> Finding:
     hidden = len(finding.links) - len(links)
     if not hidden:
         return finding
-    more = f"{count(hidden, 'DAG')} of these you may not see."
+    more = f"You can't see {count(hidden, 'Dag')} of these."
     return replace(finding, links=links, detail=f"{finding.detail} {more}")
 
 
@@ -98,7 +98,7 @@ def _require_may_read(dag: TeamDag, user: BaseUser, not_found: Refused) -> None:
     raise Refused(
         403,
         Problem(
-            f"You may see {dag.dag_id}, but you may not see its dag runs and task instances.",
+            f"You can see {dag.dag_id}, but not its dag runs and task instances.",
             f"Ask an Airflow admin for {rights.to_read(dag.dag_id, user)}.",
         ),
     )
@@ -109,7 +109,7 @@ def _require_may_clear(dag: TeamDag, user: BaseUser) -> None:
         raise Refused(
             403,
             Problem(
-                f"You may see {dag.dag_id}, but you may not clear its task instances.",
+                f"You can see {dag.dag_id}, but you can't clear its task instances.",
                 f"Ask an Airflow admin for {rights.to_clear(dag.dag_id, user)}.",
             ),
         )

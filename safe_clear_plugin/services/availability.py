@@ -46,8 +46,8 @@ def require_own_tables() -> None:
             raise Refused(
                 503,
                 Problem(
-                    "Safe Clear's tables are not in the metadata DB.",
-                    "Run `airflow db migrate`. Where that cannot be run with Safe Clear installed, set "
+                    "Safe Clear's tables are missing in the metadata database.",
+                    "Run `airflow db migrate`. If that can't run with Safe Clear installed, set "
                     "`[safe_clear] create_tables`.",
                 ),
             )

@@ -22,40 +22,40 @@ log = logging.getLogger(__name__)
 INTERNAL_ERROR = "internal_error"
 WORDS: Mapping[str, tuple[str, str]] = {
     "database_unreachable": (
-        "The metadata DB cannot be reached.",
-        "Try again once it is back.",
+        "Can't reach the metadata database.",
+        "Try again when it is back.",
     ),
     "database_busy": (
-        "The metadata DB is too busy: it kept a lock or a connection from this step.",
+        "The metadata database is too busy: this step got no lock or no connection.",
         "Try again.",
     ),
     "statement_timeout": (
-        "The metadata DB stopped a statement that took too long.",
-        "Try again. If it stays so, ask who runs this Airflow to analyze the tables of the metadata DB.",
+        "The metadata database stopped a statement that took too long.",
+        "Try again. If this keeps happening, ask your Airflow administrator to analyze the tables.",
     ),
     "tables_outdated": (
-        "A table or a column is missing in the metadata DB.",
+        "A table or a column is missing in the metadata database.",
         "Run `airflow db migrate`.",
     ),
     "database_forbidden": (
-        "Airflow's role in the metadata DB lacks a right on a table or a schema.",
-        "Ask who runs this Airflow to grant it: docs/deployments.md names the rights.",
+        "Airflow's database role has no permission for a table or a schema.",
+        "Ask your Airflow administrator to grant it: docs/deployments.md lists the permissions.",
     ),
     "database_read_only": (
-        "The metadata DB takes no changes now.",
-        "Ask who runs this Airflow to make it writable.",
+        "The metadata database is read-only now.",
+        "Ask your Airflow administrator to make it writable.",
     ),
     "database_full": (
-        "The metadata DB has no room or memory left.",
-        "Ask who runs this Airflow to make room.",
+        "The metadata database has no disk space or memory left.",
+        "Ask your Airflow administrator to free some.",
     ),
     "database_error": (
-        "The metadata DB did not carry out a statement.",
-        "Try again. If it stays so, ask who runs this Airflow; `airflow db migrate` may be due.",
+        "A statement failed in the metadata database.",
+        "Try again. If this keeps happening, ask your Airflow administrator to run `airflow db migrate`.",
     ),
     INTERNAL_ERROR: (
         "Something went wrong inside Safe Clear.",
-        "Try again. If it stays so, ask who runs this Airflow.",
+        "Try again. If this keeps happening, ask your Airflow administrator.",
     ),
 }
 """By code: what happened, and what to do about it."""
@@ -95,7 +95,7 @@ def explain(error: BaseException, doing: str, outcome: str = "") -> Failure:
         log.error("Error %s, while %s", error_id, doing, exc_info=error)
     code = database_errors.kind_of(error) if isinstance(error, SQLAlchemyError) else INTERNAL_ERROR
     reason, remedy = WORDS[code]
-    where = f"The log of the api-server has the details under {error_id}."
+    where = f"The api-server's log has the details under {error_id}."
     return Failure(code, error_id, reason, " ".join(filter(None, (outcome, remedy, where))))
 
 

@@ -57,7 +57,7 @@ def finding_with_rows(plan: PlanSummary, code: str) -> Finding:
             return finding
     raise Refused(
         404,
-        Problem("The plan has no such finding with task instances behind it.", "See the plan's own page."),
+        Problem("The plan has no finding with this code that lists task instances.", "Open the plan's page."),
     )
 
 

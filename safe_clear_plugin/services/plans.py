@@ -24,7 +24,7 @@ from safe_clear_plugin.storage.plans import plan_list, plan_reader, plan_rows
 
 def plan_not_found() -> Refused:
     """Return the refusal for a plan that there is not, or that the caller may not see."""
-    return Refused(404, Problem("There is no such plan.", "It may have expired and been removed."))
+    return Refused(404, Problem("This plan doesn't exist.", "It may have expired."))
 
 
 def get_plan(plan_id: str) -> PlanSummary:

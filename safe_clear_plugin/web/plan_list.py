@@ -19,17 +19,14 @@ from safe_clear_plugin.web.app import templating
 from safe_clear_plugin.web.app.identity import caller
 from safe_clear_plugin.web.app.paging import Page
 
-DEFAULT_SENTENCE = "Running ones are left out."
-"""What nearly every selection says at its end, and a list need not repeat."""
-
 STATUS_LABELS: dict[ShownStatus, str] = {
     ShownStatus.READY: "Ready",
     ShownStatus.WAITING: "Waiting for approval",
     ShownStatus.EXPIRED: "Expired",
     ShownStatus.DECLINED: "Declined or withdrawn",
     ShownStatus.APPLYING: "Clearing",
-    ShownStatus.STOPPED: "Stopped, or applied in part",
-    ShownStatus.STALE: "Refused: it had moved",
+    ShownStatus.STOPPED: "Stopped or partly applied",
+    ShownStatus.STALE: "Not applied: out of date",
     ShownStatus.APPLIED: "Applied",
     ShownStatus.UNDONE: "Undone",
 }
@@ -88,22 +85,20 @@ def plans_page(query: PlansQuery, now: datetime, session: Session) -> str:
 
 
 def _row(plan: PlanSummary, now: datetime) -> ListedPlan:
-    sentence = plan_text.sentence(plan.selection, on_latest=plan.run_on_latest_version)
-    return ListedPlan(
-        plan, outcome(plan, now), sentence.removesuffix(" " + DEFAULT_SENTENCE).removesuffix(".")
-    )
+    sentence = plan_text.sentence(plan.selection, on_latest=plan.run_on_latest_version, brief=True)
+    return ListedPlan(plan, outcome(plan, now), sentence.removesuffix("."))
 
 
 def outcome(plan: PlanSummary, now: datetime) -> Outcome:
     """Say how the plan stands."""
     part = f"{plan.cleared:,} of {plan.task_instances:,} cleared"
     if plan.undo_asked_runs:
-        text = "Being undone" if plan.is_undoing else f"Undone, {plan.put_back:,} of {plan.cleared:,}"
+        text = "Undoing" if plan.is_undoing else f"Undone: {plan.put_back:,} of {plan.cleared:,}"
         return Outcome("quiet", text, part if plan.cleared < plan.task_instances else "")
     status = plan.shown_status(now)
     if status == ShownStatus.STOPPED:
         is_stop = plan.stop_reason is not None and plan.stop_reason.is_stop_by_person
-        return Outcome("warn", "Stopped" if is_stop or not plan.cleared else "Applied in part", part)
+        return Outcome("warn", "Stopped" if is_stop or not plan.cleared else "Partly applied", part)
     if status == ShownStatus.DECLINED and not plan.is_withdrawn:
         return Outcome("bad", "Declined", f"by {plan.declined_by_name}")
     return {
@@ -112,7 +107,7 @@ def outcome(plan: PlanSummary, now: datetime) -> Outcome:
         ShownStatus.EXPIRED: Outcome("quiet", "Expired"),
         ShownStatus.DECLINED: Outcome("quiet", "Withdrawn"),
         ShownStatus.APPLYING: Outcome("", "Clearing", part),
-        ShownStatus.STALE: Outcome("bad", "Refused: it had moved"),
+        ShownStatus.STALE: Outcome("bad", "Not applied: out of date"),
         ShownStatus.APPLIED: Outcome("ok", "Applied"),
         ShownStatus.UNDONE: Outcome("quiet", "Undone"),
     }[status]

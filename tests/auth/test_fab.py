@@ -52,12 +52,12 @@ def test_the_documented_rights_are_those_that_are_tested():
     from pathlib import Path
 
     page = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
-    rows = re.findall(r"^\| (see|make|use the tabs)[^|]*\| ([^|]*) \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| (see|create|use the tabs)[^|]*\| ([^|]*) \|", page, re.MULTILINE)
     named = {
         what: {(action, resource) for action, resource in re.findall(r"`(can_\w+)` on \*([^*]+)\*", cell)}
         for what, cell in rows
     }
-    assert named == {"see": READING, "make": CLEARING - READING, "use the tabs": TABS}
+    assert named == {"see": READING, "create": CLEARING - READING, "use the tabs": TABS}
 
 
 def test_everything_that_is_done_with_a_plan(dags, having):
@@ -101,7 +101,7 @@ def test_reading_alone_shows_everything_and_clears_nothing(dags, having, program
             assert all(right in refused.json()["remedy"] for right in needed)
         for right in needed:
             assert re.sub("`([^`]+)`", r"<code>\1</code>", right) in page.text
-    assert "There is no DAG that you may clear" in empty
+    assert "You can’t clear any Dag" in empty
     assert "<code>can_edit</code> on <code>DAG Runs</code>" in empty
     assert "can_read" not in empty
 

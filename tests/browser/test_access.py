@@ -31,14 +31,14 @@ def test_viewer_may_look_and_not_clear(airflow_server, open_page, plan_of):
     with page.expect_response(re.compile(r"/safe_clear/\?dag_id=e2e_orders")) as answer:
         frame = open_tab(airflow_server, page, "/dags/e2e_orders")
     assert answer.value.status == 403
-    expect(frame.locator("main")).to_contain_text("you may not clear its task instances")
+    expect(frame.locator("main")).to_contain_text("you can't clear its task instances")
 
     answer = page.goto(plan_of("e2e_orders"))
     assert answer.status == 200
     expect(page.get_by_role("heading", level=1)).to_have_text(
         "Clear 5 task instances in 5 runs of e2e_orders"
     )
-    expect(page.get_by_text("You may look at this plan but not clear it.")).to_be_visible()
+    expect(page.get_by_text("You can view this plan, but you can’t clear it.")).to_be_visible()
     expect(confirm_button(page)).to_have_count(0)
     expect(page.locator("form[method=post]")).to_have_count(0)
 
@@ -50,12 +50,12 @@ def test_operator_of_another_team(airflow_server, open_page, plan_of):
     expect(frame.locator("#dag-list [role=option]")).to_have_text(["e2e_changing", "e2e_orders"])
 
     frame.locator("[name=dag_id]").fill("e2e_team_b")
-    expect(frame.locator("#dag-list")).to_have_text("No DAG that you may clear has this in its id")
+    expect(frame.locator("#dag-list")).to_have_text("No matching Dag that you can clear")
     frame.locator("[name=date_from]").fill("2026-03-01")
     with page.expect_response(re.compile("/plans$")) as answer:
         frame.get_by_role("button", name="Preview").click()
     assert answer.value.status == 404
-    expect(frame.locator("main")).to_contain_text("There is no such DAG.")
+    expect(frame.locator("main")).to_contain_text("This Dag doesn't exist.")
 
     for hidden in (address(airflow_server, "?dag_id=e2e_team_b"), plan_of("e2e_team_b")):
         answer = page.goto(hidden)

@@ -16,7 +16,7 @@ from tests.browser.frames import Troubles, address, confirm, confirm_button, ope
 DAG = "e2e_orders"
 RANGE = {"date_from": "2026-03-01", "date_to": "2026-03-05"}
 RUNS, TASK_INSTANCES, EACH = 5, 35, 7
-NO_CONNECTION = "The server cannot be reached"
+NO_CONNECTION = "Can’t reach the server"
 NOT_COMPARED = "updated_at"
 
 
@@ -119,7 +119,7 @@ def test_in_airflows_frame_to_the_end(server, open_page):
 
     bar = frame.locator("progress")
     expect(heading(frame)).to_have_text(clearing(1))
-    expect(frame.get_by_text("You may close this tab")).to_be_visible()
+    expect(frame.get_by_text("Keep this page open")).to_be_visible()
     expect(frame.get_by_text("batch 2")).to_be_visible()
     expect(halt(frame)).to_be_visible()
     for done in (2, 3, 4):
@@ -158,7 +158,7 @@ def test_stop_reload_resume_undo(server, open_page, read):
 
     page.reload()
     expect(heading(page)).to_have_text(stopped)
-    page.get_by_role("button", name=f"Resume: clear the other {3 * EACH}").click()
+    page.get_by_role("button", name=f"Resume: clear the remaining {3 * EACH}").click()
     expect(heading(page)).to_have_text(clearing(3))
     gate.let_pass()
     expect(heading(page)).to_have_text(clearing(4))
@@ -167,26 +167,26 @@ def test_stop_reload_resume_undo(server, open_page, read):
     expect(heading(page)).to_contain_text(f"{4 * EACH} of {TASK_INSTANCES} task instances were cleared")
     assert len(gate.bodies) == 3
     gate.open_for_all()
-    page.get_by_role("button", name=f"Resume: clear the other {EACH}").click()
+    page.get_by_role("button", name=f"Resume: clear the remaining {EACH}").click()
     expect(heading(page)).to_contain_text(f"Cleared {TASK_INSTANCES} task instances")
 
     undo = Gate(page, "undo")
     page.get_by_role("link", name="Undo…").click()
-    expect(heading(page)).to_have_text(f"Put back {TASK_INSTANCES} of {TASK_INSTANCES} task instances")
+    expect(heading(page)).to_have_text(f"Restore {TASK_INSTANCES} of {TASK_INSTANCES} task instances")
     page.get_by_role("textbox", name="Reason").fill("I mixed the date")
-    page.get_by_role("button", name=f"Put back {TASK_INSTANCES} task instances").click()
-    expect(heading(page)).to_have_text(clearing(1, "Putting back"))
+    page.get_by_role("button", name=f"Restore {TASK_INSTANCES} task instances").click()
+    expect(heading(page)).to_have_text(clearing(1, "Restoring"))
     undo.let_pass()
-    expect(heading(page)).to_have_text(clearing(2, "Putting back"))
+    expect(heading(page)).to_have_text(clearing(2, "Restoring"))
     held = undo.next()
     halt(page).click()
     held.fallback()
     expect(halt(page)).to_be_hidden()
-    expect(heading(page)).to_have_text(clearing(3, "Putting back"))
+    expect(heading(page)).to_have_text(clearing(3, "Restoring"))
     undo.open_for_all()
-    page.get_by_role("button", name="Put back the rest").click()
-    expect(heading(page)).to_have_text(f"All {TASK_INSTANCES} task instances were put back")
-    reasons = page.locator("table.batches tr", has_text="Put back").locator(".what .sub")
+    page.get_by_role("button", name="Restore the rest").click()
+    expect(heading(page)).to_have_text(f"All {TASK_INSTANCES} task instances were restored")
+    reasons = page.locator("table.batches tr", has_text="Restored").locator(".what .sub")
     expect(reasons).to_have_text(["I mixed the date"] * RUNS)
     assert (read("task_instance"), read("dag_run"), read("task_instance_history")) == before
     assert troubles.found == []
@@ -239,7 +239,7 @@ def test_after_some_failures_it_waits_to_be_asked(server, open_page):
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(401, "You are not logged in any more"), (403, "does not take this page’s requests")]
+    ("status", "said"), [(401, "You are logged out"), (403, "refuses requests from this page")]
 )
 def test_no_longer_let_in(server, open_page, status, said):
     page = open_page(server)
@@ -262,7 +262,7 @@ def test_another_tab_follows_and_sends_nothing(server, open_page):
     other.on("request", lambda request: posted.append(request.url) if request.method == "POST" else None)
     other.goto(page.url)
     expect(heading(other)).to_have_text(clearing(1))
-    expect(other.get_by_text("started by admin")).to_be_visible()
+    expect(other.get_by_text("admin is clearing")).to_be_visible()
     expect(other.get_by_role("button", name="Clear the next batch")).to_be_hidden()
     gate.let_pass()
     expect(heading(other)).to_have_text(clearing(2))
@@ -351,7 +351,7 @@ def test_chosen_runs_by_keyboard(server, open_page):
     begin(server, page)
     expect(heading(page)).to_contain_text(f"Cleared {TASK_INSTANCES} task instances")
     page.get_by_role("link", name="Undo…").click()
-    button = page.get_by_role("button", name="Put back ")
+    button = page.get_by_role("button", name="Restore ")
     boxes = page.get_by_role("checkbox")
     expect(boxes).to_have_count(RUNS)
     # The page puts the focus on its heading once its scripts have come, and would take it away again.
@@ -359,16 +359,16 @@ def test_chosen_runs_by_keyboard(server, open_page):
     boxes.nth(0).focus()
     page.keyboard.press("Space")
     expect(button).to_have_attribute("aria-disabled", "true")
-    expect(page.get_by_text("preview these first")).to_be_visible()
+    expect(page.get_by_text("preview again first")).to_be_visible()
     button.focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Preview these")).to_be_focused()
+    expect(page.get_by_role("button", name="Preview again")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(heading(page)).to_have_text(f"Put back {4 * EACH} of {4 * EACH} task instances")
+    expect(heading(page)).to_have_text(f"Restore {4 * EACH} of {4 * EACH} task instances")
     expect(boxes).to_have_count(4)
     button.focus()
     page.keyboard.press("Enter")
-    expect(heading(page)).to_have_text(f"{4 * EACH} of {TASK_INSTANCES} task instances were put back")
+    expect(heading(page)).to_have_text(f"{4 * EACH} of {TASK_INSTANCES} task instances were restored")
     expect(page.get_by_text("Undone in part")).to_be_visible()
 
 
@@ -387,7 +387,7 @@ def test_nothing_is_wider_than_a_narrow_screen(server, open_page):
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     fits()
     page.get_by_role("link", name="Undo…").click()
-    expect(page.get_by_role("button", name="Put back ")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Restore ")).to_be_in_viewport()
     fits()
     page.get_by_role("link", name="Plans").click()
     expect(page.locator("table.plans")).to_be_visible()
@@ -434,7 +434,7 @@ def test_stopped_without_a_connection(server, open_page):
         expect(page.get_by_text(NO_CONNECTION)).to_be_visible()
         page.clock.fast_forward(20_000)
         page.wait_for_timeout(100)
-    expect(page.get_by_text("reload the page once the server is back")).to_be_visible()
+    expect(page.get_by_text("reload it when the server is back")).to_be_visible()
     expect(halt(page)).to_be_hidden()
     assert page.url == plan
     assert len(gate.bodies) == 1

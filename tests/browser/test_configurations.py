@@ -79,6 +79,6 @@ def test_simple_auth_manager(simple_server, open_page):
 def test_viewer_under_simple_auth_manager(simple_server, open_page):
     page = open_page(simple_server, "viewer")
     page.goto(f"{simple_server.url}/plugin/safe_clear")
-    expect(the_frame(page).locator("main")).to_contain_text("There is no DAG that you may clear")
+    expect(the_frame(page).locator("main")).to_contain_text("You can’t clear any Dag")
     answer = page.goto(address(simple_server, "?dag_id=e2e_orders"))
     assert answer.status == 403

@@ -49,23 +49,25 @@ def test_each_press_leads_to_the_first_thing_missing(server, open_page):
         page.keyboard.press("Enter")
 
     expect(button).to_have_attribute("aria-disabled", "true")
-    expect(left(page)).to_have_text(f"0 of {many} acknowledged · reason · type the DAG id")
+    expect(left(page)).to_have_text(
+        f"Acknowledge {many} finding{'' if many == 1 else 's'} · Enter a reason · Type the Dag id"
+    )
     press()
     expect(boxes.first).to_be_focused()
     for number in range(many):
         boxes.nth(number).press("Space")
-    expect(left(page)).to_have_text("reason · type the DAG id")
+    expect(left(page)).to_have_text("Enter a reason · Type the Dag id")
     press()
     expect(page.locator("#reason")).to_be_focused()
     page.keyboard.type("  ")
-    expect(left(page)).to_have_text("reason · type the DAG id")
+    expect(left(page)).to_have_text("Enter a reason · Type the Dag id")
     page.keyboard.type("bad rates")
     press()
     typed = page.locator("#confirm_dag_id")
     expect(typed).to_be_focused()
     page.keyboard.type(DAG[:-1])
     page.keyboard.press("Enter")
-    expect(left(page)).to_have_text("type the DAG id")
+    expect(left(page)).to_have_text("Type the Dag id")
     expect(typed).to_be_focused()
     assert "POST" not in sent
     page.keyboard.type(DAG[-1])
@@ -75,7 +77,7 @@ def test_each_press_leads_to_the_first_thing_missing(server, open_page):
     expect(button).to_have_attribute("aria-disabled", "true")
     boxes.first.press("Space")
     press()
-    expect(page.get_by_text("Confirmed with")).to_be_visible()
+    expect(page.get_by_text("Acknowledged and approved")).to_be_visible()
     assert sent.count("POST") == 1
     assert troubles.found == []
 
@@ -96,12 +98,12 @@ def test_without_javascript_the_server_says_what_is_missing(server, open_page):
 def test_a_second_person_is_asked_and_clears(server, open_page):
     page = open_page(server)
     plan_page(server, page)
-    ask = page.get_by_role("button", name="Ask for approval")
+    ask = page.get_by_role("button", name="Request approval")
     expect(ask).to_have_attribute("aria-disabled", "true")
     expect(left(page)).to_have_text("reason")
     page.locator("#reason").fill("reload after the schema change")
     ask.click()
-    sent_on = page.get_by_label("Send this address to a second person").input_value()
+    sent_on = page.get_by_label("Share this link with a second person").input_value()
     assert sent_on == page.url
 
     other = open_page(server, user="operator")
@@ -114,4 +116,4 @@ def test_a_second_person_is_asked_and_clears(server, open_page):
     expect(other.get_by_role("heading", level=1)).to_have_text(
         "Cleared 3 task instances in 3 runs of e2e_orders"
     )
-    expect(other.get_by_text("asked for by")).to_be_visible()
+    expect(other.get_by_text("requested by")).to_be_visible()

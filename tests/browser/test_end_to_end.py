@@ -66,7 +66,7 @@ def test_what_was_planned_runs_again_and_nothing_else_changes(airflow_server, da
     confirm(frame, "wrong exchange rates")
     expect(frame.get_by_text("Cleared as planned")).to_be_visible()
     expect(frame.get_by_text("wrong exchange rates")).to_be_visible()
-    expect(frame.get_by_text("all of them are done")).to_be_visible(timeout=RERUN_TIMEOUT)
+    expect(frame.get_by_text("all finished")).to_be_visible(timeout=RERUN_TIMEOUT)
     expect(frame.locator("#progress .legend li")).to_have_text("4 Success")
     airflow_server.wait_for_runs("e2e_orders", 5)
 
@@ -141,7 +141,7 @@ def test_dag_changed_since_the_preview(airflow_server, database, open_page, chan
     expect(frame.get_by_role("heading", level=1)).to_contain_text("Nothing was cleared")
     moved = frame.locator("table.moved tbody tr")
     expect(moved).to_have_count(1)
-    expect(moved).to_contain_text("DAG version")
+    expect(moved).to_contain_text("Dag version")
     expect(moved).to_contain_text("version 1")
     expect(moved).to_contain_text("version 2")
     assert read(database) == before

@@ -115,7 +115,7 @@ def test_what_is_unticked_stays_so_over_orders_and_filters(plan_page):
     page.locator("#filter-task").press("Enter")
     expect(rows).to_have_count(0)
     expect(page.locator("[data-unticked]")).to_have_text("Unticked: 1 task instance")
-    page.get_by_role("button", name="Preview without them").click()
+    page.get_by_role("button", name="Preview without the unticked rows").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(f"Clear {before - 1} task instances")
     expect(page.get_by_role("textbox", name="Reason")).to_have_value("kept for the next plan")
     left = [
@@ -160,7 +160,7 @@ def test_nothing_is_cleared_while_something_is_unticked(plan_page):
     expect(button).to_have_attribute("aria-disabled", "false")
     box = page.locator("#task-instances [name=keep_row]").first
     box.uncheck()
-    expect(left).to_have_text("preview without what is unticked")
+    expect(left).to_have_text("Preview without the unticked rows")
     expect(button).to_have_attribute("aria-disabled", "true")
     box.check()
     expect(left).to_have_text("")
@@ -172,11 +172,11 @@ def test_nothing_is_cleared_while_something_is_unticked(plan_page):
     expect(page.locator("#task-instances .none")).to_be_visible()
     button.focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Preview without them")).to_be_focused()
+    expect(page.get_by_role("button", name="Preview without the unticked rows")).to_be_focused()
     assert "POST" not in sent
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).not_to_contain_text("Cleared")
-    expect(page.locator("[data-unticked]")).to_contain_text("Untick what is to stay")
+    expect(page.locator("[data-unticked]")).to_contain_text("Untick anything you want to leave alone")
     expect(left).not_to_contain_text("unticked")
 
 
@@ -186,12 +186,12 @@ def test_what_is_unticked_outlasts_trouble_and_leaving(plan_page):
     unticked = page.locator("[data-unticked]")
     page.route("**/rows?*", lambda route: route.abort())
     page.locator("[data-sort=task]").click()
-    expect(page.locator("#task-instances [data-trouble]")).to_contain_text("Nothing is lost; try again")
+    expect(page.locator("#task-instances [data-trouble]")).to_contain_text("unchanged; try again")
     expect(unticked).to_have_text("Unticked: 1 task instance")
     page.unroute("**/rows?*")
     page.route("**/grid?*", lambda route: route.abort())
     page.locator(".levels a", has_text="By day").click()
-    expect(page.locator("[data-readout]")).to_contain_text("Nothing is lost; try again")
+    expect(page.locator("[data-readout]")).to_contain_text("unchanged; try again")
     expect(unticked).to_have_text("Unticked: 1 task instance")
     page.unroute("**/grid?*")
     page.locator("[data-sort=task]").click()
@@ -209,7 +209,7 @@ def test_what_is_unticked_outlasts_trouble_and_leaving(plan_page):
     expect(confirm_button(page)).to_have_attribute("aria-disabled", "true")
     page.locator("#task-instances [name=keep_row]:not(:checked)").check()
     page.reload()
-    expect(unticked).to_contain_text("Untick what is to stay")
+    expect(unticked).to_contain_text("Untick anything you want to leave alone")
 
 
 def test_the_grid_of_a_receipt_is_renewed_as_it_is_shown(prefixed_server, open_page):
@@ -267,7 +267,7 @@ def test_without_a_script(plan_page):
     expect(page.locator(".filtered .chip")).to_have_count(1)
     expect(page.locator(".levels [aria-current]")).to_have_text("By day")
     page.locator("[name=keep_row]").first.uncheck()
-    page.get_by_role("button", name="Preview without them").click()
+    page.get_by_role("button", name="Preview without the unticked rows").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Clear")
     assert "exclude" not in page.url
 

@@ -1,12 +1,13 @@
-"""Every page, wide and narrow, light and dark: axe finds nothing, and the pictures of the README come of it.
+"""Every page, wide and narrow, light and dark: axe finds nothing, and a picture is taken.
 
-Pictures are made when they are missing, or when SAFE_CLEAR_SCREENSHOTS is set.
+Pictures go to test-results/screenshots. SAFE_CLEAR_SCREENSHOTS=1 also refreshes those in docs/screenshots.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -23,7 +24,8 @@ from tests.support.server import REPOSITORY, AirflowServer
 DAGS = Path(__file__).parent / "sales_dags"
 TODAY = datetime.now(timezone.utc).date()
 """To the end of the tests, whatever time they run at."""
-PICTURES = REPOSITORY / "docs" / "screenshots"
+PICTURES = REPOSITORY / "test-results" / "screenshots"
+OF_THE_DOCS = REPOSITORY / "docs" / "screenshots"
 MODES = ("light", "dark")
 LEAST_BYTES, MOST_BYTES = 20_000, 250_000
 WIDTH, HEIGHT = 1300, 1000
@@ -116,11 +118,12 @@ def accessible(page: Any, name: str) -> None:
 def picture(page: Page, name: str) -> None:
     """Take the picture once nothing moves any more."""
     file = PICTURES / f"{name}.png"
-    if file.exists() and not os.environ.get("SAFE_CLEAR_SCREENSHOTS"):
-        return
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=file, animations="disabled", caret="hide", scale="css")
     assert LEAST_BYTES < file.stat().st_size < MOST_BYTES, name
+    in_the_docs = OF_THE_DOCS / file.name
+    if in_the_docs.exists() and os.environ.get("SAFE_CLEAR_SCREENSHOTS"):
+        shutil.copyfile(file, in_the_docs)
 
 
 def the_page(page: Page) -> Any:
@@ -152,7 +155,7 @@ def selecting(server, page, look) -> None:
     frame.get_by_role("button", name="Last 7 days").click()
     frame.locator("[name=task_regex]").fill("^load(")
     frame.get_by_role("button", name="Preview").click()
-    expect(frame.get_by_role("heading", name="thing to mend")).to_be_visible()
+    expect(frame.get_by_role("heading", name="problem to continue")).to_be_visible()
     look(page, "select-mistake", again=False)
     frame = open_tab(server, page, "/dags/sales_etl")
     frame.get_by_role("button", name="Last 7 days").click()
@@ -165,7 +168,7 @@ def selecting(server, page, look) -> None:
     look(page, "plan")
     frame.locator(".finding details summary").first.click()
     frame.get_by_role("link", name=re.compile("^Show the")).first.click()
-    expect(frame.get_by_role("heading", level=1)).to_be_visible()
+    expect(frame.get_by_role("link", name="Back to the plan")).to_be_visible()
     look(page, "finding")
 
 
@@ -176,7 +179,7 @@ def limits(server, page, look, open_page) -> None:
     look(page, "refused")
     waiting = plan_of(server, date_from=days_ago(8), date_to=days_ago(3))
     frame = show(server, page, waiting)
-    expect(frame.get_by_role("button", name="Ask for approval")).to_be_visible()
+    expect(frame.get_by_role("button", name="Request approval")).to_be_visible()
     look(page, "approval-ask")
     api(server, f"/{waiting['id']}/ask", reason="Finance sent corrected FX rates, INC-4127")
     other = open_page(server, "operator", viewport={"width": WIDTH, "height": HEIGHT})
@@ -217,7 +220,7 @@ def clearing(server, page, look, execute) -> None:
 def afterwards(server, page, look) -> None:
     frame = page.frame_locator("iframe")
     frame.get_by_role("link", name="Undo…").click()
-    expect(frame.get_by_role("button", name="Put back ")).to_be_visible()
+    expect(frame.get_by_role("button", name="Restore ")).to_be_visible()
     look(page, "undo")
     other_plans(server)
     frame.get_by_role("link", name="Plans").click()

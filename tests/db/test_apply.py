@@ -766,7 +766,7 @@ def test_a_dag_that_is_stale_is_found(dag, session):
     [
         (TaskInstance, {"id": UUID(int=7)}, "cleared or retried since"),
         (TaskInstance, {"try_number": 5}, "its state changed"),
-        (TaskInstance, {"dag_version_id": None}, "it moved to another DAG version"),
+        (TaskInstance, {"dag_version_id": None}, "it moved to another Dag version"),
         (DagRun, {"_state": "success"}, "its state changed"),
         (DagRun, {"clear_number": 1}, "cleared since"),
     ],
@@ -789,7 +789,7 @@ def test_each_part_of_what_was_shown_counts(dag, session, model, values, how):
         ({"dag_hash": "another"}, ("version 1", "changed or gone", "etl changed")),
         (
             None,
-            ("serialized", "none", "the DAG has no serialized version any more"),
+            ("serialized", "none", "the Dag no longer has a serialized version"),
         ),
     ],
     ids=["rewritten in place", "gone"],

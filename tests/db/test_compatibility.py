@@ -123,9 +123,9 @@ def test_a_later_version_previews_and_clears_nothing(dag, session):
     before = snapshot(session)
     refused = refusal(step, plan)
     assert str(refused) == (
-        f"Safe Clear was tested with Airflow {compatibility.SUPPORTED}, and this is 3.4.0. So it clears and "
-        "undoes nothing here. Upgrade Safe Clear to a version that supports Airflow 3.4.0. Plans and "
-        "receipts are shown until then."
+        f"Safe Clear was tested with Airflow {compatibility.SUPPORTED}; this is 3.4.0. "
+        "Therefore Safe Clear clears and undoes nothing here. Upgrade Safe Clear to a version that "
+        "supports Airflow 3.4.0. Plans and receipts are shown until then."
     )
     refusal(request_approval, plan, "because", ME, now())
     assert diff_snapshots(before, snapshot(session)) == {}
@@ -200,7 +200,7 @@ def test_a_database_that_another_airflow_migrated_is_left_alone(dag, session, mi
     plan = plan_of(days(1, 3))
     migrated(*ddl)
     refused = refusal(step, plan)
-    assert "The metadata DB does not have the tables of Airflow" in str(refused)
+    assert "The metadata database does not match Airflow" in str(refused)
     refusal(plan_of, days(1, 3))
     assert reread(plan, session).status == "ready"
 
@@ -227,7 +227,7 @@ def test_an_upgrade_of_airflow_stops_a_clear_at_its_next_batch(dag, session, mon
     assert (stopped.status, stopped.cleared_runs) == ("stopped", 1)
     assert stopped.stop_reason.to_json() == {
         "kind": "upgraded",
-        "reason": f"It was begun under Airflow {begun}, and this is {later}.",
+        "reason": f"The clear began on Airflow {begun}; this is Airflow {later}.",
         "remedy": "Preview the rest as a new plan.",
     }
 

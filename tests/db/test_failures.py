@@ -173,7 +173,7 @@ def test_a_reason_that_was_stored_with_the_drivers_words_is_shown_without_them(s
     )
     session.commit()
     found = reread(plan, session).stop_reason
-    assert found.to_json() == {**old, "reason": "The metadata DB did not take the batch."}
+    assert found.to_json() == {**old, "reason": "The metadata database did not save the batch."}
 
 
 @pytest.mark.parametrize(

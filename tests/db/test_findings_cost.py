@@ -46,7 +46,7 @@ def test_the_cost_is_that_of_past_successes(session):
     assert (estimate.successes, estimate.runs_looked_at) == (10, 10)
     assert estimate.held_by == "max_active_runs"
     finding = findings_by_code(plan)["cost"]
-    assert finding.title == "About 3.3 task-hours, done by about 04:40 UTC if cleared now"
+    assert finding.title == "About 3.3 h of task time, done by about 04:40 UTC if cleared now"
     assert "Based on 10 successes in the last 10 runs." in finding.detail
 
 
@@ -75,7 +75,7 @@ def test_a_paused_dag_is_never_done(session):
     plan = plan_of(days(1, 2))
     assert plan.estimate.seconds is None
     assert plan.estimate.task_seconds == 120
-    assert findings_by_code(plan)["cost"].title == "About 2 task-minutes"
+    assert findings_by_code(plan)["cost"].title == "About 2 min of task time"
 
 
 def test_task_instances_that_fail_immediately_update_nothing_and_cost_nothing(session):

@@ -106,7 +106,7 @@ def test_run_by_run(session, dag):
     assert regions["run_1"] == "1 failed, 2 success → no status; matched"
     assert regions["run_2"] == "2 success → no status; 1 running left out; matched"
     assert regions["run_0"] == regions["run_4"] == "3 success"
-    assert said(found, "load.publish")["run_1"] == "success, goes stale"
+    assert said(found, "load.publish")["run_1"] == "success, will go stale"
     assert said(found, "report")["run_1"] == "failed"
     assert said(found, "report")["run_0"] == "success"
     assert said(found, "extract.raw.orders")["run_3"] == "success"
@@ -218,7 +218,7 @@ def test_columns_and_lines_are_paged(session, dag, monkeypatch):
     lines = grid_of(plan, session, level="run", first_row=3)
     assert [row.node.id for row in lines.rows] == ["load", "load.per_region", "load.publish"]
     assert lines.all_rows == 7
-    assert said(lines, "load.publish")["run_1"] == "success, goes stale"
+    assert said(lines, "load.publish")["run_1"] == "success, will go stale"
 
 
 def test_a_page_of_bins_counts_what_is_in_them_alone(session, dag, monkeypatch):
@@ -243,7 +243,7 @@ def test_tasks_gone_and_tasks_of_other_versions_have_lines_of_their_own(session,
     plan = plan_of(ask(1, 2, task_regex=""))
     found = grid_of(plan, session)
     assert [(row.kind, row.node.id) for row in found.rows][-3:] == [
-        ("group", "No longer in the DAG"),
+        ("group", "No longer in the Dag"),
         ("task", "gone"),
         ("task", "report"),
     ]
@@ -254,7 +254,7 @@ def test_a_plan_of_other_tasks_shows_what_is_gone_beside_it(session, dag):
     store_dag(sales(with_report=False), session=session, new_version=True)
     found = grid_of(plan_of(ask(1, 2)), session)
     assert [(row.kind, row.node.id) for row in found.rows][-2:] == [
-        ("group", "No longer in the DAG"),
+        ("group", "No longer in the Dag"),
         ("task", "report"),
     ]
     assert said(found, "report")["run_1"] == "success"
@@ -268,7 +268,7 @@ def test_nothing_of_another_dag_or_plan(session, dag):
     make_run(stranger, session=session, logical_date=START + DAY, run_id="run_1", task_state="failed")
     make_run(stranger, session=session, logical_date=START + DAY / 2, run_id="strange", task_state="failed")
     found = grid_of(plan_of(ask(1, 1)), session)
-    assert said(found, "report")["run_1"] == "success, goes stale"
+    assert said(found, "report")["run_1"] == "success, will go stale"
     assert "strange" not in {one.run_id for one in found.columns}
     assert sum(row.changed for row in found.rows) == 3
     assert other.task_instances == 12
@@ -285,7 +285,7 @@ def test_a_receipt_shows_the_states_now(session, dag):
     assert describe(found.runs["run_1"]) == "queued, cleared"
     undo(plan, "run_2")
     found = grid_of(reread(plan, session), session, live=True)
-    assert said(found, "load.per_region")["run_2"] == "3 success, put back"
+    assert said(found, "load.per_region")["run_2"] == "3 success, restored"
 
 
 def test_a_plan_whose_runs_are_gone_still_shows_itself(session, dag):

@@ -163,7 +163,7 @@ def test_any_other_state_stays(load, session, state):
     load.undo_to_nothing()
     [stays] = load.foreseen.stays
     assert (stays.run_id, stays.task_id, stays.state_now) == ("run_1", "load", state)
-    assert stays.why == "queued, started or decided since the clear"
+    assert stays.why == "queued, started or decided by the scheduler since"
 
 
 @pytest.mark.parametrize(
@@ -285,9 +285,9 @@ def test_what_something_outside_was_at_work_on_stays(dag, session, state):
     assert cleared.undo().put_back == 2
     [stays] = cleared.foreseen.stays
     assert (stays.task_id, stays.state_now) == ("transform", "restarting" if state == "running" else None)
-    assert stays.why == "was with an executor, a trigger or a person when it was cleared"
+    assert stays.why == "handed to an executor, a trigger or a person before the clear"
     [run_seen] = cleared.foreseen.runs
-    assert (run_seen.whole, run_seen.why_kept) == (False, "some of its task instances stay")
+    assert (run_seen.whole, run_seen.why_kept) == (False, "some of its task instances can't be restored")
 
 
 # --- History ------------------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def test_a_run_of_which_something_started_keeps_its_state(dag, session):
     assert (done.put_back, done.stayed) == (2, 1)
     [run] = cleared.foreseen.runs
     assert (run.put_back, run.stay, run.whole, run.state_back) == (2, 1, False, None)
-    assert run.why_kept == "some of its task instances stay"
+    assert run.why_kept == "some of its task instances can't be restored"
     assert (live_run(session, "run_1").state, live_run(session, "run_1").clear_number) == ("running", 1)
 
 
@@ -384,7 +384,7 @@ def test_other_work_in_a_run_keeps_it_going(dag, session, moved):
     cleared.undo()
     [run] = cleared.foreseen.runs
     assert (run.whole, run.state_back) == ((False, None) if moved else (True, "failed"))
-    assert run.why_kept == ("other task instances of it have moved" if moved else "")
+    assert run.why_kept == ("its other task instances have changed" if moved else "")
     assert live_run(session, "run_1").state == ("queued" if moved else "failed")
 
 
@@ -393,7 +393,7 @@ def test_other_work_that_is_done_by_now_keeps_a_run_going(dag, session):
     cleared = Clear(days(1, 1, task_regex="^load$"), session)
     set_live(session, "run_1", "extract", state="success", start_date=START)
     cleared.undo()
-    assert [run.why_kept for run in cleared.foreseen.runs] == ["other task instances of it have moved"]
+    assert [run.why_kept for run in cleared.foreseen.runs] == ["its other task instances have changed"]
     assert live_run(session, "run_1").state == "queued"
 
 
@@ -404,7 +404,7 @@ def test_a_task_instance_that_the_scheduler_added_keeps_the_run_going(load, sess
     session.execute(TaskInstance.__table__.insert().values(values))
     session.commit()
     assert load.undo().put_back == 1
-    assert [run.why_kept for run in load.foreseen.runs] == ["other task instances of it have moved"]
+    assert [run.why_kept for run in load.foreseen.runs] == ["its other task instances have changed"]
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "success", "failed"])
@@ -924,7 +924,7 @@ def test_an_undone_plan_is_undone_no_second_time(dag, session):
     plan = clear(days(1, 1))
     done = undo(plan)
     before = everything(session)
-    assert refusal(done) == "The plan has been undone already."
+    assert refusal(done) == "The plan has already been undone."
     # Also by one who looks at the page from before.
     with pytest.raises(Refused) as refused:
         undo(plan)
@@ -936,7 +936,7 @@ def test_no_undo_across_an_upgrade_of_airflow(dag, session, monkeypatch):
     plan = clear(days(1, 1))
     later = later_patch(config.AIRFLOW_VERSION)
     monkeypatch.setattr(config, "AIRFLOW_VERSION", later)
-    assert refusal(plan) == f"It was cleared by Airflow {plan.airflow_version}, and this is {later}."
+    assert refusal(plan) == f"Airflow {plan.airflow_version} cleared the plan; this is Airflow {later}."
 
 
 def test_a_stopped_clear_is_undone_and_does_not_go_on(dag, session, small_batches):
@@ -951,7 +951,7 @@ def test_a_stopped_clear_is_undone_and_does_not_go_on(dag, session, small_batche
     with pytest.raises(Refused) as refused:
         step(plan, resume=True)
     assert refused.value.status == 409
-    assert refused.value.problem.reason == "The plan has been undone, so it cannot go on."
+    assert refused.value.problem.reason == "The plan has been undone, so it can't continue."
     assert diff_snapshots(before, everything(session)) == {}
 
 

@@ -119,7 +119,7 @@ def test_expanded_between_clear_and_undo(mapped, session, length):
     assert (done.put_back, done.stayed) == (1, 1)
     [stays] = cleared.foreseen.stays
     # Expanding renames the task instance to map index 0, or skips it when there is nothing to map over.
-    why = VERDICT_TEXT[Verdict.GONE] if length else "queued, started or decided since the clear"
+    why = VERDICT_TEXT[Verdict.GONE] if length else "queued, started or decided by the scheduler since"
     assert (stays.task_id, stays.map_index, stays.why) == ("each", -1, why)
     assert cleared.foreseen.whole_runs == 0
 

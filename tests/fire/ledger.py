@@ -1,6 +1,6 @@
 """What must hold at every moment, asked of the database by SQL of its own.
 
-Each query lists what is wrong. The plans say what was to be cleared and what was put back; Airflow's tables
+Each query lists what is wrong. The plans say what was to be cleared and what was restored; Airflow's tables
 must agree with them in every snapshot.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from safe_clear_plugin.core import input_limits
@@ -49,3 +50,19 @@ def test_the_longest_lengths_are_said_as_they_are():
         assert length in text, length
     assert input_limits.FILTER == input_limits.ID
     assert f"at most {input_limits.TASK_REGEX} characters" in (PAGES.parent / "limits.md").read_text()
+
+
+def test_the_docs_use_each_picture_and_have_each_that_they_use():
+    root = PAGES.parents[1]
+    pictures = {path.name for path in (root / "docs" / "screenshots").iterdir()}
+    used = set()
+    for page in (*root.glob("*.md"), *root.glob("docs/**/*.md")):
+        used |= set(re.findall(r"\]\([^)]*screenshots/([^)]+)\)", page.read_text()))
+    assert pictures == used
+
+
+def test_the_architecture_names_files_that_exist():
+    root = PAGES.parents[1]
+    text = (root / "docs" / "architecture.md").read_text()
+    for name in re.findall(r"`((?:\w+/)+\w+\.(?:py|html|js))`", text):
+        assert (root / name).exists() or (root / "safe_clear_plugin" / name).exists(), name

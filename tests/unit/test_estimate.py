@@ -223,12 +223,12 @@ def test_lengths_of_time(seconds, text):
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (5, "under a task-minute"),
-        (60, "1 task-minute"),
-        (720, "12 task-minutes"),
-        (12_000, "3.3 task-hours"),
-        (72_000, "20 task-hours"),
-        (3_600_000, "1,000 task-hours"),
+        (5, "under 1 min of task time"),
+        (60, "1 min of task time"),
+        (720, "12 min of task time"),
+        (12_000, "3.3 h of task time"),
+        (72_000, "20 h of task time"),
+        (3_600_000, "1,000 h of task time"),
     ],
 )
 def test_work(seconds, text):

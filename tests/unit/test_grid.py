@@ -79,7 +79,7 @@ def test_a_cell_adds_up_like_parts_and_shows_what_changes_first():
         ("stale", "success", 2),
     ]
     assert (found.count, found.changed, found.of("stale")) == (5, 3, 2)
-    assert describe(found) == "1 failed, 2 success → no status; 2 success, goes stale; matched"
+    assert describe(found) == "1 failed, 2 success → no status; 2 success, will go stale; matched"
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_tasks_of_other_versions_and_tasks_gone_come_last():
     nodes = [Node("a", "a"), Node("b", "b")]
     found = with_others(nodes, [Node("b", "b"), Node("c", "c")], ["z", "y", "a"])
     assert [(node.id, node.path) for node in found[2:]] == [
-        ("In other versions of the DAG", ()),
-        ("c", ("In other versions of the DAG",)),
-        ("No longer in the DAG", ()),
-        ("y", ("No longer in the DAG",)),
-        ("z", ("No longer in the DAG",)),
+        ("In other versions of the Dag", ()),
+        ("c", ("In other versions of the Dag",)),
+        ("No longer in the Dag", ()),
+        ("y", ("No longer in the Dag",)),
+        ("z", ("No longer in the Dag",)),
     ]
     assert with_others(nodes, nodes, ["a"]) == nodes

@@ -150,7 +150,7 @@ def test_several_things_are_said_at_once():
     limits = Limits(confirm_above=200, require_reason=True)
     lacking = list(unmet_requirements(found, requirements(found, limits, ()), Confirmation(), AUTHOR))
     said = str(describe_missing(lacking))
-    for part in ("3 things", "126 go stale", "confirm_above = 200", "require_reason = True"):
+    for part in ("3 requirements", "126 go stale", "confirm_above = 200", "require_reason = True"):
         assert part in said
     assert "confirm_above = 200" in str(describe_missing(lacking[-1:]))
 
@@ -242,8 +242,8 @@ def test_object_scope_and_consequence_in_one_sentence():
     )
     assert summarize(plan(), extent, 4).sentence_for("sales_etl") == (
         "Clear 312 task instances of 4 tasks in 78 runs of sales_etl, "
-        "Sun 2026-11-01 00:00 to Tue 2026-11-03 23:00 UTC; 3 running ones are left out; "
-        "with the DAG version 2 created; 75 runs go back to queued, 3 stay running"
+        "Sun 2026-11-01 00:00 to Tue 2026-11-03 23:00 UTC; 3 running task instances left out; "
+        "2 created with the Dag version; 75 runs will be queued, 3 stay running"
     )
 
 
@@ -256,7 +256,7 @@ def test_the_sentence_of_one_run():
     )
     assert summarize(plan(task_instances=1, dag_runs=1), extent, 1).sentence_for("etl") == (
         "Clear 1 task instance of 1 task in 1 run of etl, Sun 2026-11-01 00:00 UTC; "
-        "1 running one is terminated; 1 run goes back to queued"
+        "1 running task instance will be terminated; 1 run will be queued"
     )
 
 

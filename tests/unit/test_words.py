@@ -27,26 +27,27 @@ def test_headline():
     [
         (
             {"task_regex": "^load", "date_from": FIRST, "date_to": LAST, "include_downstream": True},
-            "Tasks whose id matches ^load, in runs with logical_date from Sun 2026-11-01 00:00 UTC to "
-            "Tue 2026-11-03 23:59 UTC. With everything downstream of them, and their setups and teardowns. "
-            "Running ones are left out.",
+            "Tasks matching ^load, in runs with logical_date from Sun 2026-11-01 00:00 UTC to "
+            "Tue 2026-11-03 23:59 UTC. Includes all downstream tasks, and setup and teardown tasks. "
+            "Running task instances are left out.",
         ),
         (
             {"run_id": ("a",), "running": "terminate"},
-            "Every task, in run a. Running ones are terminated and start again.",
+            "All tasks, in run a. Running task instances are terminated and started again.",
         ),
         (
             {"run_id": ("a", "b", "c", "d"), "state": ("failed", "none")},
-            "Every task in state failed or no status, in 4 runs. Running ones are left out.",
+            "All tasks in state failed or no status, in 4 runs. Running task instances are left out.",
         ),
         (
             {"date_from": FIRST, "date_to": LAST, "include_past": True},
-            "Every task, in runs with logical_date up to Tue 2026-11-03 23:59 UTC. "
-            "Running ones are left out.",
+            "All tasks, in runs with logical_date up to Tue 2026-11-03 23:59 UTC. "
+            "Running task instances are left out.",
         ),
         (
             {"date_from": FIRST, "include_past": True, "include_future": True},
-            "Every task, in every run with a logical date, past and future. Running ones are left out.",
+            "All tasks, in every run with a logical date, past and future. "
+            "Running task instances are left out.",
         ),
         (
             {
@@ -55,32 +56,32 @@ def test_headline():
                 "run_state": ("failed",),
                 "date_field": "run_after",
             },
-            "Every task, in manual runs in state failed with run_after from Sun 2026-11-01 00:00 UTC on. "
-            "Running ones are left out.",
+            "All tasks, in manual runs in state failed with run_after from Sun 2026-11-01 00:00 UTC. "
+            "Running task instances are left out.",
         ),
         (
             {"task_regex": "^a$", "map_index": 3, "run_id": ("r",), "exclude_task_id": ("b",)},
-            "Tasks whose id matches ^a$ [3], in run r. With their setups and teardowns. Without task b. "
-            "Running ones are left out.",
+            "Tasks matching ^a$ [3], in run r. Includes setup and teardown tasks. Without task b. "
+            "Running task instances are left out.",
         ),
         (
             {"date_from": FIRST, "include_past": True, "date_field": "run_after"},
-            "Every task, in every run, past and future. Running ones are left out.",
+            "All tasks, in every run, past and future. Running task instances are left out.",
         ),
         (
             {"run_id": ("a",), "date_from": FIRST, "include_future": True},
-            "Every task, in run a with logical_date from Sun 2026-11-01 00:00 UTC on and every run after it "
-            "by logical_date. Running ones are left out.",
+            "All tasks, in run a with logical_date from Sun 2026-11-01 00:00 UTC and every run after it "
+            "by logical_date. Running task instances are left out.",
         ),
         (
             {"run_id": ("a", "b"), "include_past": True, "run_state": ("failed",)},
-            "Every task, in runs a, b and every run before them by logical_date (runs in state failed only). "
-            "Running ones are left out.",
+            "All tasks, in runs a, b and every run before them by logical_date (runs in state failed only). "
+            "Running task instances are left out.",
         ),
         (
             {"run_id": ("r",), "reset_dag_runs": False},
-            "Every task, in run r. Running ones are left out. "
-            "Dag runs keep their state, so finished runs start nothing.",
+            "All tasks, in run r. Running task instances are left out. "
+            "Dag runs keep their state, so nothing in finished runs will start.",
         ),
     ],
 )
@@ -90,7 +91,7 @@ def test_sentence(fields, said):
 
 def test_sentence_names_the_move_to_the_latest_version():
     selection = Selection("d", run_id=("r",))
-    assert "Runs move to the latest DAG version." in sentence(selection, on_latest=True)
+    assert "Runs move to the latest Dag version." in sentence(selection, on_latest=True)
     kept = sentence(replace(selection, reset_dag_runs=False), on_latest=True)
     assert "Runs move" not in kept
-    assert "Task instances move to the latest DAG version." in kept
+    assert "Task instances move to the latest Dag version." in kept

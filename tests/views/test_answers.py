@@ -58,12 +58,12 @@ def test_every_question_has_its_answer(client, session, dag):
     assert "3 dag runs" in answers["when"]
     assert "3 task instances would be cleared" in answers["state"]
     assert "3 Failed" in answers["state"]
-    assert answers["include_upstream"] == "+ 3 task instances, of which 3 succeeded."
-    assert answers["include_downstream"] == "+ 3 task instances."
-    assert answers["include_past"] == "Adds nothing."
-    assert answers["running"] == "Nothing that matches is running"
+    assert answers["include_upstream"] == "+ 3 task instances (3 succeeded)"
+    assert answers["include_downstream"] == "+ 3 task instances"
+    assert answers["include_past"] == "Nothing to add"
+    assert answers["running"] == "No matching task instance is running"
     assert answers["bar"] == "3 task instances in 3 runs"
-    assert re.fullmatch(r"counted \d\d:\d\d:\d\d UTC; nothing is cleared by Preview", answers["note"])
+    assert re.fullmatch(r"Counted at \d\d:\d\d:\d\d UTC. Preview clears nothing\.", answers["note"])
 
 
 def test_asking_writes_nothing(client, session, dag):
@@ -76,12 +76,12 @@ def test_asking_writes_nothing(client, session, dag):
 @pytest.mark.parametrize(
     ("body", "part", "words"),
     [
-        ({"dag_id": ""}, "bar", "Choose a DAG"),
-        ({"date_from": "", "date_to": ""}, "bar", "Give dates or run ids"),
-        ({"date_from": "", "date_to": ""}, "when", "Give a date range"),
-        ({"date_from": "2026-"}, "when", "Write a date such as"),
-        ({"date_from": "2026-01-05"}, "when", "ends before it begins"),
-        ({"timezone": "Mars"}, "when", "no time zone Mars"),
+        ({"dag_id": ""}, "bar", "Choose a Dag"),
+        ({"date_from": "", "date_to": ""}, "bar", "Choose dates or run ids"),
+        ({"date_from": "", "date_to": ""}, "when", "Choose a date range"),
+        ({"date_from": "2026-"}, "when", "Enter a date"),
+        ({"date_from": "2026-01-05"}, "when", "is later than"),
+        ({"timezone": "Mars"}, "when", "Unknown time zone Mars"),
         ({"task_regex": "lo[ad"}, "tasks", "missing ]: [ad"),
         ({"task_regex": "^nothing$"}, "tasks", "No task of etl matches ^nothing$"),
         ({"task_regex": "a", "map_index": "3"}, "tasks", "matches 3: extract, transform, load"),
@@ -89,10 +89,10 @@ def test_asking_writes_nothing(client, session, dag):
         ({"run_id": ["gone"]}, "when", "no dag run gone"),
         ({"exclude_run_id": ["gone"]}, "when", "no dag run gone to exclude"),
         ({"exclude_task_instance": ["load"]}, "tasks", "Write each task instance as"),
-        ({"state": ["running"]}, "state", "No task instance is in such a state"),
-        ({"state": ["running"]}, "bar", "No task instance matches"),
+        ({"state": ["running"]}, "state", "No task instance has one of these states"),
+        ({"state": ["running"]}, "bar", "No task instances match"),
         ({"date_from": "2025-01-01", "date_to": "2025-01-02"}, "when", "No dag run"),
-        ({"dag_id": "nope"}, "dag", "There is no DAG nope"),
+        ({"dag_id": "nope"}, "dag", "The Dag nope"),
         ({"run_id": ["run_1"], "date_from": "", "date_to": ""}, "bar", "3 task instances in 1 run"),
     ],
 )
@@ -107,14 +107,14 @@ def test_refusals_are_those_of_a_plan(client, session, dag):
     assert client.post("/safe_clear/answers", json=JANUARY).status_code == 401
     unknown = ask(client, date_form="2026-01-01")
     assert unknown.status_code == 422
-    assert "no such field" in unknown.get_json()["errors"]["date_form"][0]
+    assert "doesn't exist" in unknown.get_json()["errors"]["date_form"][0]
     login(client, "admin")
     assert client.post("/safe_clear/answers", data=JANUARY).status_code == 403
 
 
 def test_three_clocks(client, dag):
     found = said(client, timezone="Asia/Tokyo", browser_timezone="America/New_York")["when"]
-    assert "UTC, the DAG&#39;s Wed 2025-12-31 15:00 to Sat 2026-01-03 14:59" in found
+    assert "UTC, the Dag&#39;s time zone Wed 2025-12-31 15:00 to Sat 2026-01-03 14:59" in found
     assert "America/New_York, yours Wed 2025-12-31 10:00 to Sat 2026-01-03 09:59" in found
     assert "Asia/Tokyo, chosen Thu 2026-01-01 00:00 to Sat 2026-01-03 23:59" in found
     assert "Mars" not in said(client, browser_timezone="Mars")["when"]
@@ -126,7 +126,7 @@ def test_runs_without_a_logical_date_and_the_way_to_them(client, session, dag):
             "etl", session=session, logical_date=None, run_after=START.replace(day=day), run_id=f"u{day}"
         )
     page = ask(client).text
-    assert "2 runs have no logical date and are outside" in parts(page)["when"]
+    assert "2 runs have no logical date and are not in the range" in parts(page)["when"]
     assert 'data-set="date_field" data-value="run_after"' in page
     after = said(client, date_field="run_after")
     assert "no logical date" not in after["when"]
@@ -147,9 +147,9 @@ def test_running_ones_are_named(client, session, dag):
     run = make_run("etl", session=session, logical_date=START.replace(day=3, hour=1), state="running")
     set_states(run, {"extract": "success", "transform": "running"}, session=session)
     answers = said(client)
-    assert answers["running"] == "1 is running and is left out transform 1"
+    assert answers["running"] == "1 is running and will be left out transform 1"
     assert answers["bar"] == "11 task instances in 4 runs, 1 left out"
-    assert "is terminated" in said(client, running="terminate")["running"]
+    assert "will be terminated" in said(client, running="terminate")["running"]
 
 
 def _grouped(dag_id: str, groups: int = 2, tasks: int = 2, **options) -> DAG:
@@ -173,7 +173,7 @@ def test_groups_marks_and_chips(client, session):
         exclude_task_id=["group_1.task_0"],
     ).text
     tasks = parts(page)["tasks"]
-    assert tasks.startswith("1 of 5 tasks matches, 1 more comes along, 1 excluded")
+    assert tasks.startswith("1 of 5 tasks matches; 1 more is included, 1 excluded")
     assert "upstream of group_1.task_0" in tasks
     assert r'data-regex="^group_0\."' in page
     assert "<details" not in page[page.index('data-answer="tasks"') : page.index('data-answer="chips"')]
@@ -203,7 +203,7 @@ def test_a_prefilled_page_has_its_answers_at_once(client, dag):
     page = client.get(PAGE + "?dag_id=etl&run_id=run_1").text
     assert re.search(r'role="status" data-answer="bar">3 task instances in 1 run<', page)
     assert "aria-invalid" not in page
-    assert "Choose a DAG" in client.get(PAGE).text
+    assert "Choose a Dag" in client.get(PAGE).text
 
 
 def test_a_mistake_has_its_answers_too(client, dag):
@@ -265,7 +265,7 @@ def test_only_what_the_caller_may_clear(client, session, auth_manager_name):
     assert mine == (["ours"] if auth_manager_name == "fab" else ["ours", "theirs"])
     assert dags(client, user="viewer")["items"] == []
     login(client, "viewer")
-    assert "There is no DAG that you may clear" in client.get(PAGE).text
+    assert "You can’t clear any Dag" in client.get(PAGE).text
 
 
 def test_ten_thousand_dags(client, session, auth_manager_name):

@@ -59,7 +59,7 @@ def test_the_whole_way_on_the_page(client, session, plan):
     login(client, "admin")
     page = client.get(path(plan)).text
     assert what_is_left(page) == ["ask"]
-    assert "Ask for approval" in page
+    assert "Request approval" in page
     assert LIMIT in page
     page = press_and_follow(client, page, "ask", reason="bad rates")
     assert "Waiting for approval" in page
@@ -74,7 +74,7 @@ def test_the_whole_way_on_the_page(client, session, plan):
     assert "bad rates" in page
     page = press_and_follow(client, page, "confirm")
     assert title(page) == "Cleared 6 task instances in 3 runs of etl"
-    assert f"asked for by <bdi>{name('admin')}</bdi>" in page
+    assert f"requested by <bdi>{name('admin')}</bdi>" in page
     assert f"given by <bdi>{name('operator')}</bdi>" in page
     assert "bad rates" in page
     stored = get(client, plan).get_json()
@@ -122,7 +122,7 @@ def test_nobody_applies_what_was_not_asked_for(client, session, plan):
     login(client, "operator")
     page = client.get(path(plan)).text
     assert what_is_left(page) == []
-    assert "has not asked" in page
+    assert "has not requested approval yet" in page
     assert post(client, plan, "ask", user="operator", reason="for them").status_code == 403
     assert post(client, plan, "decline", user="operator", reason="no").status_code == 409
     assert diff_snapshots(before, snapshot(session)) == {}

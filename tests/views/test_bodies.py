@@ -96,7 +96,7 @@ def test_an_undo_takes_back_only_what_was_seen(client, session, stopped):
     assert diff_snapshots(before, snapshot(session)) == {}
 
     page = press_and_follow(client, client.get(path(stopped, "/undo")).text, "confirm", reason="")
-    assert title(page) == "Putting back: 2 of 4 task instances"
+    assert title(page) == "Restoring: 2 of 4 task instances"
 
 
 @pytest.mark.parametrize("number", ["x", -1, 1.5, True, [1]])

@@ -46,7 +46,7 @@ def test_other_dags_are_only_counted(client, scene, auth_manager_name):
     plan = make(client, task_regex="transform")
     seen = get(client, plan, user="operator").get_json()
     assert [link["id"] for link in triggers(seen)["links"]] == ["ours"]
-    assert "1 DAG of these you may not see." in triggers(seen)["detail"]
+    assert "You can't see 1 Dag of these." in triggers(seen)["detail"]
     assert "2 other Dags" in triggers(seen)["title"]
     for rest in ("", ".json"):
         assert "theirs_secret" not in get(client, plan, rest, user="operator").text
@@ -58,17 +58,17 @@ def test_the_estimate_as_json_and_on_the_page(client, scene):
     assert plan["estimate"]["seconds"] == 60
     page = get(client, plan, "").text
     assert "Likely done" in page
-    assert "<dd>2 task-minutes</dd>" in page
+    assert "<dd>2 min of task time</dd>" in page
 
 
 def test_nothing_is_done_while_the_dag_is_paused(client, session, scene):
     session.execute(update(DagModel).where(DagModel.dag_id == "etl").values(is_paused=True))
     session.commit()
     page = get(client, make(client, task_regex="transform"), "").text
-    assert "not while the DAG is paused; 2 task-minutes" in page
+    assert "not while the Dag is paused; 2 min of task time" in page
 
 
 def test_a_plan_that_starts_nothing_has_no_end(client, scene):
     plan = make(client, task_regex="transform", reset_dag_runs=False)
     assert plan["estimate"] is None
-    assert "nothing in it starts" in get(client, plan, "").text
+    assert "nothing will start" in get(client, plan, "").text

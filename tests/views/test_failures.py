@@ -56,7 +56,7 @@ def test_a_database_that_cannot_be_reached(client, unreachable, log):
     assert (page.status_code, program.status_code) == (503, 503)
     body = program.get_json()
     assert body["code"] == "database_unreachable"
-    assert "cannot be reached" in body["error"]
+    assert "Can't reach" in body["error"]
     assert body["error_id"] in body["remedy"]
     assert [word for word in SECRETS if word in page.text or word in program.text] == []
     assert "127.0.0.1" in log.text

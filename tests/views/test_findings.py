@@ -51,8 +51,8 @@ def test_the_list_goes_from_the_gravest_to_the_mildest(client, done):
     page = client.get(path(plan)).text
     assert SUMMARY.search(page).groups()[0] == "Before you clear"
     marks = [mark for _, mark in titles(page)]
-    assert marks[:2] == ["tick to confirm", "tick to confirm"]
-    assert marks == sorted(marks, key=["tick to confirm", "warning", "for information", ""].index)
+    assert marks[:2] == ["Acknowledge", "Acknowledge"]
+    assert marks == sorted(marks, key=["Acknowledge", "warning", "note", ""].index)
     assert titles(page)[0][0] == (
         "6 downstream task instances will go stale: load and transform succeeded in 3 runs and are not in "
         "this plan"
@@ -66,7 +66,7 @@ def test_the_checks_that_found_nothing_are_named(client, done):
     page = client.get(path(plan)).text
     found = {finding["code"] for finding in plan["findings"]}
     quiet = [check.looks_for for check in CHECKS if check.code not in found]
-    assert f"{len(quiet)} more checks have nothing to say" in page
+    assert f"{len(quiet)} other checks found nothing" in page
     listed = re.search(r'<ul class="looks">(.*?)</ul>', page, re.DOTALL)[1]
     assert [html.unescape(one) for one in re.findall(r"<li>(.*?)</li>", listed)] == quiet
 
@@ -117,7 +117,7 @@ def test_the_page_says_when_it_has_changed_since(client, done, session):
     first = session.scalars(select(DagRun).where(DagRun.run_id == "run_1")).one()
     set_states(first, {"load": "failed"}, session=session)
     login(client, "admin")
-    assert "5 now; 6 when the plan was made" in client.get(path(plan, "/findings/stale_downstream")).text
+    assert "5 now; 6 when the plan was created" in client.get(path(plan, "/findings/stale_downstream")).text
 
 
 def test_findings_of_the_plan_s_own_rows_lead_to_its_table(client, done):

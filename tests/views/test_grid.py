@@ -70,7 +70,7 @@ def test_what_succeeded_downstream_is_marked_stale(client, session, plan):
     session.commit()
     new = make(client, date_from="2026-01-04", date_to="2026-01-06", include_downstream=False)
     found = lines(grid(client, new))
-    assert found["load"] == ["success"] * 3 + ["success, goes stale"] * 3 + ["success"] * 3
+    assert found["load"] == ["success"] * 3 + ["success, will go stale"] * 3 + ["success"] * 3
     assert found["extract"] == ["success"] * 9
     assert "3 stale" in grid(client, new)
 
@@ -233,7 +233,7 @@ def test_many_tasks_stay_within_a_page(client, session):
     login(client, "admin")
     page = client.get(path(plan))
     assert len(page.data) < 300_000
-    assert "Lines 1 to " in page.text
+    assert "Rows 1 to " in page.text
     following = re.search(r'href="([^"]+first_row=[^"]+)"', page.text)
     assert following
     found = lines(client.get(html.unescape(following[1])).text)

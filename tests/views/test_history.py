@@ -62,9 +62,9 @@ OUTCOMES = {
     "expired": "Expired",
     "applying": "Clearing",
     "stopped": "Stopped",
-    "stale": "Refused: it had moved",
+    "stale": "Not applied: out of date",
     "applied": "Applied",
-    "undone": "Undone, 2 of 2",
+    "undone": "Undone: 2 of 2",
 }
 
 
@@ -83,7 +83,7 @@ def test_each_status_and_its_filter(client, session):
         left = [plans["applying"]["id"], plans["stopped"]["id"]]
         assert listed(client, "?status=stopped") == left
         page = client.get(f"{HISTORY}?status=stopped").text
-        assert ">Applied in part</span>" in page
+        assert ">Partly applied</span>" in page
         assert "2 of 4 cleared" in page
 
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_said(client):
     login(client, "admin")
     page = client.get(f"{HISTORY}?date_from=<script>")
     assert page.status_code == 422
-    assert "<code>date_from</code>: Write a date such as" in page.text
+    assert "<code>date_from</code>: Enter a date" in page.text
     assert client.get(f"{HISTORY}?status=&date_from=&user=").status_code == 200
     assert "<script>" not in page.text.replace('<script src="', "")
 
@@ -162,7 +162,7 @@ def test_only_dags_that_may_be_read(client, auth_manager_name):
     assert '<option value="other">' not in page
     assert '<option value="etl">' in page
     login(client, "nobody")
-    assert "There is no plan yet" in client.get(HISTORY).text
+    assert "No plans yet" in client.get(HISTORY).text
 
 
 def test_a_deleted_dag_keeps_its_plans(client, session):
@@ -178,11 +178,11 @@ def test_nothing_to_list(client):
     login(client, "admin")
     empty = client.get(HISTORY).text
     assert title(empty) == "Plans"
-    assert "There is no plan yet" in empty
+    assert "No plans yet" in empty
     make(client)
     none = client.get(f"{HISTORY}?user=nobody-like-that").text
-    assert "No plan matches" in none
-    assert "There is no plan yet" not in none
+    assert "No plans match" in none
+    assert "No plans yet" not in none
 
 
 def test_the_links_at_the_top_keep_the_dag(client):

@@ -289,7 +289,7 @@ def test_the_page_shows_again_what_is_a_little_too_long(client):
         answer = client.post(PLANS, data={**DATED, "csrf_token": token, "task_regex": regex})
         assert answer.status_code == 422
         assert (f'value="{regex}"' in answer.text) is shown
-        assert "Give at most 500 characters." in answer.text
+        assert "Use at most 500 characters." in answer.text
         assert len(answer.text) < 60_000
 
 

@@ -73,11 +73,11 @@ def test_the_dag_id_is_typed_above_a_limit(client, session, options):
     login(client, "admin")
     page = client.get(path(plan)).text
     assert 'data-expected="etl"' in page
-    assert "Asked for above 5 task instances" in page
+    assert "Required above 5 task instances" in page
     assert "[safe_clear] confirm_above = 5" in page
     refused = press(client, page, "confirm", reason="bad rates", confirm_dag_id="elt")
     assert refused.status_code == 422
-    assert "1 thing stands in the way" in text_of(refused.text)
+    assert "1 requirement is missing" in text_of(refused.text)
     assert 'value="elt"' in refused.text
     assert ">bad rates</textarea>" in refused.text
     assert 'aria-invalid="true"' in refused.text
@@ -144,7 +144,7 @@ def test_a_limit_that_came_after_the_preview(client, session, options):
     refused = press(client, page, "confirm", reason="")
     assert refused.status_code == 422
     assert title(refused.text).startswith("Refused: 6 task instances")
-    assert "2 things stand in the way" in text_of(refused.text)
+    assert "2 requirements are missing" in text_of(refused.text)
     assert "max_task_instances = 5" in refused.text
     assert [what for what, *_ in missing(post(client, plan, "apply"))] == ["too_many", "reason"]
     assert diff_snapshots(before, snapshot(session)) == {}
@@ -185,7 +185,7 @@ def test_acknowledged_or_not_cleared(client, session, killing):
     assert get(client, killing).get_json()["acknowledged"] == codes
     login(client, "admin")
     receipt = client.get(path(killing)).text
-    assert "Confirmed with" in receipt
+    assert "Acknowledged and approved" in receipt
     assert "1 running task instance will be terminated" in receipt
 
 
@@ -194,7 +194,7 @@ def test_ticked_on_the_page(client, session, killing):
     page = client.get(path(killing)).text
     codes = boxes(page)
     assert "running_terminated" in codes
-    assert f"0 of {len(codes)} acknowledged" in page
+    assert f"Acknowledge {len(codes)} finding" in page
     before = snapshot(session)
     refused = press(client, page, "confirm", reason=NASTY, acknowledge=[])
     assert refused.status_code == 422
@@ -228,8 +228,8 @@ def test_the_bar_says_what_where_and_then_what(client, session, dag):
     dock = text_of(page[page.index('class="dock"') :])
     assert (
         "Clear 7 task instances of 2 tasks in 4 runs of etl, "
-        "Thu 2026-01-01 00:00 to Fri 2026-01-09 00:00 UTC; 1 running one is left out; "
-        "3 runs go back to queued, 1 stays running"
+        "Thu 2026-01-01 00:00 to Fri 2026-01-09 00:00 UTC; 1 running task instance left out; "
+        "3 runs will be queued, 1 stays running"
     ) in dock
     assert dock.rstrip().endswith("Clear 7 task instances Preview again")
     assert "autofocus" not in page

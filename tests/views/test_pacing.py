@@ -83,7 +83,7 @@ def test_out_of_turn_a_person_sees_the_undo_under_way(client, cleared, scheduler
     page = client.get(path(cleared, "/undo")).text
     schedulers_turn()
     assert press(client, page, "confirm", reason="").status_code == 303
-    assert title(client.get(path(cleared)).text) == "Putting back: 0 of 10 task instances"
+    assert title(client.get(path(cleared)).text) == "Restoring: 0 of 10 task instances"
 
 
 def test_a_clear_of_what_is_scheduled_is_told_too(client, session, dag, schedulers_turn):

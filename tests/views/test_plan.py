@@ -262,7 +262,7 @@ def test_a_deleted_dag(client, session, dag):
     session.commit()
     response = apply(client, plan)
     assert response.status_code == 409
-    assert "no serialized version" in response.get_json()["drift"][0]["how"]
+    assert "no longer has a serialized version" in response.get_json()["drift"][0]["how"]
 
 
 def test_running_task_instances_and_a_paused_dag_are_found(client, session):

@@ -286,7 +286,7 @@ def test_the_file_ends_where_it_is_capped_and_says_so(client, plan, monkeypatch)
     monkeypatch.setattr(csv_export, "CHUNK", 2)
     answer, lines = file(client, plan)
     assert len(lines) == 1 + 5 + 1
-    assert lines[-1] == ["These are the first 5 of 6 task instances; filter for the others."]
+    assert lines[-1] == ["Only the first 5 of 6 task instances are listed. Filter to see others."]
     assert answer.headers["X-Total-Count"] == "6"
 
 

@@ -67,45 +67,45 @@ def test_undo_as_a_person(client, session):
     assert f'href="{path(plan, "/undo")}"' in receipt
 
     page = client.get(path(plan, "/undo")).text
-    assert title(page) == "Put back 6 of 6 task instances"
+    assert title(page) == "Restore 6 of 6 task instances"
     assert "3 runs of" in page
-    assert "go back to exactly what they were" in page
+    assert "will be restored exactly as they were" in page
     assert "3 Failed, 3 Upstream Failed" in page
     page = press_and_follow(client, page, "confirm", reason="I mixed the date")
-    assert title(page) == "All 6 task instances were put back"
+    assert title(page) == "All 6 task instances were restored"
     assert "I mixed the date" in page
     assert "for the clear" in page
     assert path(plan, "/undo") not in page
     assert diff_snapshots(of_airflow(before), of_airflow(snapshot(session))) == {}
 
     again = client.get(path(plan, "/undo")).text
-    assert title(again) == "Nothing can be put back"
-    assert "undone already" in again
+    assert title(again) == "Nothing can be restored"
+    assert "already been undone" in again
     assert forms(again) == []
     refused = post(client, plan, "undo")
     assert refused.status_code == 409
-    assert "undone already" in refused.get_json()["error"]
+    assert "already been undone" in refused.get_json()["error"]
 
 
 def test_what_started_stays_and_is_listed(client, session, cleared):
     start(session, "run_2", "transform")
     login(client, "admin")
     receipt = client.get(path(cleared)).text
-    assert re.search(r"Started since</dt><dd class=\"figure\">1<", receipt)
+    assert re.search(r"Already started</dt><dd class=\"figure\">1<", receipt)
     assert re.search(r"Can be undone</dt><dd class=\"figure\">5<", receipt)
     page = client.get(path(cleared, "/undo")).text
-    assert title(page) == "Put back 5 of 6 task instances"
+    assert title(page) == "Restore 5 of 6 task instances"
     assert "2 runs of" in page
-    assert "1 run keeps going: 1 of its task instances stays as it is" in page
-    assert "1 stays:" in page
-    assert "some of its task instances stay" in page
+    assert "1 run will be restored in part: 1 of its task instances stays as it is" in page
+    assert "1 not restored:" in page
+    assert "some of its task instances can&#39;t be restored" in page
 
     start(session, "run_3", "load")  # in the meantime
     page = press_and_follow(client, page, "confirm", reason="")
-    assert title(page) == "4 of 6 task instances were put back"
-    assert "What the undo left as it is" in page
-    assert "2 stay:" in page
-    assert "2 stayed" in page
+    assert title(page) == "4 of 6 task instances were restored"
+    assert "Not restored by the undo" in page
+    assert "2 not restored:" in page
+    assert "2 not restored" in page
     for run_id, task_id in (("run_2", "transform"), ("run_3", "load")):
         assert re.search(rf"<bdi>{task_id}</bdi>", page)
         assert run_id in page
@@ -122,7 +122,7 @@ def test_nothing_can_be_put_back_any_more(client, session, cleared):
             start(session, run_id, task_id)
     login(client, "admin")
     page = client.get(path(cleared, "/undo")).text
-    assert title(page) == "Nothing can be put back"
+    assert title(page) == "Nothing can be restored"
     assert "All 6 task instances" in page
     assert forms(page) == []
     assert path(cleared, "/undo") not in client.get(path(cleared)).text
@@ -131,19 +131,19 @@ def test_nothing_can_be_put_back_any_more(client, session, cleared):
 def test_chosen_runs_and_then_the_others(client, session, cleared):
     login(client, "admin")
     page = client.get(path(cleared, "/undo?run_id=run_1&run_id=run_3&run_id=no_such_run")).text
-    assert title(page) == "Put back 4 of 4 task instances"
+    assert title(page) == "Restore 4 of 4 task instances"
     assert "run_2" not in page
     assert "chosen from 3 runs" in page
     page = press_and_follow(client, page, "confirm", reason="")
-    assert title(page) == "4 of 6 task instances were put back"
+    assert title(page) == "4 of 6 task instances were restored"
     assert "Undone in part" in page
     assert states(session)["run_1", "transform"] == "failed"
     assert states(session)["run_2", "transform"] is None
 
     page = client.get(path(cleared, "/undo")).text
-    assert title(page) == "Put back 2 of 2 task instances"
+    assert title(page) == "Restore 2 of 2 task instances"
     page = press_and_follow(client, page, "confirm", reason="")
-    assert title(page) == "All 6 task instances were put back"
+    assert title(page) == "All 6 task instances were restored"
 
 
 def test_going_on_asks_for_no_more_than_was_asked(client, session, cleared):
@@ -169,9 +169,9 @@ def test_batch_by_batch_for_programs(client, session, monkeypatch, cleared):
 
     login(client, "admin")
     page = client.get(path(cleared)).text
-    assert title(page) == "Putting back: 4 of 6 task instances"
-    page = press_and_follow(client, page, "Put back the rest")
-    assert title(page) == "All 6 task instances were put back"
+    assert title(page) == "Restoring: 4 of 6 task instances"
+    page = press_and_follow(client, page, "Restore the rest")
+    assert title(page) == "All 6 task instances were restored"
     batches = get(client, cleared).get_json()["batches"]
     assert [(b["kind"], b["task_instances"], b["reason"]) for b in batches if b["kind"] == "undo"] == [
         ("undo", 4, "all of it"),
@@ -190,7 +190,7 @@ def test_a_stopped_clear_is_undone_and_cannot_go_on(client, session, monkeypatch
     post(client, plan, "stop")
     login(client, "admin")
     page = press_and_follow(client, client.get(path(plan, "/undo")).text, "confirm", reason="")
-    assert title(page) == "All 2 task instances were put back"
+    assert title(page) == "All 2 task instances were restored"
     assert "Resume" not in page
     assert post(client, plan, "apply", resume=True).status_code == 409
     assert diff_snapshots(of_airflow(before), of_airflow(snapshot(session))) == {}
@@ -204,9 +204,9 @@ def test_a_clear_that_was_left_is_undone(client, session, monkeypatch):
     login(client, "admin")
     with time_machine.travel(datetime.now(timezone.utc) + timedelta(seconds=16), tick=False):
         page = client.get(path(plan, "/undo")).text
-        assert title(page) == "Put back 2 of 2 task instances"
+        assert title(page) == "Restore 2 of 2 task instances"
         page = press_and_follow(client, page, "confirm", reason="")
-    assert title(page) == "All 2 task instances were put back"
+    assert title(page) == "All 2 task instances were restored"
     assert diff_snapshots(of_airflow(before), of_airflow(snapshot(session))) == {}
 
 
@@ -215,7 +215,7 @@ def test_a_plan_that_cleared_nothing(client, session):
     login(client, "admin")
     page = client.get(path(plan, "/undo"))
     assert page.status_code == 200
-    assert title(page.text) == "Nothing can be put back"
+    assert title(page.text) == "Nothing can be restored"
     before = snapshot(session)
     assert post(client, plan, "undo").status_code == 409
     assert diff_snapshots(before, snapshot(session)) == {}
@@ -267,9 +267,9 @@ def test_names_from_the_database_are_escaped(client, session, monkeypatch):
     start(session, NASTY, "load")
     login(client, "admin")
     page = client.get(path(plan, "/undo"), query_string={"run_id": NASTY}).text
-    assert title(page) == "Put back 1 of 2 task instances"
+    assert title(page) == "Restore 1 of 2 task instances"
     receipt = press_and_follow(client, page, "confirm", reason="<b onclick=x>")
-    assert "1 of 2 task instances was put back" in receipt
+    assert "1 of 2 task instances was restored" in receipt
     assert "&lt;b onclick" in receipt
     for text in (page, receipt, client.get("/safe_clear/plans").text):
         assert "<script>alert" not in text

@@ -69,12 +69,12 @@ UNDONE = {"status": "undone", "undo_asked_runs": 3, "undone_runs": 3}
         (
             {"status": "stopped", "stop_reason": BY_ADA, **HALF},
             "Stopped",
-            "2 of 6 task instances were cleared; the other 4 are untouched",
+            "2 of 6 task instances were cleared; the other 4 were not changed",
         ),
         (
             {"status": "stopped", "stop_reason": DRIFT, "cleared": 5, "cleared_runs": 2},
-            "Applied in part",
-            "5 of 6 task instances were cleared; the other 1 is untouched",
+            "Partly applied",
+            "5 of 6 task instances were cleared; the other 1 was not changed",
         ),
         (
             {"status": "stopped", "stop_reason": DRIFT, "cleared": 0, "cleared_runs": 0},
@@ -83,16 +83,16 @@ UNDONE = {"status": "undone", "undo_asked_runs": 3, "undone_runs": 3}
         ),
         (
             {"status": "applying", "last_step_at": NOW - HOUR, **HALF},
-            "Applied in part",
+            "Partly applied",
             "Stopped at 2 of 6 task instances",
         ),
-        ({**UNDONE, "put_back": 6}, "Undone, 6 of 6", "All 6 task instances were put back"),
-        ({**UNDONE, "put_back": 1, "stayed": 5}, "Undone, 1 of 6", "1 of 6 task instances was put back"),
-        ({**UNDONE, "stayed": 6}, "Undone, 0 of 6", "None of 6 task instances could be put back"),
+        ({**UNDONE, "put_back": 6}, "Undone: 6 of 6", "All 6 task instances were restored"),
+        ({**UNDONE, "put_back": 1, "stayed": 5}, "Undone: 1 of 6", "1 of 6 task instances was restored"),
+        ({**UNDONE, "stayed": 6}, "Undone: 0 of 6", "None of 6 task instances could be restored"),
         (
             {"undo_asked_runs": 1, "undone_runs": 1, "put_back": 2},
-            "Undone, 2 of 6",
-            "2 of 6 task instances were put back",
+            "Undone: 2 of 6",
+            "2 of 6 task instances were restored",
         ),
     ],
 )
@@ -105,6 +105,6 @@ def test_outcomes(fields, in_the_list, on_the_receipt):
 def test_outcomes_that_have_no_receipt():
     assert outcome(plan(status="ready"), NOW).text == "Ready"
     assert outcome(plan(status="ready"), NOW + HOUR).text == "Expired"
-    assert outcome(plan(status="stale"), NOW).text == "Refused: it had moved"
+    assert outcome(plan(status="stale"), NOW).text == "Not applied: out of date"
     assert outcome(plan(status="applying", **HALF), NOW).text == "Clearing"
-    assert outcome(plan(undo_asked_runs=3, undone_runs=1), NOW).text == "Being undone"
+    assert outcome(plan(undo_asked_runs=3, undone_runs=1), NOW).text == "Undoing"

@@ -14,7 +14,7 @@ def to_read(dag_id: str, user: BaseUser) -> str:
     """Return what the user lacks to see the dag runs and task instances of a DAG."""
     if lacking := _lacking_in_fab((fab.ACTION_CAN_READ,), dag_id, user):
         return lacking
-    return "the permission to see the task instances of this DAG"
+    return "permission to see the task instances of this Dag"
 
 
 def to_clear(dag_id: str, user: BaseUser) -> str:
@@ -24,7 +24,7 @@ def to_clear(dag_id: str, user: BaseUser) -> str:
         return lacking
     if isinstance(user, SimpleAuthManagerUser):
         return "the role `user`, `op` or `admin`"
-    return f"the permission to edit the task instances of {'this' if dag_id else 'a'} DAG"
+    return f"permission to edit the task instances of {'this' if dag_id else 'a'} Dag"
 
 
 def _lacking_in_fab(actions: tuple[str, ...], dag_id: str, user: BaseUser) -> str:

@@ -71,9 +71,9 @@ def check(connection: Connection) -> Unsupported | None:
     if wrong := _database_differences(version, connection):
         unsupported = Unsupported(
             Problem(
-                f"The metadata DB does not have the tables of Airflow {version}: {_listed(wrong)}. "
-                "So Safe Clear clears and undoes nothing here.",
-                "Run the Airflow that the metadata DB was migrated for, or `airflow db migrate`. Safe Clear "
+                f"The metadata database does not match Airflow {version}: {_listed(wrong)}. "
+                "Therefore Safe Clear clears and undoes nothing here.",
+                "Run the Airflow version of the database, or `airflow db migrate`. Safe Clear "
                 f"supports Airflow {SUPPORTED}; upgrade it for a later one.",
             ),
             has_known_tables=False,
@@ -123,10 +123,10 @@ def _check_code(version: str) -> Unsupported | None:
 
 
 def _problem(version: str, wrong: Sequence[str], *, is_known: bool) -> Problem:
-    built = f"Airflow {version} is not built as Safe Clear knows it: {_listed(wrong)}. " if wrong else ""
-    tested = "" if is_known else f"Safe Clear was tested with Airflow {SUPPORTED}, and this is {version}. "
+    built = f"Airflow {version} differs from the tested versions: {_listed(wrong)}. " if wrong else ""
+    tested = "" if is_known else f"Safe Clear was tested with Airflow {SUPPORTED}; this is {version}. "
     return Problem(
-        f"{built or tested}So it clears and undoes nothing here.",
+        f"{built or tested}Therefore Safe Clear clears and undoes nothing here.",
         f"Upgrade Safe Clear to a version that supports Airflow {version}. "
         "Plans and receipts are shown until then.",
     )
@@ -158,7 +158,7 @@ def _signature_differences() -> list[str]:
     try:
         from airflow.models.taskinstance import clear_task_instances  # noqa: PLC0415 (it may be gone)
     except ImportError:
-        return ["there is no function clear_task_instances"]
+        return ["clear_task_instances is missing"]
     parameters = tuple(_inspect.signature(clear_task_instances).parameters)
     if parameters == CLEAR_PARAMETERS:
         return []

@@ -52,7 +52,7 @@ def _unreadable(name: str, kind: str) -> Refused:
         503,
         Problem(
             f"The option `{name}` of the section `[{SECTION}]` is not {kind}.",
-            "Your Airflow administrator can correct it, in airflow.cfg or the api-server's environment.",
+            "Ask your Airflow administrator to correct it in airflow.cfg or in the api-server's environment.",
         ),
     )
 

@@ -26,7 +26,7 @@ def find_unsupported_database() -> Problem | None:
         return None
     return Problem(
         f"Airflow runs on {_database_name()} here, and Safe Clear needs PostgreSQL or SQLite.",
-        "Move the metadata DB to PostgreSQL, or use Airflow's own clear.",
+        "Move the metadata database to PostgreSQL, or use Airflow's own clear.",
     )
 
 

@@ -213,8 +213,8 @@ def with_others(nodes: Sequence[Node], others: Sequence[Node], gone: Iterable[st
     found = list(nodes)
     known = {node.id for node in nodes if not node.group}
     for head, tasks in (
-        ("In other versions of the DAG", [node.id for node in others if not node.group]),
-        ("No longer in the DAG", sorted(gone)),
+        ("In other versions of the Dag", [node.id for node in others if not node.group]),
+        ("No longer in the Dag", sorted(gone)),
     ):
         new = [task_id for task_id in dict.fromkeys(tasks) if task_id not in known]
         if new:
@@ -244,8 +244,8 @@ _SAID = {
     "remove": "{0} → {1}",
     "leave_out": "{0} left out",
     "cleared": "{0}, cleared",
-    "put_back": "{0}, put back",
-    "stale": "{0}, goes stale",
+    "put_back": "{0}, restored",
+    "stale": "{0}, will go stale",
     "untouched": "{0}",
 }
 

@@ -89,7 +89,7 @@ def apply_plan(
     compatibility.require_supported()
     if fingerprint != plan.fingerprint:
         raise Refused(
-            409, Problem("This is not the plan that was shown.", "Open the plan and look at it again.")
+            409, Problem("This is not the plan that you previewed.", "Open the plan and review it again.")
         )
     plan = claim_or_resume(
         plan, reason, actor, now, resume=resume, acknowledged=acknowledged, approved=approved

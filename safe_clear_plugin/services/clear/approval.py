@@ -36,8 +36,8 @@ def request_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime
         raise Refused(
             403,
             Problem(
-                f"Only {plan.created_by_name}, who made the plan, can ask for its approval.",
-                "Preview the selection yourself, or ask them to.",
+                f"Only {plan.created_by_name}, the author of the plan, can request approval.",
+                "Preview the selection yourself, or ask the author.",
             ),
         )
     if plan.approval_asked_at is not None:
@@ -47,7 +47,7 @@ def request_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime
     if asked.refused or (asked.approval and not reason):
         raise Unconfirmed(tuple(confirmation.unmet_to_request_approval(asked, reason)))
     if not asked.approval:
-        raise Refused(409, Problem("The plan needs no second person.", "Confirm it on its page."))
+        raise Refused(409, Problem("The plan needs no approval.", "Confirm it on its page."))
     retrying(_request, plan, reason, actor, now)
     found = get_plan(plan.id)
     if found.approval_asked_at is None:
@@ -83,7 +83,10 @@ def _require_declinable(plan: PlanSummary, reason: str, actor: Actor) -> None:
     if plan.approval_asked_at is None:
         raise Refused(
             409,
-            Problem("Nobody was asked to approve the plan.", "Leave it: unless it is confirmed, it expires."),
+            Problem(
+            "No one has requested approval for this plan.",
+            "You can leave it: the plan expires if no one confirms it.",
+            ),
         )
     if actor.id != plan.created_by and not reason:
         raise Unconfirmed((confirmation.NO_DECLINE_REASON,))

@@ -82,7 +82,7 @@ def _require_resumable(plan: PlanSummary, now: datetime) -> None:
     What is kept for the undo has the columns of one version of Airflow.
     """
     if retention.is_over(plan, now):
-        raise Refused(409, Problem("The plan is too old to go on with.", "Preview the rest as a new plan."))
+        raise Refused(409, Problem("The plan is too old to continue.", "Preview the rest as a new plan."))
     if problem := upgrade_problem(plan):
         raise Refused(409, problem)
 
@@ -92,7 +92,7 @@ def upgrade_problem(plan: PlanSummary) -> Problem | None:
     if plan.airflow_version == config.AIRFLOW_VERSION:
         return None
     return Problem(
-        f"It was begun under Airflow {plan.airflow_version}, and this is {config.AIRFLOW_VERSION}.",
+        f"The clear began on Airflow {plan.airflow_version}; this is Airflow {config.AIRFLOW_VERSION}.",
         "Preview the rest as a new plan.",
     )
 
@@ -131,7 +131,7 @@ def _claim(
         raise Refused(
             409,
             Problem(
-                f"Nothing was cleared: {count(total, 'thing')} moved since the preview.",
+                f"Nothing was cleared: {count(total, 'item')} changed after the preview.",
                 "Preview the same selection again.",
             ),
             {"drift": [row.to_json() for row in drifted], "drift_total": total},
@@ -144,8 +144,8 @@ def _require_claimed_before(found: PlanSummary | None, actor: Actor, now: dateti
         raise Refused(
             409,
             Problem(
-                "Somebody asked for the plan's approval meanwhile; nothing was cleared.",
-                "Open the plan and look at it again.",
+                "Someone has requested approval for this plan in the meantime. Nothing was cleared.",
+                "Open the plan and review it again.",
             ),
         )
     if found is None or found.status == PlanStatus.READY or found.applied_by != actor.id:

@@ -13,13 +13,13 @@ def claim_error(plan: PlanSummary | None) -> Refused:
         return plan_not_found()
     if plan.status == "ready":
         return Refused(
-            410, Problem("The plan has expired; nothing was cleared.", "Preview the selection again.")
+            410, Problem("The plan has expired. Nothing was cleared.", "Preview the selection again.")
         )
     if plan.status == "declined":
         did = "withdrew" if plan.is_withdrawn else "declined"
         return Refused(
             409,
-            Problem(f"{plan.declined_by_name} {did} the plan; nothing was cleared.", "Preview it again."),
+            Problem(f"{plan.declined_by_name} {did} the plan. Nothing was cleared.", "Preview it again."),
             {"status": plan.status},
         )
     if plan.status == "stale":
@@ -33,7 +33,7 @@ def _stale(plan: PlanSummary) -> Refused:
         "drift": [row.to_json() for row in why.moved] if why else [],
         "drift_total": why.total if why else 0,
     }
-    reason = "What the plan covers has moved; nothing was cleared."
+    reason = "The database has changed since the preview. Nothing was cleared."
     return Refused(409, Problem(reason, "Preview the selection again."), details)
 
 
@@ -41,11 +41,15 @@ def _claimed(plan: PlanSummary) -> Refused:
     who = plan.applied_by_name or plan.applied_by
     details = {"status": plan.status, "done": plan.cleared, "total": plan.task_instances}
     if plan.status == "applying":
-        problem = Problem(f"{who} is applying the plan.", "Its page shows how far it is, and can resume it.")
+        problem = Problem(
+        f"{who} is applying the plan.", "Its page shows the progress. You can resume it there."
+        )
     elif plan.undo_asked_runs:
-        problem = Problem("The plan has been undone, so it cannot go on.", "Preview the selection again.")
+        problem = Problem("The plan has been undone, so it can't continue.", "Preview the selection again.")
     elif plan.status == "stopped":
-        problem = Problem("The plan was stopped part of the way.", "Resume it on its page, or undo it.")
+        problem = Problem(
+        "The plan was stopped before it was complete.", "Resume it on its page, or undo it."
+        )
     else:
-        problem = Problem(f"The plan has already been applied, by {who}.", "Its page shows what was cleared.")
+        problem = Problem(f"{who} has already applied the plan.", "Its page shows what was cleared.")
     return Refused(409, problem, details)

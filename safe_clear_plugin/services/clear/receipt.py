@@ -81,7 +81,7 @@ def count_undoable(plan: PlanSummary, now: datetime) -> UndoSummary:
     except TookTooLong as late:
         return UndoSummary(0, 0, 0, late.problem.reason, is_counted=False)
     started = sum(item.count for item in preview.counts if item.verdict == "started")
-    nothing = preview.problem.reason if preview.problem else "all of them have started, or changed"
+    nothing = preview.problem.reason if preview.problem else "all have started or changed"
     return UndoSummary(preview.put_back, started, preview.stay - started, nothing)
 
 

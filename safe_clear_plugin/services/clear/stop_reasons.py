@@ -22,7 +22,7 @@ def by_person(actor: Actor) -> StopReason:
     return StopReason(
         StopKind.STOPPED,
         f"Stopped by {actor.name}.",
-        "Each dag run was cleared whole or not at all. Resume, undo, or leave it so.",
+        "Each dag run was cleared completely or not at all. You can resume, undo, or leave it.",
         by=actor.name,
     )
 
@@ -31,8 +31,8 @@ def interrupted() -> StopReason:
     """Say that nobody sent the next batch."""
     return StopReason(
         StopKind.INTERRUPTED,
-        "The clear was left before it was done.",
-        "Each dag run was cleared whole or not at all.",
+        "The clear was interrupted.",
+        "Each dag run was cleared completely or not at all.",
     )
 
 
@@ -40,8 +40,8 @@ def drift(rows: Sequence[DriftedRow], total: int) -> StopReason:
     """Say what changed after the preview, under way."""
     return StopReason(
         StopKind.DRIFT,
-        f"{count(total, 'thing')} moved while the plan was being applied.",
-        "What was cleared before stands. Go on without the runs that moved, or undo.",
+        f"{count(total, 'item')} changed while the plan was being applied.",
+        "Earlier batches stay cleared. Continue without the changed runs, or undo.",
         moved=_records(rows),
         total=total,
     )
@@ -56,8 +56,8 @@ def mismatch(found: Sequence[Mismatch]) -> StopReason:
     """Say what Airflow's clear did otherwise than planned."""
     return StopReason(
         StopKind.MISMATCH,
-        "Airflow's clear did something else than the plan said, so it was rolled back.",
-        "Preview the same selection again. If it stops there again, report the rows below.",
+        "The result of Airflow's clear differs from the plan, so this batch was rolled back.",
+        "Preview the same selection again. If it stops again, report the rows below.",
         mismatches=tuple(str(one) for one in found[:MAX_MISMATCHES]),
         total=len(found),
     )
@@ -70,7 +70,7 @@ def airflow_changed(kind: StopKind, problem: Problem) -> StopReason:
 
 def failure(kind: StopKind, error: Exception, plan_id: UUID) -> StopReason:
     """Say what an error means, and log it."""
-    outcome = "The batch in hand was rolled back, what was cleared before stands; the plan can be resumed."
+    outcome = "The current batch was rolled back. Earlier batches stay cleared. You can resume the plan."
     found = failures.explain(error, f"clearing plan {plan_id.hex}", outcome)
     return StopReason(kind, found.reason, found.remedy, code=found.code, error_id=found.error_id)
 

@@ -154,7 +154,7 @@ class _PreviewBuilder:
     ) -> tuple[dict[UUID, dag_versions.Version], dict[UUID, dag_versions.Version]]:
         """Load the DAG versions of the selected runs and those of others, or say why nothing is counted."""
         if tallies is None:
-            self.found.not_counted = "Counting the dag runs takes too long here; Preview counts them."
+            self.found.not_counted = "Too many dag runs to count here. Preview will show the exact number."
         elif reason := _too_many(tallies):
             self.found.not_counted = reason
         if tallies is None or self.found.not_counted:
@@ -162,7 +162,9 @@ class _PreviewBuilder:
         loaded = {latest.id: latest}
         for id_ in {tally.version for tally in tallies} - {latest.id}:
             if not self.budget.left:
-                self.found.not_counted = "Reading the DAG's versions takes too long here; Preview counts."
+                self.found.not_counted = (
+                "The Dag's versions take too long to read here. Preview will show the exact number."
+                )
                 return {latest.id: latest}, {}
             loaded |= dag_versions.load_versions([id_], self.session)
         wanted = {tally.version for tally in tallies if SELECTED in tally.scopes} or {latest.id}
@@ -194,7 +196,7 @@ class _PreviewBuilder:
             )
             if self.found.counts is None:
                 self.found.not_counted = (
-                    "Counting the task instances takes too long here; Preview counts them."
+                    "Too many to count here. Preview will show the exact number."
                 )
 
     def _mark(
@@ -212,18 +214,18 @@ def _too_many(tallies: Iterable[live_counts.RunTally]) -> str:
     """Say why the runs are too many to count their task instances, if they are."""
     tallies = list(tallies)
     if sum(tally.count for tally in tallies) > MAX_RUNS:
-        return f"The task instances of more than {MAX_RUNS:,} dag runs are only counted by Preview."
+        return f"More than {MAX_RUNS:,} dag runs match. Preview will count their task instances."
     versions = len({tally.version for tally in tallies})
     if versions > MAX_VERSIONS:
-        return f"The dag runs use {versions:,} DAG versions, so only Preview counts task instances."
+        return f"The dag runs use {versions:,} Dag versions. Preview will count their task instances."
     return ""
 
 
 def _no_dag(dag_id: str, dag: dag_state.DagState | None) -> Problem:
     if dag is None:
-        return Problem(f"There is no DAG {dag_id}.", "Choose one from the list.", "dag_id")
+        return Problem(f"The Dag {dag_id} doesn't exist.", "Choose one from the list.", "dag_id")
     return Problem(
         f"{dag_id} has no serialized version.",
-        "Wait until Airflow has parsed its file, or look at the DAG's import errors.",
+        "Wait until Airflow has parsed its file, or check the Dag's import errors.",
         "dag_id",
     )

@@ -37,8 +37,8 @@ def plan_remaining(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummar
     if not rest or latest is None:
         raise Invalid(
             Problem(
-                "No dag run of the plan is left that was neither cleared nor moved.",
-                "Preview the same selection again to see how things stand.",
+                "Every dag run in the plan has been cleared or has changed, so none is left.",
+                "Preview the same selection again to see the current state.",
             )
         )
     named = replace(plan.selection, run_id=tuple(rest), include_past=False, include_future=False)
@@ -66,7 +66,9 @@ def plan_without(
     :raises Invalid: when nothing is left to clear
     """
     if not excluded:
-        raise Refused(422, Problem("Everything is ticked.", "Untick what is to stay as it is, then preview."))
+        raise Refused(
+        422, Problem("Everything is ticked.", "Untick the rows to leave alone, then preview again.")
+        )
     reason = reason or plan.reason_for_author(actor.id)
     return make_plan(plan.selection.without(excluded), actor, now, reason=reason)
 

@@ -41,7 +41,7 @@ def _problems(
     ):
         yield Problem(
             f"{selection.dag_id} has no dag run {_listed(missing)} to exclude.",
-            "Copy the run id from the DAG's list of runs.",
+            "Copy the run id from the Dag's list of runs.",
             "exclude_run_id",
         )
     if selection.exclude_task_instance and (

@@ -180,12 +180,12 @@ def _nothing_to_clear(selection: Selection, changes: Sequence[StateChange]) -> P
     left_out = sum(change.count for change in changes if change.effect == "leave_out")
     if left_out:
         return Problem(
-            f"All that matches is running and left out: {plan_text.count(left_out, 'task instance')}.",
-            "Wait until they are done, or choose “Terminate” under “What runs now”.",
+            f"All matching task instances are running, so they are left out ({left_out:,}).",
+            "Wait until they finish, or choose “Terminate” under “Running task instances”.",
             "running",
         )
     return Problem(
-        "The selected runs have no task instance that matches.",
-        "Loosen the task instance states, the map index or the excluded tasks.",
+        "No task instance in the selected runs matches.",
+        "Select more states or map indexes, or exclude fewer tasks.",
         "state" if selection.state else "task_regex",
     )

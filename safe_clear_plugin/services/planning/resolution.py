@@ -61,14 +61,14 @@ def resolve(selection: Selection, pattern: Regex, session: Session) -> Resolutio
 
 def _latest_version(dag_id: str, session: Session) -> dag_versions.Version:
     if dag_versions.get_dag_model(dag_id, session) is None:
-        raise Invalid(Problem(f"There is no DAG {dag_id}.", "Choose one from the list.", "dag_id"))
+        raise Invalid(Problem(f"The Dag {dag_id} doesn't exist.", "Choose one from the list.", "dag_id"))
     latest_id = dag_versions.latest_version_id(dag_id, session)
     latest = dag_versions.load_versions([latest_id], session).get(latest_id) if latest_id else None
     if latest is None or latest.dag is None:
         raise Invalid(
             Problem(
                 f"{dag_id} has no serialized version.",
-                "Wait until Airflow has parsed its file, or look at the DAG's import errors.",
+                "Wait until Airflow has parsed its file, or check the Dag's import errors.",
                 "dag_id",
             )
         )
@@ -100,17 +100,17 @@ def _used_versions(
 
 def _no_runs(selection: Selection) -> Problem:
     return Problem(
-        f"No dag run of {selection.dag_id} is selected.",
-        "Widen the dates, or loosen the filters on runs. A run without a logical date is found by its "
-        "run_after, or by its run id.",
+        f"The selection matches no dag run of {selection.dag_id}.",
+        "Choose a longer range, or remove filters on runs. To find a run without a logical date, use "
+        "run_after or its run id.",
         _field_of_runs(selection),
     )
 
 
 def _too_many_versions(selection: Selection, number: int) -> Problem:
     return Problem(
-        f"The dag runs use {number:,} DAG versions, and a plan takes {MOST_VERSIONS:,} at most.",
-        "Choose fewer runs or a shorter range of dates, or run on the latest version.",
+        f"The dag runs use {number:,} Dag versions. A plan can have {MOST_VERSIONS:,} at most.",
+        "Choose fewer runs or a shorter date range, or run on the latest version.",
         _field_of_runs(selection),
     )
 

@@ -53,7 +53,7 @@ def _within(date: Any, selection: Selection) -> bool:
 def _unknown_runs(selection: Selection, missing: list[str]) -> Problem:
     return Problem(
         f"{selection.dag_id} has no dag run {_shortened(missing)}.",
-        "Copy the run id from the DAG's list of runs; a run belongs to one DAG.",
+        "Copy the run id from the Dag's list of runs. A run belongs to one Dag.",
         "run_id",
     )
 
@@ -65,7 +65,7 @@ def _shortened(run_ids: list[str]) -> str:
 
 def _undated_anchor(undated: list[str]) -> Problem:
     return Problem(
-        f"{_shortened(undated)} has no logical date, so there is no past or future to extend to.",
-        "Compare with run_after instead, or leave out past and future.",
+        f"{_shortened(undated)} has no logical date, so it has no past or future runs.",
+        "Use run_after as the date field, or deselect past and future runs.",
         "date_field",
     )

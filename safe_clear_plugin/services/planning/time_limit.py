@@ -30,8 +30,8 @@ def preview_time(session: Session) -> Iterator[None]:
     """
     seconds = config.preview_timeout()
     problem = Problem(
-        f"The preview took longer than {seconds:g} s and was ended; nothing was written.",
-        f"Choose fewer dag runs, a shorter range of dates or fewer tasks, or {BUSY}. "
+        f"The preview took longer than {seconds:g} s, so it was cancelled. Nothing was saved.",
+        f"Choose fewer dag runs, a shorter date range or fewer tasks, or {BUSY}. "
         f"The limit is `[{config.SECTION}] preview_timeout`.",
     )
     with _budget(seconds, problem) as budget, limited(budget, session):
@@ -46,7 +46,7 @@ def undo_preview_time() -> Iterator[Budget]:
     """
     seconds = config.preview_timeout()
     problem = Problem(
-        f"The preview of the undo took longer than {seconds:g} s and was ended; nothing was put back.",
+        f"The undo preview took longer than {seconds:g} s, so it was cancelled. Nothing was restored.",
         f"Choose fewer dag runs, or {BUSY}. The limit is `[{config.SECTION}] preview_timeout`.",
     )
     with _budget(seconds, problem) as budget:
@@ -73,7 +73,7 @@ def reading_time(session: Session) -> Iterator[None]:
     """
     seconds = config.findings_timeout()
     problem = Problem(
-        f"To list these task instances took longer than {seconds:g} s and was ended.",
+        f"Listing these task instances took longer than {seconds:g} s, so it was cancelled.",
         f"Preview fewer dag runs, or {BUSY}. The limit is `[{config.SECTION}] findings_timeout`.",
     )
     with _budget(seconds, problem) as budget, limited(budget, session):

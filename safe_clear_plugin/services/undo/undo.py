@@ -69,7 +69,7 @@ def undo_plan(
             retrying(_ask, plan, run_ids, seen_runs, now)
         raise _leave_out(plan, slow) from slow.error
     except OperationalError as error:
-        outcome = "This part of the undo was rolled back, what was put back before stands."
+        outcome = "This part of the undo was rolled back. Earlier parts stay restored."
         raise failures.refused(error, f"undoing plan {plan.id}", outcome) from error
     if not found:
         raise Refused(
@@ -175,7 +175,9 @@ def _note_asked(
 
 def _leave_out(plan: PlanSummary, slow: RunTooSlow) -> Refused:
     """Take a run out of the undo, note the reason on the plan, and return the refusal that says so."""
-    outcome = f"The run {slow.run_id} stays cleared, whole, and is left out; the undo can go on without it."
+    outcome = (
+    f"The run {slow.run_id} stays cleared completely and is left out. The undo can continue without it."
+    )
     failure = failures.explain(slow.error, f"undoing run {slow.run_id} of plan {plan.id}", outcome)
 
     def note() -> None:
@@ -194,9 +196,9 @@ def _require_seen(plan_id: UUID, seen_runs: int | None, session: Session) -> Non
     raise Refused(
         409,
         Problem(
-            f"The clear has gone on since this undo was previewed: {count(cleared, 'run')} "
+            f"The clear has continued since this undo was previewed: {count(cleared, 'run')} "
             f"{'is' if cleared == 1 else 'are'} cleared now, and {seen_runs:,} were then.",
-            "Nothing was put back. Look at the undo again, then confirm it.",
+            "Nothing was restored. Preview the undo again, then confirm it.",
         ),
         {"cleared_runs": cleared},
     )
@@ -249,7 +251,7 @@ def _require_as_before(plan: PlanSummary, run_ids: Sequence[str], session: Sessi
         raise Refused(
             409,
             Problem(
-                "Some rows did not come out as they were before, so this part of the undo was rolled back.",
-                "Please report this; the log of the api-server names the rows.",
+                "Some rows were not restored exactly, so this part of the undo was rolled back.",
+                "Please report this. The api-server's log names the rows.",
             ),
         )

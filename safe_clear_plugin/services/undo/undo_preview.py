@@ -118,21 +118,21 @@ def _run(row: Any) -> UndoRun:
 def problem_with(plan: PlanSummary, now: datetime) -> Problem | None:
     """Return why nothing of the plan can be undone, if that is so."""
     if plan.status == "applying" and not plan.is_interrupted(now):
-        return Problem("The plan is being cleared.", "Stop it first, or wait until it is done.")
+        return Problem("The plan is being cleared.", "Stop it first, or wait until it finishes.")
     if not plan.cleared_runs:
         return Problem("Nothing was cleared, so there is nothing to undo.", "")
     if plan.undone_runs >= plan.cleared_runs:
         return Problem(
-            "The plan has been undone already.", "Its page lists what was put back and what stayed."
+            "The plan has already been undone.", "Its page lists the restored task instances and the others."
         )
     if plan.airflow_version != config.AIRFLOW_VERSION:
         return Problem(
-            f"It was cleared by Airflow {plan.airflow_version}, and this is {config.AIRFLOW_VERSION}.",
-            "Rows are put back column for column, which does not reach across an upgrade of Airflow.",
+            f"Airflow {plan.airflow_version} cleared the plan; this is Airflow {config.AIRFLOW_VERSION}.",
+            "An undo restores rows column by column, so it can't cross an upgrade of Airflow.",
         )
     if retention.is_over(plan, now):
         return Problem(
-            "It was cleared too long ago: what an undo needs is being removed.",
-            "`[safe_clear] history_retention_days` says how long it is kept.",
+            "The plan was cleared too long ago: the data for an undo is being deleted.",
+            "`[safe_clear] history_retention_days` sets how long it is kept.",
         )
     return None

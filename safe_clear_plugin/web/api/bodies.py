@@ -196,9 +196,7 @@ class ExcludeRequest(Request):
 def _unticked(kind: str, shown: Sequence[T], kept: Sequence[int]) -> tuple[T, ...]:
     """Return what is shown but not ticked: each box is numbered by the hidden field that it belongs to."""
     if any(number >= len(shown) for number in kept):
-        raise Refused(
-            422, Problem(f"`keep_{kind}` has a number for which there is no `{kind}`.", "Reload the plan.")
-        )
+        raise Refused(422, Problem(f"`keep_{kind}` has a number without a `{kind}`.", "Reload the plan."))
     ticked = set(kept)
     return _once(value for number, value in enumerate(shown) if number not in ticked)
 

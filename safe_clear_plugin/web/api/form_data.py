@@ -84,7 +84,7 @@ def read(
             if (items := _items(given, shape, blank_is_absent=blank_is_absent)) is not None:
                 values[name] = items
         elif len(given) > 1 and not (shape.kind == "flag" and given == CHECKBOX):
-            mistakes.add(name, "It is given more than once. Give it once.")
+            mistakes.add(name, "This field appears more than once. Send it once.")
         elif not (blank_is_absent and not given[-1].strip()):
             values[name] = _single(given[-1], shape, strip=blank_is_absent)
     return values, mistakes

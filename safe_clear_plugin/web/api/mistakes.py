@@ -17,11 +17,11 @@ ECHOED = 50
 KEYS = ("exclude_task_instance", "row")
 
 MISSING = {
-    "dag_id": "Choose a DAG.",
-    "fingerprint": "Send the fingerprint of the plan that was shown.",
+    "dag_id": "Choose a Dag.",
+    "fingerprint": "Send the fingerprint of the plan that you previewed.",
 }
 BY_FIELD = {
-    "map_index": "A map index is a whole number from 0 on, or -1 for one that is not expanded.",
+    "map_index": "A map index is a whole number from 0, or -1 for a task that is not expanded.",
 }
 """What a field takes, where that says more than the kind of its value."""
 OF_OTHER_TYPE = {
@@ -32,7 +32,7 @@ OF_OTHER_TYPE = {
     "string_unicode": "Remove the control characters.",
     "string_pattern_mismatch": "Remove the control characters.",
 }
-EMPTY = "It is empty. Leave the field out, or fill it in."
+EMPTY = "This field is empty. Fill it in or leave it out."
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Mistakes:
 
     def errors(self) -> dict[str, list[str]]:
         """Return the texts by field, those of unknown names too."""
-        return {**{name: ["There is no such field."] for name in self.unknown}, **self.by_field}
+        return {**{name: ["This field doesn't exist."] for name in self.unknown}, **self.by_field}
 
     def refusal(self, fields: Iterable[str]) -> Refused:
         """Return the refusal of a request that takes these fields."""
@@ -81,8 +81,8 @@ class Mistakes:
             details["unknown"] = self.unknown
             listed = ", ".join(f"`{name}`" for name in self.unknown)
             known = ", ".join(f"`{name}`" for name in fields)
-            remedy = f"Those that there are: {known}." if known else "Send none."
-            return Refused(422, Problem(f"There is no field {listed} here.", remedy), details)
+            remedy = f"Known fields: {known}." if known else "Send none."
+            return Refused(422, Problem(f"Unknown field {listed}.", remedy), details)
         name, texts = next(iter(self.by_field.items()))
         at = f"`{name}`: " if name else ""
         return Refused(422, Problem(f"{at}{texts[0]}", "Nothing was done."), details)
@@ -96,13 +96,13 @@ def shown_name(name: str) -> str:
 def _text(name: str, error: ErrorDetails) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing" and len(error["loc"]) == 1:
-        return MISSING.get(name, "It is missing.")
+        return MISSING.get(name, "This field is missing.")
     if kind in ("string_too_short", "too_short", "blank") and len(error["loc"]) < 3:
         return EMPTY
     if kind == "string_too_long":
-        return f"Give at most {context['max_length']:,} characters."
+        return f"Use at most {context['max_length']:,} characters."
     if kind == "too_long":
-        return f"Give at most {context['max_length']:,} values; use dates and filters for more."
+        return f"Use at most {context['max_length']:,} values; use dates and filters for more."
     if name in KEYS and len(error["loc"]) > 1:
         return 'Write each task instance as ["task_id", -1, "run_id"].'
     return _of_value(name, error)
@@ -117,7 +117,7 @@ def _of_value(name: str, error: ErrorDetails) -> str:
         said = f"{shortened(value, ECHOED)} is not a choice. " if isinstance(value, str) and value else ""
         return f"{said}Choose {context['expected']}."
     if kind == "greater_than_equal":
-        return f"Send a whole number from {context['ge']:,} on."
+        return f"Send a whole number of at least {context['ge']:,}."
     if kind == "less_than_equal":
-        return f"Send a whole number up to {context['le']:,}."
+        return f"Send a whole number of at most {context['le']:,}."
     return OF_OTHER_TYPE.get(kind, error["msg"])

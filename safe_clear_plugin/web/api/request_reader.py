@@ -92,7 +92,7 @@ def _parsed(data: bytes, mistakes: Mistakes) -> Any:
         found: dict[str, Any] = {}
         for name, value in pairs:
             if name in found:
-                mistakes.add(shown_name(name), "It is given more than once. Give it once.")
+                mistakes.add(shown_name(name), "This field appears more than once. Send it once.")
             found[name] = value
         return found
 

@@ -90,19 +90,19 @@ def read_moment(text: str, zone: ZoneInfo, *, end: bool) -> datetime:
     except (ValueError, OverflowError):
         raise PydanticCustomError(
             "date",
-            "Write a date such as 2026-11-01, with a time such as 2026-11-01 06:30 if you need one.",
+            "Enter a date (2026-11-01) or a date and time (2026-11-01 06:30).",
         ) from None
 
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        raise PydanticCustomError("blank", "It is empty.")
+        raise PydanticCustomError("blank", "This field is empty.")
     return text
 
 
 def _no_blank_ends(text: str) -> str:
     if text != text.strip():
-        raise PydanticCustomError("blank_ends", "Remove the blanks at its beginning and its end.")
+        raise PydanticCustomError("blank_ends", "Remove the spaces at the start and the end.")
     return text
 
 
@@ -115,7 +115,7 @@ def _timezone(name: str) -> str:
     if name not in available_timezones():
         raise PydanticCustomError(
             "timezone",
-            "There is no time zone {name}. Use a name such as UTC or Europe/Berlin.",
+            "Unknown time zone {name}. Use a name such as UTC or Europe/Berlin.",
             {"name": name},
         )
     return name

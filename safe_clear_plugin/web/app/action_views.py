@@ -31,7 +31,7 @@ class ActionViews:
     def step(self, plan_id: str, step: str) -> Any:
         """The address of a form, which the browser shows while the answer stands there: back to the plan."""
         if request_hooks.wants_json():
-            raise Refused(405, Problem(f"{step} takes a POST.", "Nothing is done by looking at it."))
+            raise Refused(405, Problem(f"{step} accepts POST only.", "Nothing was done."))
         return redirect(templating.url("plan", plan_id=plan_id), 303)
 
     @expose("/plans/<plan_id>/apply", methods=["POST"])

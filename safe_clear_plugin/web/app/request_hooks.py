@@ -35,14 +35,14 @@ HEADERS = {
 }
 
 NO_TOKEN = Problem(
-    "The request does not carry a valid token of this page, so nothing was done.",
-    "Reload the page and send it from there: half a day is too old. A program sends a bearer token, or JSON "
-    "as `application/json` where Airflow asks nobody to log in.",
+    "The page is more than 12 hours old or its token is not valid, so nothing was done.",
+    "Reload the page and try again. A program must send a bearer token, "
+    "or `application/json` where Airflow needs no login.",
 )
 FROM_ELSEWHERE = Problem(
     "The request was sent from a page of another site, so nothing was done.",
-    "Open Safe Clear and send it from there. Behind a proxy, set `[api] base_url` to the address that "
-    "people open.",
+    "Open Safe Clear and try again from there. Behind a proxy, set `[api] base_url` to the address that "
+    "users open.",
 )
 
 
@@ -185,5 +185,5 @@ def _server_error(error: InternalServerError) -> tuple[Any, int]:
 
 def _failed(error: BaseException) -> tuple[Any, int]:
     """Answer with a sentence and an id; the log has the error itself, under that id."""
-    outcome = "The step in hand was rolled back; a plan's page shows what was cleared, if anything was."
+    outcome = "This step was rolled back. The plan's page shows everything that was cleared before."
     return _refused(failures.refused(error, f"answering {request.method} {request.endpoint}", outcome))

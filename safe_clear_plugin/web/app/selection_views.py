@@ -95,7 +95,7 @@ def _linked_form() -> SelectionForm:
         raise mistakes.refusal(form_data.shapes(SelectQuery))
     if "plan" in values:
         if len(values) > 1:
-            raise Refused(422, Problem("`plan` fills in all of the form.", "Leave the other fields out."))
+            raise Refused(422, Problem("`plan` fills in the whole form.", "Leave the other fields out."))
         return form_from_selection(clearable_plan(values["plan"]).selection)
     if dag_id := "" if "dag_id" in mistakes.by_field else values.get("dag_id", ""):
         require_may_clear(dag_id)
@@ -110,5 +110,5 @@ def _is_too_long_to_show(mistakes: Mistakes, size: int | None) -> bool:
 
 def _of_no_field(mistakes: Mistakes) -> list[Problem]:
     """Return what is wrong with a selection, but with none of its fields."""
-    unknown = [Problem(f"There is no field `{name}` here.", "Leave it out.") for name in mistakes.unknown]
+    unknown = [Problem(f"Unknown field `{name}`.", "Leave it out.") for name in mistakes.unknown]
     return unknown + [Problem(text, "") for text in mistakes.by_field.get("", [])]

@@ -55,7 +55,7 @@ def state_label(state: str | None) -> str:
     """Write a state as Airflow's UI does."""
     key = state_key(state)
     if key == ABSENT:
-        return "Not there yet"
+        return "Does not exist yet"
     return STATE_LABELS.get(key, key.replace("_", " ").title())
 
 

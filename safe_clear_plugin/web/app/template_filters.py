@@ -50,14 +50,13 @@ def before_count(changes: Iterable[StateChange], state: str) -> int:
 
 
 def run_note(changes: Iterable[StateChange]) -> str:
-    """Say in a line what becomes of the dag runs: ``75 go to Queued, 3 stay Running``."""
+    """Say in a line what becomes of the dag runs: ``75 will be queued, 3 stay running``."""
     goes: Counter[str] = Counter()
     stays: Counter[str] = Counter()
     for change in changes:
-        (stays if change.before == change.after else goes)[state_labels.state_label(change.after)] += (
-            change.count
-        )
-    parts = [f"{n:,} {'goes' if n == 1 else 'go'} to {label}" for label, n in goes.most_common()]
+        label = state_labels.state_label(change.after).lower()
+        (stays if change.before == change.after else goes)[label] += change.count
+    parts = [f"{n:,} will be {label}" for label, n in goes.most_common()]
     parts += [f"{n:,} {'stays' if n == 1 else 'stay'} {label}" for label, n in stays.most_common()]
     return ", ".join(parts)
 

@@ -22,15 +22,15 @@ ENDPOINT = "SafeClear"
 ROUTE_BASE = "/safe_clear"
 
 TITLES = {
-    400: "This request cannot be read",
+    400: "Safe Clear can’t read this request",
     401: "You are not logged in",
-    403: "You may not do this",
+    403: "You don’t have permission to do this",
     404: "Not found",
-    405: "This address does not take such a request",
+    405: "This address does not accept this kind of request",
     409: "Nothing was done",
     410: "The plan has expired",
-    413: "This is too long",
-    422: "This cannot be planned",
+    413: "The request is too large",
+    422: "This plan is not possible",
     500: "Something went wrong",
     503: "Safe Clear is not available",
 }
@@ -107,7 +107,7 @@ def message(status: int, problem: Problem, actions: Sequence[tuple[str, str]] = 
     actions = list(actions) if status in (401, 503) else [*actions, ("New plan", url("select"))]
     if status in (403, 409, 410, 422) and (plan_id := (request.view_args or {}).get("plan_id")):
         actions.insert(0, ("See the plan", url("plan", plan_id=plan_id)))
-    title = TITLES.get(status, "This did not work")
+    title = TITLES.get(status, "The request failed")
     found = unsupported()
     return render(
         "message.html",

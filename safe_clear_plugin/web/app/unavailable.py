@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 REMEDY = (
-    "Upgrade Safe Clear to a version that supports this Airflow. It clears and undoes nothing until then. "
-    "The log of the api-server has the whole error."
+    "Upgrade Safe Clear to a version that supports this Airflow. Until then it clears and undoes nothing. "
+    "The api-server's log has the full error."
 )
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Safe Clear is not available</title></head>
@@ -36,7 +36,7 @@ class UnavailableView(BaseView):
         super().__init__()
         # Python adds the path of the file, which is for the log alone: anybody may read this page.
         reason = re.sub(r" \(\S*\)$", "", str(error))
-        self.sentence = f"Safe Clear does not fit Airflow {airflow_version}: {reason}."
+        self.sentence = f"Safe Clear does not work with Airflow {airflow_version}: {reason}."
         log.error("%s", self.sentence, exc_info=error)
 
     def create_blueprint(self, appbuilder: Any, endpoint: Any = None, static_folder: Any = None) -> Blueprint:

@@ -53,7 +53,7 @@ class SafeClearView(SelectionViews, PlanViews, ActionViews, BaseView):
         """Any other address or method: our own page, since Airflow's sets its session cookie."""
         what = "page" if request.method in SAFE_METHODS else f"address for {request.method}"
         shown = input_limits.shortened(address)
-        raise Refused(404, Problem(f"There is no {what} {shown} here.", "Start with a new plan."))
+        raise Refused(404, Problem(f"No {what} {shown} here.", "Start with a new plan."))
 
     @expose("/openapi.json")
     def openapi(self) -> Response:

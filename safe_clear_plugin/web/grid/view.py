@@ -19,16 +19,16 @@ FEW = 14
 LEAST_WIDTH = 6.0
 """Per cent of a mixed cell that its smallest part gets, so that it can be seen."""
 KIND_WORDS = {
-    "clear": "cleared: state now, over what it becomes",
-    "terminate": "running, terminated",
-    "create": "created",
-    "restore": "restored",
-    "remove": "marked removed",
-    "leave_out": "running, left out",
+    "clear": "will be cleared (top: now, bottom: after)",
+    "terminate": "running; will be terminated",
+    "create": "will be created",
+    "restore": "will be restored",
+    "remove": "will be marked removed",
+    "leave_out": "running; left out",
     "cleared": "cleared by this plan",
-    "put_back": "put back",
-    "stale": "succeeded, goes stale",
-    "untouched": "not touched",
+    "put_back": "restored by the undo",
+    "stale": "succeeded; will go stale",
+    "untouched": "not cleared",
 }
 
 

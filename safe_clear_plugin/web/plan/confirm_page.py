@@ -55,12 +55,13 @@ class ConfirmContext:
         parts = []
         if boxes := self.required.acknowledge if self.open else ():
             ticked = sum(finding.code in self.given.acknowledge for finding in boxes)
-            parts += [f"{ticked:,} of {len(boxes):,} acknowledged"] if ticked < len(boxes) else []
+            open_ones = len(boxes) - ticked
+            parts += [f"Acknowledge {plan_text.count(open_ones, 'finding')}"] if open_ones else []
         if self.reason_required and not self.given.reason:
-            parts.append("reason")
+            parts.append("Enter a reason")
         typed = self.given.confirm_dag_id and not self.errors["confirm_dag_id"]
         if self.open and self.required.dag_id and not typed:
-            parts.append("type the DAG id")
+            parts.append("Type the Dag id")
         return parts
 
     @property

@@ -67,7 +67,7 @@ def _written(plan: PlanSummary, wanted: RowFilter, sort: str, total: int, sessio
         writer.writerow([_harmless(value) for value in _values(plan, row)])
     if total > MAX_ROWS:
         writer.writerow(
-            [f"These are the first {MAX_ROWS:,} of {total:,} task instances; filter for the others."]
+            [f"Only the first {MAX_ROWS:,} of {total:,} task instances are listed. Filter to see others."]
         )
     file.seek(0)
     return file

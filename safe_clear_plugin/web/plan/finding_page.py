@@ -22,9 +22,9 @@ ROWS = 100
 
 LEVELS: dict[Level, tuple[str, str]] = {
     "refuse": ("refused", "refused"),
-    "acknowledge": ("to confirm", "tick to confirm"),
+    "acknowledge": ("to acknowledge", "Acknowledge"),
     "warn": ("warning", "warning"),
-    "info": ("for information", "for information"),
+    "info": ("note", "note"),
 }
 """The levels from the gravest to the mildest: how a count names them, and how a finding is marked."""
 
@@ -83,10 +83,12 @@ def checklist(plan: PlanSummary) -> Checklist:
 
 
 def _summary(findings: Iterable[Finding]) -> str:
-    """Return ``2 to confirm, 3 warnings, 1 for information``."""
+    """Return ``2 to acknowledge · 3 warnings · 1 note``."""
     levels = [finding.level for finding in findings]
-    return ", ".join(
-        plan_text.count(levels.count(level), name) if level == "warn" else f"{levels.count(level):,} {name}"
+    return " · ".join(
+    plan_text.count(levels.count(level), name)
+    if level in ("warn", "info")
+    else f"{levels.count(level):,} {name}"
         for level, (name, _) in LEVELS.items()
         if level in levels
     )

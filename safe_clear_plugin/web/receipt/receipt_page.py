@@ -94,38 +94,38 @@ def describe_receipt(plan: PlanSummary, batches: list[BatchRecord]) -> Receipt:
     part = (
         f"{plan.cleared:,} of {plan_text.count(plan.task_instances, 'task instance')} "
         f"{'was' if plan.cleared == 1 else 'were'} cleared; "
-        f"the other {rest:,} {'is' if rest == 1 else 'are'} untouched"
+        f"the other {rest:,} {'was' if rest == 1 else 'were'} not changed"
     )
     title = part if plan.cleared else "Nothing was cleared"
     note = (
-        f"{plan.cleared_runs:,} of {plan_text.count(plan.dag_runs, 'run')} are done, read back, as planned."
+        f"{plan.cleared_runs:,} of {plan_text.count(plan.dag_runs, 'run')} are cleared and verified."
         if plan.cleared
-        else "The plan was taken up and left before its first batch was done."
+        else "Clearing was interrupted before the first batch was done."
     )
     if plan.status == "applying":
         left = f"Stopped at {plan.cleared:,} of {plan_text.count(plan.task_instances, 'task instance')}"
-        note += " The page that sent the batches was closed, or the connection or the server was lost."
+        note += " The page that sent the batches was closed, or the connection or the server failed."
         return Receipt("warn", "warn", "Interrupted", left if plan.cleared else title, *by, note)
     why = plan.stop_reason
     if why and why.is_stop_by_person:
         at = plan.finished_at or plan.applied_at
         return Receipt("warn", "stop", f"Stopped by {why.by}", title, at, None, note)
-    tag = "Stopped: it had moved" if why and why.kind == StopKind.DRIFT else "Stopped"
+    tag = "Stopped: out of date" if why and why.kind == StopKind.DRIFT else "Stopped"
     return Receipt("bad", "refuse", tag, title, *by, note if plan.cleared else "")
 
 
 def _undone(plan: PlanSummary, last: BatchRecord | None) -> Receipt:
     whole = plan.undone_runs >= plan.cleared_runs
     of = plan_text.count(plan.cleared, "task instance")
-    title = f"{plan.put_back:,} of {of} {'was' if plan.put_back == 1 else 'were'} put back"
+    title = f"{plan.put_back:,} of {of} {'was' if plan.put_back == 1 else 'were'} restored"
     if not plan.put_back:
-        title = f"None of {of} could be put back"
+        title = f"None of {of} could be restored"
     elif plan.put_back == plan.cleared > 1:
-        title = f"All {of} were put back"
+        title = f"All {of} were restored"
     note = ""
     if not whole:
         runs = plan_text.count(plan.cleared_runs, "cleared run")
-        note = f"{plan.undone_runs:,} of {runs} have been undone, the others stay cleared."
+        note = f"{plan.undone_runs:,} of {runs} have been undone; the others stay cleared."
     tag = "Undone" if whole else "Undone in part"
     return Receipt(
         "", "undo", tag, title, last.at if last else plan.last_step_at, last.by_name if last else None, note

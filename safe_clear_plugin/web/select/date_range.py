@@ -36,12 +36,12 @@ class Range:
     def headline(self, now: datetime) -> str:
         """Say the days, how many they are, and how long ago that was, in the zone that was chosen."""
         if self.start is None and self.end is None:
-            return "Every date"
+            return "All dates"
         if self.start is None or self.end is None:
             moment = self.start or self.end
             assert moment is not None
             day = day_text(_local(moment, self.zone).date())
-            return f"From {day} on" if self.start else f"Everything up to {day}"
+            return f"From {day}" if self.start else f"Up to {day}"
         return ", ".join([*self._days_and_length(), self._age(now)])
 
     def _days_and_length(self) -> list[str]:
@@ -67,7 +67,11 @@ class Range:
     def clocks(self, dag_zone: str, browser_zone: str) -> list[Clock]:
         """Write the range in UTC and in the zones of the DAG, the browser and the form, each zone once."""
         whose: dict[str, list[str]] = {"UTC": []}
-        for name, owner in ((dag_zone, "the DAG's"), (browser_zone, "yours"), (self.zone.key, "chosen")):
+        for name, owner in (
+            (dag_zone, "the Dag's time zone"),
+            (browser_zone, "yours"),
+            (self.zone.key, "chosen"),
+        ):
             if name:
                 whose.setdefault(name, []).append(owner)
         whose["UTC"] = [owner for owner in whose["UTC"] if owner != "chosen"]
@@ -82,7 +86,7 @@ class Range:
         end = _moment(self.end, zone) if self.end else ""
         if start and end:
             return f"{start} to {end}"
-        return f"from {start} on" if start else f"up to {end}" if end else "no bounds"
+        return f"from {start}" if start else f"up to {end}" if end else "no bounds"
 
     def ruler(self, first: datetime | None, last: datetime | None, now: datetime) -> list[date_ruler.Day]:
         """Return the ruler's days, those of the range marked; an open end is where the dag runs end."""

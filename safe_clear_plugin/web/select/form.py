@@ -36,12 +36,12 @@ class SelectionForm(Form):
 
         locales = False
 
-    dag_id = StringField("DAG")
+    dag_id = StringField("Dag")
     task_regex = StringField("Task regex")
-    run_id = LinesField("Run ids", description="One run id a line. Empty means every run in the range.")
-    date_field = SelectField("Compare with", choices=labelled(DATE_FIELDS), default="logical_date")
+    run_id = LinesField("Run ids", description="One run id per line. Leave empty for every run in the range.")
+    date_field = SelectField("Date field", choices=labelled(DATE_FIELDS), default="logical_date")
     date_from = StringField("From")
-    date_to = StringField("To, inclusive")
+    date_to = StringField("To (inclusive)")
     timezone = StringField("Time zone", default="UTC")
     run_type = ChoicesField("Run type", choices=labelled(RUN_TYPES))
     run_state = ChoicesField("Run state", choices=labelled(RUN_STATES))
@@ -49,28 +49,28 @@ class SelectionForm(Form):
     map_index = StringField("Map index")
     index_run_id = StringField(
         "Map index as in run",
-        description="Relatives of the map index follow the mapping of this dag run; * takes them whole.",
+        description="Related tasks use the mapping of this dag run; * includes them with every map index.",
     )
     include_upstream = FlagField("Upstream")
     include_downstream = FlagField("Downstream")
     include_past = FlagField("Past runs")
     include_future = FlagField("Future runs")
-    exclude_task_id = LinesField("Tasks to exclude", description="One task id a line.")
-    exclude_run_id = LinesField("Runs to exclude", description="One run id a line.")
+    exclude_task_id = LinesField("Tasks to exclude", description="One task id per line.")
+    exclude_run_id = LinesField("Runs to exclude", description="One run id per line.")
     exclude_task_instance = LinesField(
-        "Task instances to exclude", description='One a line, as `["task_id", -1, "run_id"]`.'
+        "Task instances to exclude", description='One per line, as `["task_id", -1, "run_id"]`.'
     )
     running = RadioField(
-        "What runs now",
+        "Running task instances",
         choices=[SelectChoice("leave_out", "Leave out"), SelectChoice("terminate", "Terminate")],
         default=RUNNING_CHOICES[0],
     )
     run_on_latest_version = SelectField(
-        "DAG version",
+        "Dag version",
         choices=[
             SelectChoice("", "As configured"),
-            SelectChoice("true", "The latest"),
-            SelectChoice("false", "The run's own"),
+            SelectChoice("true", "The latest version"),
+            SelectChoice("false", "The version each run used"),
         ],
         default="",
     )

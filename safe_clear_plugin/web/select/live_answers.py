@@ -100,7 +100,7 @@ class Answers:
         but = f", {excluded:,} excluded" if excluded else ""
         if not self.selection.task_regex:
             return f"Whole runs: {'all ' if not excluded else ''}{count(total - excluded, 'task')}{but}"
-        more = f", {along:,} more {'comes' if along == 1 else 'come'} along" if along else ""
+        more = f"; {along:,} more {'is' if along == 1 else 'are'} included" if along else ""
         return f"{matched:,} of {count(total, 'task')} {'matches' if matched == 1 else 'match'}{more}{but}"
 
     @property
@@ -108,8 +108,8 @@ class Answers:
         """How many dag runs there are in the range."""
         number = self.found.dag_runs
         if number is None:
-            return "More dag runs than can be counted here"
-        return count(number, "dag run") if number else "No dag run"
+            return "Too many dag runs to count here"
+        return count(number, "dag run") if number else "No dag runs"
 
     @property
     def states(self) -> list[state_labels.Share]:
@@ -128,11 +128,11 @@ class Answers:
             return ""
         more = counts.added[name]
         if more is None:
-            return "Not counted here."
+            return "Not counted here"
         if not more.total:
-            return "Adds nothing."
+            return "Nothing to add"
         what = f"+ {count(more.total, 'task instance')}"
-        return f"{what}, of which {more.succeeded:,} succeeded." if more.succeeded else f"{what}."
+        return f"{what} ({more.succeeded:,} succeeded)" if more.succeeded else what
 
     @property
     def running(self) -> list[tuple[str, int]]:
@@ -147,9 +147,9 @@ class Answers:
         if counts is None:
             return self._no_counts
         if not counts.found.total:
-            none = "No task instance matches"
+            none = "No task instances match"
             left = counts.found.left_out
-            return f"{none} but {left:,} running, left out" if left else none
+            return f"{none}; {left:,} running left out" if left else none
         text = count(counts.found.total, "task instance")
         if counts.cleared_runs is not None:
             text += f" in {count(counts.cleared_runs, 'run')}"
@@ -159,10 +159,10 @@ class Answers:
     def _no_counts(self) -> str:
         wrong = next((texts[0] for texts in self.problems.values() if texts), "")
         if not self.selection.dag_id:
-            return "Choose a DAG"
+            return "Choose a Dag"
         if wrong or self.found.not_counted:
             return wrong or self.found.not_counted
-        return "Give dates or run ids, and they are counted here"
+        return "Choose dates or run ids to see the count"
 
     @property
     def counted(self) -> bool:
