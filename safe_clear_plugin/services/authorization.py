@@ -48,7 +48,9 @@ def require_may_clear(dag_id: str, user: BaseUser) -> None:
     :raises Refused: 403 or 404
     """
     dag = TeamDag(dag_id)
-    _require_may_read(dag, user, Refused(404, Problem("This Dag doesn't exist.", "Choose one from the list.")))
+    _require_may_read(
+        dag, user, Refused(404, Problem("This Dag doesn't exist.", "Choose one from the list."))
+    )
     _require_may_clear(dag, user)
 
 

@@ -84,8 +84,8 @@ def _require_declinable(plan: PlanSummary, reason: str, actor: Actor) -> None:
         raise Refused(
             409,
             Problem(
-            "No one has requested approval for this plan.",
-            "You can leave it: the plan expires if no one confirms it.",
+                "No one has requested approval for this plan.",
+                "You can leave it: the plan expires if no one confirms it.",
             ),
         )
     if actor.id != plan.created_by and not reason:

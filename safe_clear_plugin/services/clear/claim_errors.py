@@ -42,13 +42,13 @@ def _claimed(plan: PlanSummary) -> Refused:
     details = {"status": plan.status, "done": plan.cleared, "total": plan.task_instances}
     if plan.status == "applying":
         problem = Problem(
-        f"{who} is applying the plan.", "Its page shows the progress. You can resume it there."
+            f"{who} is applying the plan.", "Its page shows the progress. You can resume it there."
         )
     elif plan.undo_asked_runs:
         problem = Problem("The plan has been undone, so it can't continue.", "Preview the selection again.")
     elif plan.status == "stopped":
         problem = Problem(
-        "The plan was stopped before it was complete.", "Resume it on its page, or undo it."
+            "The plan was stopped before it was complete.", "Resume it on its page, or undo it."
         )
     else:
         problem = Problem(f"{who} has already applied the plan.", "Its page shows what was cleared.")

@@ -163,7 +163,7 @@ class _PreviewBuilder:
         for id_ in {tally.version for tally in tallies} - {latest.id}:
             if not self.budget.left:
                 self.found.not_counted = (
-                "The Dag's versions take too long to read here. Preview will show the exact number."
+                    "The Dag's versions take too long to read here. Preview will show the exact number."
                 )
                 return {latest.id: latest}, {}
             loaded |= dag_versions.load_versions([id_], self.session)
@@ -195,9 +195,7 @@ class _PreviewBuilder:
                 self.selection, pattern, versions, covered, taken, budget=self.budget, session=self.session
             )
             if self.found.counts is None:
-                self.found.not_counted = (
-                    "Too many to count here. Preview will show the exact number."
-                )
+                self.found.not_counted = "Too many to count here. Preview will show the exact number."
 
     def _mark(
         self, pattern: Regex, versions: list[dag_versions.Version]

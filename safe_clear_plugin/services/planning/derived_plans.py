@@ -67,7 +67,7 @@ def plan_without(
     """
     if not excluded:
         raise Refused(
-        422, Problem("Everything is ticked.", "Untick the rows to leave alone, then preview again.")
+            422, Problem("Everything is ticked.", "Untick the rows to leave alone, then preview again.")
         )
     reason = reason or plan.reason_for_author(actor.id)
     return make_plan(plan.selection.without(excluded), actor, now, reason=reason)

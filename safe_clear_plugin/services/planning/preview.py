@@ -13,7 +13,7 @@ from safe_clear_plugin.airflow_api.auth.teams import live_teams
 from safe_clear_plugin.airflow_api.dag import dag_versions, version_change
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
-from safe_clear_plugin.core import plan_text, selection_rules
+from safe_clear_plugin.core import selection_rules
 from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
 from safe_clear_plugin.core.problems import Invalid, Problem

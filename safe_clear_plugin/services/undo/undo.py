@@ -176,7 +176,7 @@ def _note_asked(
 def _leave_out(plan: PlanSummary, slow: RunTooSlow) -> Refused:
     """Take a run out of the undo, note the reason on the plan, and return the refusal that says so."""
     outcome = (
-    f"The run {slow.run_id} stays cleared completely and is left out. The undo can continue without it."
+        f"The run {slow.run_id} stays cleared completely and is left out. The undo can continue without it."
     )
     failure = failures.explain(slow.error, f"undoing run {slow.run_id} of plan {plan.id}", outcome)
 

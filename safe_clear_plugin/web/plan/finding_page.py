@@ -86,9 +86,9 @@ def _summary(findings: Iterable[Finding]) -> str:
     """Return ``2 to acknowledge · 3 warnings · 1 note``."""
     levels = [finding.level for finding in findings]
     return " · ".join(
-    plan_text.count(levels.count(level), name)
-    if level in ("warn", "info")
-    else f"{levels.count(level):,} {name}"
+        plan_text.count(levels.count(level), name)
+        if level in ("warn", "info")
+        else f"{levels.count(level):,} {name}"
         for level, (name, _) in LEVELS.items()
         if level in levels
     )
