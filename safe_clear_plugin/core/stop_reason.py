@@ -94,7 +94,7 @@ class StopReason:
         texts = {name: values.get(name) or "" for name in ("reason", "remedy", "by", "code", "error_id")}
         if values["kind"] == StopKind.BUSY and not texts["code"]:
             # Plans that stopped before errors had codes hold the driver's words, which are for the log alone.
-            texts["reason"] = "The metadata DB did not take the batch."
+            texts["reason"] = "The metadata database did not save the batch."
         return cls(
             kind=StopKind(values["kind"]),
             moved=tuple(DriftRecord(**row) for row in values.get("moved", ())),

@@ -224,7 +224,7 @@ def test_what_runs_beside_does_not_wait_for_the_clear(session, monkeypatch, chan
 
     monkeypatch.setattr(clear_runs, "clear", clear_while_it_runs)
     done = clear_all(plan)
-    assert (done.status, done.problem) == ("applied", None)
+    assert (done.status, done.stop_reason) == ("applied", None)
     assert beaten == [1]
     assert clear_numbers(session) == dict.fromkeys(RUNS, 1)
     left = session.scalar(select(TaskInstance.state).where(*running))

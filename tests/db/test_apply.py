@@ -532,7 +532,7 @@ def test_whoever_resumes_a_plan_applies_it_from_then_on(dag, session, one_run_a_
     assert step(plan, OTHER).status == "applied"
     with pytest.raises(Refused) as refused:
         step(plan, ME)
-    assert refused.value.problem.reason == "The plan has already been applied, by Somebody else."
+    assert refused.value.problem.reason == "Somebody else has already applied the plan."
 
 
 def test_a_plan_is_not_resumed_across_an_upgrade_of_airflow(dag, session, one_run_a_batch, monkeypatch):

@@ -159,7 +159,7 @@ def scene(session):
     choice = {"run_on_latest_version": False}
     plan = make_plan(Selection(DAG_ID, run_id=("done", "going"), **choice), ME, datetime.now(timezone.utc))
     cleared = apply_plan(plan, plan.fingerprint, "", ME, datetime.now(timezone.utc))
-    assert (cleared.status, cleared.problem) == ("applied", None)
+    assert (cleared.status, cleared.stop_reason) == ("applied", None)
     ready = make_plan(Selection(DAG_ID, run_id=("ready",), **choice), ME, datetime.now(timezone.utc))
     session.rollback()
     return Scene(session, cleared, ready, second)

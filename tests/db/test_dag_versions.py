@@ -203,7 +203,7 @@ def test_more_versions_than_a_plan_takes_are_refused_before_any_is_read(session)
     assert sum("serialized_dag.dag_version_id IN" in statement for statement in sent) == 1
     assert not any(statement.startswith("INSERT") for statement in sent)
     [problem] = refused.value.problems
-    assert problem.reason == "The dag runs use 1,001 DAG versions, and a plan takes 1,000 at most."
+    assert problem.reason == "The dag runs use 1,001 Dag versions. A plan can have 1,000 at most."
     assert problem.field == "date_from"
     assert session.scalar(select(func.count()).select_from(tables.plan)) == 0
     plan = plan_of(

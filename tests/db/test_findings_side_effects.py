@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 from airflow.assets.manager import AssetManager
 from airflow.models.asset import AssetAliasModel, AssetDagRunQueue, AssetModel
@@ -214,6 +216,17 @@ def test_only_changed_dags_are_read_again(session):
         assert len(read) == 1
     finally:
         event.remove(session.get_bind(), "before_cursor_execute", note)
+
+
+def test_a_dag_whose_processor_has_its_clock_ahead_hides_no_other_dag(session):
+    etl(session, work())
+    store(session, "ahead", lambda: ExternalTaskSensor(task_id="wait", external_dag_id="etl"))
+    ahead = update(SerializedDagModel).where(SerializedDagModel.dag_id == "ahead")
+    session.execute(ahead.values(last_updated=datetime.now(timezone.utc) + timedelta(hours=1)))
+    session.commit()
+    assert external_sensors.waiting_dag_ids("etl", {"work"}, session) == {"ahead"}
+    store(session, "later", lambda: ExternalTaskSensor(task_id="wait", external_dag_id="etl"))
+    assert external_sensors.waiting_dag_ids("etl", {"work"}, session) == {"ahead", "later"}
 
 
 def test_no_other_dag_is_named_outside_the_links(session):

@@ -87,7 +87,7 @@ def test_a_name_that_has_moved_makes_a_sentence_and_no_broken_web_server(migrate
         ["409", "text/html"],
     ], done.stderr[-2000:]
     for line in answers:
-        assert "Safe Clear does not fit Airflow 3.4.0: cannot import name" in line
+        assert "Safe Clear does not work with Airflow 3.4.0: cannot import name" in line
         assert "find_relevant_relatives" in line
         assert "site-packages" not in line
     assert "unsupported_airflow" in answers[1]

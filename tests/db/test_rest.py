@@ -101,7 +101,7 @@ def test_nothing_is_left(dag, session):
     session.rollback()
     with pytest.raises(Invalid) as invalid:
         rest_of(plan, session)
-    assert "neither cleared nor moved" in invalid.value.problems[0].reason
+    assert "none is left" in invalid.value.problems[0].reason
     assert diff_snapshots(before, snapshot(session)) == {}
 
 

@@ -115,7 +115,7 @@ def test_a_request_out_of_turn_does_nothing_but_note_what_is_asked_for(dag, sess
 
 def test_out_of_turn_an_undo_is_refused_as_ever(dag, session, schedulers_turn):
     plan = clear(days(1, 2))
-    with pytest.raises(Refused, match="gone on since"):
+    with pytest.raises(Refused, match="continued since"):
         undo_plan(plan, (), "", ME, now(), seen_runs=1)
     with pytest.raises(Refused, match="nothing to undo"):
         undo_plan(plan, ("no such run",), "", ME, now())

@@ -131,7 +131,7 @@ def test_one_slow_run_is_left_out_of_an_undo_and_the_others_are_put_back(dag, se
     assert states(session) == {"run_3"}
     [refused] = told
     assert (refused.status, refused.details["code"]) == (503, "statement_timeout")
-    assert "run_3 stays cleared, whole" in refused.problem.remedy
+    assert "run_3 stays cleared completely" in refused.problem.remedy
     assert "pg_sleep" not in str(refused.problem)
     assert list(plan.left_out.run_ids) == left_out_runs.run_ids_of(plan) == ["run_3"]
     # Once the database is well again, the rest is undone, and nothing is said to be left out.
@@ -177,7 +177,7 @@ def test_a_clear_of_what_is_scheduled_stops_at_a_slow_run_and_says_why(dag, sess
             plan = step(plan)
     assert 0 < watch.longest < LONGEST_HOLD
     assert (plan.status, plan.cleared_runs, plan.stop_reason.code) == ("stopped", 2, "statement_timeout")
-    assert "can be resumed" in plan.stop_reason.remedy
+    assert "You can resume the plan" in plan.stop_reason.remedy
     assert states(session) == {"run_1", "run_2"}
     assert batch_sizers.CLEAR.seconds_each is None
     end_pause(session)

@@ -158,7 +158,7 @@ def test_a_preview_that_takes_too_long_is_refused_and_leaves_nothing(session, mo
     assert refused.value.status == 503
     assert (
         refused.value.problem.reason
-        == "The preview took longer than 0.4 s and was ended; nothing was written."
+        == "The preview took longer than 0.4 s, so it was cancelled. Nothing was saved."
     )
     assert "preview_timeout" in refused.value.problem.remedy
     for table in (tables.plan, tables.plan_run, tables.plan_task_instance):

@@ -44,7 +44,7 @@ def test_scheduled_stays_on_sqlite_and_preview_receipt_and_json_say_why(load, se
     assert [row["verdict"] for row in told["counts"] if row["now"] == "scheduled"] == ["may_be_queued"]
     [stays] = told["stays"]
     assert (stays["task_id"], stays["state_now"]) == ("load", "scheduled")
-    assert "SQLite has no lock" in stays["why"]
+    assert "SQLite can't stop the scheduler" in stays["why"]
     load.undo()
     assert (load.plan.put_back, load.plan.stayed) == (1, 1)
     left = live(session, "load")
@@ -62,7 +62,7 @@ def test_one_that_was_scheduled_and_has_no_state_again_stays_on_sqlite(load, ses
     assert (load.plan.put_back, load.plan.stayed) == (1, 1)
 
 
-@pytest.mark.skipif(not chosen.postgresql, reason="SQLite has no lock for the scheduler")
+@pytest.mark.skipif(not chosen.postgresql, reason="SQLite can't stop the scheduler for the scheduler")
 def test_scheduled_comes_back_on_postgresql(load, session):
     advance("etl", "run_1", "load", "scheduled", session=session)
     load.undo_to_before()

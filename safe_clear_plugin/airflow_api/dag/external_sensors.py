@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from itertools import islice
 from threading import Lock
 from typing import Any
@@ -85,7 +85,8 @@ def _refresh(session: Session) -> None:
             sensors = _sensors(dependencies, row.dag_id)
             _known.entries[row.dag_id] = _Entry(row_id, row.created_at, row.last_updated, sensors)
     if newest:
-        latest = max(row.last_updated for row in newest.values())
+        # A processor whose clock is ahead must not hide what others write until then.
+        latest = min(max(row.last_updated for row in newest.values()), datetime.now(timezone.utc))
         _known.seen = max(latest, _known.seen) if _known.seen else latest
 
 
