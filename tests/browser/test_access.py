@@ -46,7 +46,7 @@ def test_viewer_may_look_and_not_clear(airflow_server, open_page, plan_of):
 def test_operator_of_another_team(airflow_server, open_page, plan_of):
     page = open_page(airflow_server, "operator")
     frame = open_tab(airflow_server, page, "/dags/e2e_orders")
-    frame.get_by_role("combobox", name="DAG").click()
+    frame.get_by_role("combobox", name="Dag").click()
     expect(frame.locator("#dag-list [role=option]")).to_have_text(["e2e_changing", "e2e_orders"])
 
     frame.locator("[name=dag_id]").fill("e2e_team_b")

@@ -150,7 +150,7 @@ def test_stop_reload_resume_undo(server, open_page, read):
     expect(halt(page)).to_have_text("Stopping after this batch…")
     batch.fallback()
     stopped = (
-        f"{2 * EACH} of {TASK_INSTANCES} task instances were cleared; the other {3 * EACH} are untouched"
+        f"{2 * EACH} of {TASK_INSTANCES} task instances were cleared; the other {3 * EACH} were not changed"
     )
     expect(heading(page)).to_have_text(stopped)
     expect(page.get_by_text("Stopped by admin")).to_be_visible()

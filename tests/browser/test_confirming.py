@@ -100,7 +100,7 @@ def test_a_second_person_is_asked_and_clears(server, open_page):
     plan_page(server, page)
     ask = page.get_by_role("button", name="Request approval")
     expect(ask).to_have_attribute("aria-disabled", "true")
-    expect(left(page)).to_have_text("reason")
+    expect(left(page)).to_have_text("Enter a reason")
     page.locator("#reason").fill("reload after the schema change")
     ask.click()
     sent_on = page.get_by_label("Share this link with a second person").input_value()

@@ -106,7 +106,7 @@ def test_answers_that_come_too_late_are_not_shown(prefixed_server, open_page):
     [
         (None, "Can’t reach the server"),
         (401, "You are logged out"),
-        (500, "Counting did not work (HTTP 500)"),
+        (500, "Counting failed (HTTP 500)"),
     ],
 )
 def test_what_went_wrong_is_said_and_can_be_tried_again(prefixed_server, open_page, failure, words):
@@ -141,7 +141,7 @@ def test_choosing_a_dag_by_keyboard(prefixed_server, open_page):
     page = open_page(prefixed_server)
     page.goto(address(prefixed_server))
     expect(bar(page)).to_have_text("Choose a Dag")
-    box = page.get_by_role("combobox", name="DAG", exact=True)
+    box = page.get_by_role("combobox", name="Dag", exact=True)
     box.press_sequentially("e2e_")
     options = page.get_by_role("listbox", name="DAGs").get_by_role("option")
     expect(options).to_have_count(3)
@@ -166,7 +166,7 @@ def test_choosing_a_dag_by_keyboard(prefixed_server, open_page):
 def test_a_list_that_comes_after_the_choice_stays_closed(prefixed_server, open_page):
     page = open_page(prefixed_server)
     page.goto(address(prefixed_server))
-    box = page.get_by_role("combobox", name="DAG", exact=True)
+    box = page.get_by_role("combobox", name="Dag", exact=True)
     box.press_sequentially("e2e_")
     expect(page.get_by_role("listbox", name="DAGs").get_by_role("option")).to_have_count(3)
     held = []
@@ -270,7 +270,7 @@ def test_axe_finds_nothing(prefixed_server, open_page, mode, width):
     assert sideways(page) == 0
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
-    page.get_by_role("combobox", name="DAG", exact=True).press("ArrowDown")
+    page.get_by_role("combobox", name="Dag", exact=True).press("ArrowDown")
     expect(page.get_by_role("listbox", name="DAGs").get_by_role("option").first).to_be_visible()
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()

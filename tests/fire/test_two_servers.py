@@ -151,6 +151,6 @@ def test_a_server_is_killed_half_way(airflow_server, other_server, runs):
 
     undone = undo(airflow_server, plan)
     while undone["under_way"]:
-        undone = undo(airflow_server, plan, resume=True)
+        undone = undo(airflow_server, plan, go_on=True)
     assert (undone["status"], undone["put_back"], undone["stayed"]) == ("undone", 20, 0)
     check_cleared_once(plan, run_ids, cleared=0)
