@@ -106,7 +106,7 @@ class PlanSummary:
     airflow_version: str | None = None
     estimate: Estimate | None = None
     acknowledged: tuple[str, ...] = ()
-    """The codes of the findings that whoever applied it ticked."""
+    """The codes of the acknowledged findings."""
     approval_asked_at: datetime | None = None
     approved_by: str | None = None
     """Who applied it in place of its author, where a second person had to."""

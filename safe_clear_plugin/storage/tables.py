@@ -46,7 +46,7 @@ def _plan_id() -> Column[object]:
 def _plan_id_of_many() -> Column[object]:
     """Return the column for tables with a row per task instance, which a foreign key makes twice as slow.
 
-    They are filled and emptied only by whoever holds the plan's row.
+    They are filled and emptied only under the lock of the plan's row.
     """
     return Column("plan_id", Uuid(), primary_key=True, nullable=False)
 
@@ -92,7 +92,7 @@ plan = Table(
     Column("airflow_version", String(50)),
     # What it is likely to cost, as :meth:`Estimate.to_json` wrote it.
     Column("estimate", JSON()),
-    # The codes of the findings that whoever applied it ticked.
+    # The codes of the acknowledged findings.
     Column("acknowledged", JSON()),
     # Above a limit a second person applies: when its author asked for one, and who approved or declined.
     Column("approval_asked_at", UtcDateTime),

@@ -113,7 +113,7 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
     try:
         return step()
     except NotYet:
-        # The plan goes on being applied; whoever asks again clears the batch.
+        # The plan goes on being applied; the next request clears the batch.
         return None
     except DriftError as drifted:
         _stop(plan_id, stop_reasons.drift(drifted.rows, drifted.total), now)

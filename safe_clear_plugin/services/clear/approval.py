@@ -65,7 +65,7 @@ def _request(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> Non
 def decline_plan(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> PlanSummary:
     """Decline a plan that waits for approval, or withdraw one's own; it can no longer be applied.
 
-    Sent again by whoever declined it, it changes nothing.
+    Sent again by the same person, it changes nothing.
 
     :raises Refused: 409 when nobody was asked, or it is too late; 410 when it expired; 422 when somebody else
         than its author gives no reason

@@ -54,7 +54,7 @@ def _resume(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None
     with new_session() as session:
         resumed = status.resume(UUID(plan.id), plan.status, actor, now, session)
         _require_supported_database(session)
-        # Whoever applies it may say so again with each batch.
+        # Each request for a batch may repeat the confirmation.
         if not resumed or (plan.status == "applying" and plan.applied_by == actor.id):
             return
         stopped = plan.stop_reason

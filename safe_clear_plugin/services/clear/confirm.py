@@ -1,4 +1,4 @@
-"""Confirming a plan: whether whoever does it may, and has said all that is asked for."""
+"""Confirming a plan: whether the caller may, and has given all that is required."""
 
 from __future__ import annotations
 

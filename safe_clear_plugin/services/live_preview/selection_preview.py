@@ -36,7 +36,7 @@ MAX_RUNS = 20_000
 """Dag runs whose task instances are counted; a preview counts any number."""
 MAX_VERSIONS = 20
 SECONDS = 4.0
-"""Time that all counting together may take: whoever types waits for it."""
+"""Time that all counting together may take: a person who types waits for it."""
 
 
 def preview_selection(

@@ -37,9 +37,9 @@ class Address:
         return f"{path}#{fragment}" if fragment else path
 
     def grid(self, **changes: Any) -> str:
-        """Return the address of the page with another part of the grid; what is not named starts anew."""
-        anew = dict.fromkeys(("grid", "from", "to", "first_row", "first_column"), "")
-        return self.page({**anew, **changes}, "grid")
+        """Return the address of the page with another part of the grid; what is not named starts unset."""
+        unset = dict.fromkeys(("grid", "from", "to", "first_row", "first_column"), "")
+        return self.page({**unset, **changes}, "grid")
 
     def rows(self, **changes: Any) -> str:
         """Return the address of the page with a filter or an order of the table changed, from its start."""

@@ -24,7 +24,7 @@ def select_page(form: SelectionForm, problems: Sequence[Problem] = ()) -> str:
     """Render the form with the answers to what is filled in."""
     availability.require_known_tables()
     now = datetime.now(timezone.utc)
-    # Whoever comes with a DAG has been asked for it.
+    # The permission for a Dag in the address was checked before.
     may_clear_any = bool(form.dag_id.data) or _may_clear_any()
     return templating.render(
         "select.html",

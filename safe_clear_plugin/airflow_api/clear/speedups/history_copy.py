@@ -121,7 +121,7 @@ def copy_history(
         _copy(chosen, task_instances, wanted, session)
     prepared: list[TaskInstance] = []
     for task_instance in chosen:
-        # On the object alone: Airflow's class, and whoever else clears at the same time, are not touched.
+        # On the object alone: Airflow's class, and another clear at the same time, are not touched.
         task_instance.__dict__["prepare_db_for_next_try"] = partial(_take_new_id, task_instance, prepared)
     try:
         yield

@@ -11,13 +11,26 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from safe_clear_plugin.airflow_api.platform.airflow_tables import UtcDateTime
-from safe_clear_plugin.storage.tables import MIRRORS, mirror_columns
+from safe_clear_plugin.airflow_api.platform.airflow_tables import (
+    UtcDateTime,
+    dag_run,
+    deadline,
+    task_instance,
+    task_reschedule,
+)
 
 revision = "5afec1ea0002"
 down_revision = "5afec1ea0001"
 branch_labels = None
 depends_on = None
+
+# Airflow's tables whose rows are kept, and the key of each within a plan.
+MIRRORED = (
+    (task_instance, ("run_id", "task_id", "map_index")),
+    (dag_run, ("id",)),
+    (task_reschedule, ("ti_id", "id")),
+    (deadline, ("id",)),
+)
 
 NEW_COLUMNS = {
     "safe_clear_plan": {
@@ -67,6 +80,25 @@ def _column(table: str, name: str, type_: Any) -> sa.Column[Any]:
     return sa.Column(name, type_)
 
 
+def _mirror(live: sa.Table) -> str:
+    return f"safe_clear_before_{live.name}"
+
+
+def _mirror_columns(live: sa.Table, key: tuple[str, ...]) -> list[sa.Column[Any]]:
+    """Return the columns of a table of Airflow's, its key first, as they were when this was written."""
+    columns = [*(live.c[name] for name in key), *(column for column in live.c if column.name not in key)]
+    return [
+        sa.Column(
+            column.name,
+            sa.String(column.type.length) if isinstance(column.type, sa.Enum) else column.type,
+            primary_key=column.name in key,
+            nullable=column.name not in key,
+            autoincrement=False,
+        )
+        for column in columns
+    ]
+
+
 def upgrade() -> None:
     """Add the columns and the five tables."""
     schema = _schema()
@@ -91,16 +123,16 @@ def upgrade() -> None:
         schema=schema,
     )
     # The columns are those of the Airflow that is installed; the DB manager adds what a later one brings.
-    for mirror in MIRRORS:
-        kept = mirror_columns(mirror.info["mirrors"], mirror.info["key"])
-        op.create_table(mirror.name, sa.Column("plan_id", sa.Uuid(), primary_key=True), *kept, schema=schema)
+    for live, key in MIRRORED:
+        plan_id = sa.Column("plan_id", sa.Uuid(), primary_key=True)
+        op.create_table(_mirror(live), plan_id, *_mirror_columns(live, key), schema=schema)
 
 
 def downgrade() -> None:
     """Drop them again; what was cleared can then no longer be undone."""
     schema = _schema()
-    for mirror in MIRRORS:
-        op.drop_table(mirror.name, schema=schema)
+    for live, _ in MIRRORED:
+        op.drop_table(_mirror(live), schema=schema)
     op.drop_table("safe_clear_plan_batch", schema=schema)
     op.drop_index("idx_safe_clear_plan_created_at", table_name="safe_clear_plan", schema=schema)
     for table, columns in NEW_COLUMNS.items():
