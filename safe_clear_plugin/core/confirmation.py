@@ -101,9 +101,7 @@ def unmet_requirements(
         if finding.code not in given.acknowledge:
             yield UnmetRequirement(
                 "acknowledge",
-                Problem(
-                    f"Not acknowledged: {finding.title}.", "Tick it once you have read it.", "acknowledge"
-                ),
+                Problem(f"Not acknowledged: {finding.title}.", "Read it, then tick its box.", "acknowledge"),
                 value=finding.code,
             )
     if required.reason and not (given.reason or (required.approval and plan.reason)):
@@ -111,7 +109,7 @@ def unmet_requirements(
             required.limits,
             "require_reason",
             "reason",
-            Problem("A reason is required.", "Say why the task instances are cleared.", "reason"),
+            Problem("A reason is required.", "Enter why the task instances are cleared.", "reason"),
         )
     yield from _dag_id(plan, required, given)
 
@@ -122,7 +120,7 @@ def _dag_id(plan: PlanSummary, required: Requirements, given: Confirmation) -> I
             required.limits,
             "confirm_above",
             "confirm_dag_id",
-            Problem(f"The plan is of {plan.dag_id}.", "Type its DAG id as it is written.", "confirm_dag_id"),
+            Problem(f"This plan is for {plan.dag_id}.", "Type exactly this Dag id.", "confirm_dag_id"),
         )
     elif required.dag_id and not given.confirm_dag_id:
         yield _by_option(
@@ -130,7 +128,7 @@ def _dag_id(plan: PlanSummary, required: Requirements, given: Confirmation) -> I
             "confirm_above",
             "confirm_dag_id",
             Problem(
-                f"Above {count(required.limits.confirm_above, 'task instance')} the DAG id must be typed, "
+                f"Above {count(required.limits.confirm_above, 'task instance')} you must type the Dag id, "
                 f"and this plan has {plan.task_instances:,}.",
                 f"Type {plan.dag_id}.",
                 "confirm_dag_id",
@@ -144,13 +142,13 @@ def unmet_to_request_approval(required: Requirements, reason: str) -> Iterator[U
         yield _refusal(finding, required.limits)
     if not reason:
         problem = Problem(
-            "A reason is required to ask for approval.", "Say why it is to be cleared.", "reason"
+            "A reason is required to request approval.", "Enter why it must be cleared.", "reason"
         )
         yield _by_option(required.limits, "approve_above", "reason", problem)
 
 
 NO_DECLINE_REASON = UnmetRequirement(
-    "reason", Problem("A reason is required to decline.", "Say why, for its author.", "decline_reason")
+    "reason", Problem("A reason is required to decline.", "Enter a reason for the author.", "decline_reason")
 )
 
 
@@ -173,17 +171,17 @@ REFUSED_BY = {
 
 
 def _approval(plan: PlanSummary, limits: Limits, actor_id: str) -> Iterator[UnmetRequirement]:
-    above = f"Above {count(limits.approve_above, 'task instance')} a second person applies a plan"
+    above = f"Plans above {count(limits.approve_above, 'task instance')} need a second person"
     if actor_id == plan.created_by:
         problem = Problem(
-            f"{above}, and you made this one of {plan.task_instances:,}.",
-            "Ask for approval, and send the plan's address to somebody else who may clear the DAG.",
+            f"{above}, and you are the author of this one ({plan.task_instances:,}).",
+            "Request approval, and share the plan's link with someone else who can clear the Dag.",
         )
         yield _by_option(limits, "approve_above", "approval", problem, forbidden=True)
     elif plan.approval_asked_at is None:
         problem = Problem(
-            f"{above} once its author has asked for that, and {plan.created_by_name} has not.",
-            "Its author gives the reason and asks for approval on the plan's page.",
+            f"{above}, and {plan.created_by_name} has not requested approval yet.",
+            "The author can request approval on the plan's page.",
         )
         yield _by_option(limits, "approve_above", "approval", problem)
 
@@ -206,11 +204,12 @@ def describe_missing(unmet: Collection[UnmetRequirement]) -> Problem:
     """Describe unmet requirements as one problem."""
     first = next(iter(unmet))
     if len(unmet) == 1:
-        at = f" It is set by `{first.config_source}`." if first.config_source else ""
+        at = f" Set by `{first.config_source}`." if first.config_source else ""
         return Problem(first.problem.reason, first.problem.remedy + at)
     listed = " ".join(_with_option(one) for one in list(unmet)[:MAX_DESCRIBED])
     more = f" And {len(unmet) - MAX_DESCRIBED:,} more." if len(unmet) > MAX_DESCRIBED else ""
-    return Problem(f"{count(len(unmet), 'thing')} keep this plan from being confirmed.", listed + more)
+    missing = count(len(unmet), "requirement")
+    return Problem(f"This plan can't be confirmed yet: {missing} are missing.", listed + more)
 
 
 def _with_option(one: UnmetRequirement) -> str:

@@ -12,15 +12,15 @@ def check(selection: Selection) -> Iterator[Problem]:
     """Yield what is wrong with a selection as such, before any DAG or run is looked at."""
     if not selection.has_dates and not selection.run_id:
         yield Problem(
-            "Neither dates nor runs are given, and a clear of everything is refused.",
-            "Give a date range, or name the runs.",
+            "No dates or runs are chosen. You can't clear every run at once.",
+            "Choose a date range, or list run ids.",
             "date_from",
         )
     if selection.date_from and selection.date_to and selection.date_from > selection.date_to:
-        yield Problem("The range ends before it begins.", "Swap the two dates, or correct one.", "date_to")
+        yield Problem("“From” is later than “To”.", "Swap the two dates, or correct one.", "date_to")
     if selection.map_index is not None and not selection.task_regex:
         yield Problem(
-            "A map index belongs to one task, but no task is chosen.",
-            "Give a task regex that matches the one mapped task, or leave the map index empty.",
+            "A map index needs one task, but no task is chosen.",
+            "Enter a task regex that matches one mapped task, or leave the map index empty.",
             "map_index",
         )

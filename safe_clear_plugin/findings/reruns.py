@@ -13,8 +13,8 @@ from safe_clear_plugin.airflow_api.platform.joins import exists_row, hash_joins
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected, Finding
 from safe_clear_plugin.core.formats import verb
+from safe_clear_plugin.core.inclusion import NOT_IN_DAG
 from safe_clear_plugin.core.plan_text import count
-from safe_clear_plugin.core.reasons import NOT_IN_DAG
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.wording import count_states, in_runs, is_or_are, join_tasks

@@ -15,13 +15,13 @@ from sqlalchemy import Connection
 from safe_clear_plugin.airflow_api.platform.airflow_tables import BaseDBManager, engine
 from safe_clear_plugin.airflow_api.platform.database import find_unsupported_database, warn_if_unsupported
 from safe_clear_plugin.storage.mirrors import missing_columns
+from safe_clear_plugin.storage.schema.table_columns import find_shape, keep_known, shapes_by_revision
 from safe_clear_plugin.storage.schema.table_repair import (
     add_columns,
     add_indexes,
     complete_tables,
     find_reached,
 )
-from safe_clear_plugin.storage.schema.table_shapes import find_shape, keep_known, shapes_by_revision
 from safe_clear_plugin.storage.tables import metadata
 
 _HERE = Path(__file__).parent

@@ -20,10 +20,11 @@ from safe_clear_plugin.services.clear.scheduler_turns import seconds_left
 from safe_clear_plugin.services.planning.derived_plans import plan_remaining
 from safe_clear_plugin.services.session import new_session
 from safe_clear_plugin.services.undo.undo import undo_plan
+from safe_clear_plugin.web.api import serializers
 from safe_clear_plugin.web.api.bodies import ApplyRequest, ReasonRequest, UndoRequest
 from safe_clear_plugin.web.api.request_reader import read_body
 from safe_clear_plugin.web.api.types import Empty
-from safe_clear_plugin.web.app import request_hooks, serializers, templating
+from safe_clear_plugin.web.app import request_hooks, templating
 from safe_clear_plugin.web.app.identity import caller
 from safe_clear_plugin.web.plan import plan_page
 from safe_clear_plugin.web.plan.confirm_page import RejectedConfirmation

@@ -17,9 +17,9 @@ from alembic.operations import Operations
 from sqlalchemy import event, inspect, select, text
 
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
+from safe_clear_plugin.storage.schema.table_columns import find_shape, shapes_by_revision
 from safe_clear_plugin.storage.schema.table_repair import UnknownTablesError
 from safe_clear_plugin.storage.schema.table_setup import set_up_tables
-from safe_clear_plugin.storage.schema.table_shapes import find_shape, shapes_by_revision
 from safe_clear_plugin.storage.tables import metadata, plan
 from tests.db.test_table_setup import VERSIONS, bare_airflow, drop_all
 from tests.db.test_tables import TABLES, differences

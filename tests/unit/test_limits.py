@@ -18,12 +18,7 @@ from safe_clear_plugin.core.limits import Limits
 from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange
 from safe_clear_plugin.core.plan_records import TouchedTask
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.findings.limits import (
-    LimitFacts,
-    protected,
-    protected_unreadable,
-    too_many,
-)
+from safe_clear_plugin.findings.limits import LimitFacts, protected, protected_unreadable, too_many
 from safe_clear_plugin.findings.protected_tasks import (
     Pattern,
     Protection,

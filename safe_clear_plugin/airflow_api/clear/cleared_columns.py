@@ -2,7 +2,8 @@
 
 The only place that says so: the preview predicts, drift and verification compare, and an undo restores what
 these two tables name. All columns are listed, except the keys by which rows are found. A column that a new
-Airflow adds is one more entry, and ``tests/db/test_cleared_columns.py`` asks for it.
+Airflow adds is one more entry here, and one in ``platform/expected_tables.py``;
+``tests/db/test_cleared_columns.py`` asks for it.
 """
 
 from __future__ import annotations

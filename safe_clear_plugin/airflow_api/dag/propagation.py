@@ -10,7 +10,7 @@ from airflow.models.expandinput import NotFullyPopulated
 from airflow.models.taskinstance import find_relevant_relatives
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.reasons import MATCHED, Reason, ReasonKind
+from safe_clear_plugin.core.inclusion import MATCHED, Reason, ReasonKind
 
 Marker = tuple[str, int | None]
 """A task id with one map index, or with ``None`` for all of them."""

@@ -29,7 +29,7 @@ from safe_clear_plugin.airflow_api.clear.column import shown_and_predicted
 from safe_clear_plugin.airflow_api.clear.predictions import TaskInstanceClear
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.key_table import rows_of_keys
-from safe_clear_plugin.core.reasons import NOT_IN_DAG
+from safe_clear_plugin.core.inclusion import NOT_IN_DAG
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import NO_STATE, RUNNING_STATES
 

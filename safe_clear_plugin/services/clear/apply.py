@@ -23,7 +23,7 @@ from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.stop_reason import StopKind, StopReason
 from safe_clear_plugin.services import plans
-from safe_clear_plugin.services.clear import batch_sizers, stop_reasons
+from safe_clear_plugin.services.clear import batch_sizers, stop_texts
 from safe_clear_plugin.services.clear.claim import claim_or_resume, upgrade_problem
 from safe_clear_plugin.services.clear.locked_batch import LockedBatch, lock_batch
 from safe_clear_plugin.services.clear.retry import retrying
@@ -103,7 +103,7 @@ def apply_plan(
 
 def stop_plan(plan: PlanSummary, actor: Actor, now: datetime) -> PlanSummary:
     """Stop a clear after the batch in hand; any other plan is returned as it is."""
-    retrying(_stop_for, plan, stop_reasons.by_person(actor), actor, now)
+    retrying(_stop_for, plan, stop_texts.by_person(actor), actor, now)
     return plans.get_plan(plan.id)
 
 
@@ -116,19 +116,19 @@ def _guarded(step: Callable[[], T], plan_id: UUID) -> T | None:
         # The plan goes on being applied; the next request clears the batch.
         return None
     except DriftError as drifted:
-        _stop(plan_id, stop_reasons.drift(drifted.rows, drifted.total), now)
+        _stop(plan_id, stop_texts.drift(drifted.rows, drifted.total), now)
     except MismatchError as mismatched:
         log.error("Plan %s was rolled back: %s", plan_id.hex, "; ".join(map(str, mismatched.found)))
-        _stop(plan_id, stop_reasons.mismatch(mismatched.found), now)
+        _stop(plan_id, stop_texts.mismatch(mismatched.found), now)
     except AirflowChanged as changed:
         log.error("Plan %s stopped: %s", plan_id.hex, changed)
-        _stop(plan_id, stop_reasons.airflow_changed(changed.kind, changed.problem), now)
+        _stop(plan_id, stop_texts.airflow_changed(changed.kind, changed.problem), now)
     except RunTooSlow as slow:
-        _stop(plan_id, stop_reasons.failure(StopKind.BUSY, slow.error, plan_id), now)
+        _stop(plan_id, stop_texts.failure(StopKind.BUSY, slow.error, plan_id), now)
     except OperationalError as error:
-        _stop(plan_id, stop_reasons.failure(StopKind.BUSY, error, plan_id), now)
+        _stop(plan_id, stop_texts.failure(StopKind.BUSY, error, plan_id), now)
     except Exception as error:
-        _stop(plan_id, stop_reasons.failure(StopKind.ERROR, error, plan_id), now)
+        _stop(plan_id, stop_texts.failure(StopKind.ERROR, error, plan_id), now)
         raise
     return None
 

@@ -1,4 +1,7 @@
-"""Above a limit it takes two: the author of a plan asks, and somebody else applies it or declines."""
+"""Requesting approval of a plan, and declining it.
+
+Above a limit its author cannot apply a plan; :mod:`~safe_clear_plugin.core.confirmation` has that rule.
+"""
 
 from __future__ import annotations
 

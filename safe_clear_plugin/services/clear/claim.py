@@ -16,7 +16,7 @@ from safe_clear_plugin.core.plan import PlanStatus, PlanSummary
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.services import plans, retention
-from safe_clear_plugin.services.clear import stop_reasons
+from safe_clear_plugin.services.clear import stop_texts
 from safe_clear_plugin.services.clear.claim_errors import claim_error
 from safe_clear_plugin.services.clear.retry import retrying
 from safe_clear_plugin.storage.clear import drift, status
@@ -125,7 +125,7 @@ def _claim(
         _require_supported_database(session)
         drifted, total = drift.find_drift(plan, session)
         if drifted:
-            problem = stop_reasons.stale(drifted, total).to_json()
+            problem = stop_texts.stale(drifted, total).to_json()
             status.transition(plan_id, "applying", "stale", session, problem=problem, finished_at=now)
     if drifted:
         raise Refused(

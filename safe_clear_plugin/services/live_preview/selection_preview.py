@@ -16,8 +16,8 @@ from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.airflow_api.scheduling import missing_intervals
 from safe_clear_plugin.airflow_api.selection import live_counts, select_runs
 from safe_clear_plugin.core import selection_rules
+from safe_clear_plugin.core.inclusion import Reason
 from safe_clear_plugin.core.problems import Invalid, Problem
-from safe_clear_plugin.core.reasons import Reason
 from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.live_preview import task_tree_selection

@@ -13,7 +13,7 @@ from safe_clear_plugin.airflow_api.dag import task_groups
 from safe_clear_plugin.airflow_api.dag.dag_versions import Version
 from safe_clear_plugin.airflow_api.dag.propagation import Marker
 from safe_clear_plugin.core.grid.model import Node
-from safe_clear_plugin.core.reasons import Reason
+from safe_clear_plugin.core.inclusion import Reason
 from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.selection_counts import Taken

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag import dag_versions, propagation
+from safe_clear_plugin.core.inclusion import WHOLE_RUN, Reason
 from safe_clear_plugin.core.input_limits import NAMES_SHOWN
 from safe_clear_plugin.core.problems import Invalid, Problem
-from safe_clear_plugin.core.reasons import WHOLE_RUN, Reason
 from safe_clear_plugin.core.regex import Regex, RegexError
 from safe_clear_plugin.core.selection import ALL_INDEXES, Selection
 

@@ -20,7 +20,7 @@ from safe_clear_plugin.core.plan import PlanStatus, PlanSummary
 from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.services import failures
-from safe_clear_plugin.services.clear import batch_sizers, stop_reasons
+from safe_clear_plugin.services.clear import batch_sizers, stop_texts
 from safe_clear_plugin.services.clear.retry import retrying
 from safe_clear_plugin.services.clear.scheduler_turns import NotYet, Turn, retrying_in_turn, turn
 from safe_clear_plugin.services.clear.slow_batches import RunTooSlow, halving
@@ -114,7 +114,7 @@ def _refresh_statistics(plan: PlanSummary) -> None:
 def _settle(plan_id: UUID, now: datetime) -> None:
     """Stop a clear that was left half-way, so that it cannot go on beside its undo."""
     with new_session() as session:
-        problem = stop_reasons.interrupted().to_json()
+        problem = stop_texts.interrupted().to_json()
         status.stop_if_abandoned(plan_id, problem, now, session)
 
 

@@ -13,12 +13,7 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.session import count_written
-from safe_clear_plugin.airflow_api.scheduling.trigger_rules import (
-    Counts,
-    by_mapping,
-    by_rule,
-    by_setups,
-)
+from safe_clear_plugin.airflow_api.scheduling.trigger_rules import Counts, by_mapping, by_rule, by_setups
 from safe_clear_plugin.core.effects import PENDING_EFFECTS, Effect
 from safe_clear_plugin.core.states import DONE_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.storage.findings.task_relations import among, predicted_state

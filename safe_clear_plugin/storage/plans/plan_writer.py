@@ -19,7 +19,7 @@ from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.airflow_api.selection.select_runs import Scope, runs_select
 from safe_clear_plugin.airflow_api.selection.select_task_instances import task_instances_select
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.reasons import MOVES_TO_LATEST
+from safe_clear_plugin.core.inclusion import MOVES_TO_LATEST
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 from safe_clear_plugin.storage.rows import is_cleared_run

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Column, Connection, DefaultClause, Table, exists, inspect, select
 
-from safe_clear_plugin.storage.schema.table_shapes import TABLE, Shape
+from safe_clear_plugin.storage.schema.table_columns import TABLE, Shape
 from safe_clear_plugin.storage.tables import MIRRORS, metadata
 
 log = logging.getLogger(__name__)

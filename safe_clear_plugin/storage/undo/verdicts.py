@@ -26,11 +26,7 @@ from safe_clear_plugin.airflow_api.platform.joins import is_one_of
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
 from safe_clear_plugin.core.undo import RESTORABLE_STATES, Verdict
 from safe_clear_plugin.storage.rows import planned_with_run, same_task_instance
-from safe_clear_plugin.storage.tables import (
-    before_task_instance,
-    plan_run,
-    plan_task_instance,
-)
+from safe_clear_plugin.storage.tables import before_task_instance, plan_run, plan_task_instance
 
 
 def task_instance_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None = None) -> Subquery:

@@ -13,12 +13,11 @@ from safe_clear_plugin.services.planning.derived_plans import plan_with_field, p
 from safe_clear_plugin.services.planning.time_limit import TookTooLong
 from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from safe_clear_plugin.web import actions
+from safe_clear_plugin.web.api import serializers
 from safe_clear_plugin.web.api.bodies import ExcludeRequest, WidenRequest
-from safe_clear_plugin.web.api.queries import (
-    UndoQuery,
-)
+from safe_clear_plugin.web.api.queries import UndoQuery
 from safe_clear_plugin.web.api.request_reader import read_body, read_query
-from safe_clear_plugin.web.app import request_hooks, serializers, templating
+from safe_clear_plugin.web.app import request_hooks, templating
 from safe_clear_plugin.web.app.authorization import clearable_plan
 from safe_clear_plugin.web.app.identity import caller
 from safe_clear_plugin.web.receipt import undo_page

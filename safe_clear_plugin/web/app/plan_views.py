@@ -11,6 +11,7 @@ from safe_clear_plugin.core.plan import PlanStatus
 from safe_clear_plugin.services import plans
 from safe_clear_plugin.services.clear import receipt, rerun_progress
 from safe_clear_plugin.services.session import new_session
+from safe_clear_plugin.web.api import serializers
 from safe_clear_plugin.web.api.queries import (
     FindingQuery,
     PageQuery,
@@ -20,7 +21,7 @@ from safe_clear_plugin.web.api.queries import (
 )
 from safe_clear_plugin.web.api.request_reader import read_query
 from safe_clear_plugin.web.api.types import Empty
-from safe_clear_plugin.web.app import authorization, serializers
+from safe_clear_plugin.web.app import authorization
 from safe_clear_plugin.web.app.authorization import readable_plan
 from safe_clear_plugin.web.grid import grid_page
 from safe_clear_plugin.web.plan import csv_export, finding_page, plan_page, table_page

@@ -15,10 +15,7 @@ from safe_clear_plugin.web import actions
 from safe_clear_plugin.web.api import form_data
 from safe_clear_plugin.web.api.bodies import AnswersRequest, SelectionRequest
 from safe_clear_plugin.web.api.mistakes import Mistakes
-from safe_clear_plugin.web.api.queries import (
-    DagsQuery,
-    SelectQuery,
-)
+from safe_clear_plugin.web.api.queries import DagsQuery, SelectQuery
 from safe_clear_plugin.web.api.request_reader import body_values, read_query, validate
 from safe_clear_plugin.web.api.types import Empty
 from safe_clear_plugin.web.app import request_hooks

@@ -14,13 +14,11 @@ from safe_clear_plugin.core import input_limits
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.services.session import new_session
 from safe_clear_plugin.web import plan_list
-from safe_clear_plugin.web.api import openapi
-from safe_clear_plugin.web.api.queries import (
-    PlansQuery,
-)
+from safe_clear_plugin.web.api import openapi, serializers
+from safe_clear_plugin.web.api.queries import PlansQuery
 from safe_clear_plugin.web.api.request_reader import read_query
 from safe_clear_plugin.web.api.types import Empty
-from safe_clear_plugin.web.app import request_hooks, serializers, templating
+from safe_clear_plugin.web.app import request_hooks, templating
 from safe_clear_plugin.web.app.action_views import ActionViews
 from safe_clear_plugin.web.app.csrf import SAFE_METHODS
 from safe_clear_plugin.web.app.plan_views import PlanViews

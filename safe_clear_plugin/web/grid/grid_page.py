@@ -19,8 +19,8 @@ from safe_clear_plugin.web.app import templating
 from safe_clear_plugin.web.app.paging import Page
 from safe_clear_plugin.web.app.unsupported import unsupported
 from safe_clear_plugin.web.grid import labels
-from safe_clear_plugin.web.grid.urls import Address
 from safe_clear_plugin.web.grid.view import View
+from safe_clear_plugin.web.plan.plan_urls import Address
 
 
 def read_question(query: GridQuery, *, live: bool) -> Question:

@@ -13,8 +13,8 @@ from safe_clear_plugin.core.grid.model import Column, Level
 from safe_clear_plugin.services.grid import Grid
 from safe_clear_plugin.web.app import moments
 from safe_clear_plugin.web.app.moments import MONTHS, WEEKDAYS
-from safe_clear_plugin.web.grid.urls import Address
 from safe_clear_plugin.web.grid.view import ColumnView, Head
+from safe_clear_plugin.web.plan.plan_urls import Address
 
 DENSE, ROOMY = 44, 32
 """More columns than the first are drawn as narrow as can be; fewer than the second have room for icons."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from safe_clear_plugin.core.grid.model import CHANGED_KINDS, Cell, Column, Row, Segment, describe
 from safe_clear_plugin.services.grid import Grid, page_size
 from safe_clear_plugin.web.app.paging import Page
-from safe_clear_plugin.web.grid.urls import Address
+from safe_clear_plugin.web.plan.plan_urls import Address
 
 FINISHED = ("success", "failed", "upstream_failed", "skipped", "removed")
 MOST_ICONS, MOST_MIXED = 600, 300

@@ -22,7 +22,7 @@ from safe_clear_plugin.web.api.queries import PlanQuery, RowsFilter
 from safe_clear_plugin.web.app import moments, state_labels, template_filters, templating
 from safe_clear_plugin.web.app.paging import Page
 from safe_clear_plugin.web.grid.grid_page import moment
-from safe_clear_plugin.web.grid.urls import FILTERS, GRID, Address
+from safe_clear_plugin.web.plan.plan_urls import FILTERS, GRID, Address
 
 ROWS = 50
 TASKS = 50

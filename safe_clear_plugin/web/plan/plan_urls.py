@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 
 from werkzeug.datastructures import MultiDict
 
+from safe_clear_plugin.web.api.queries import RowsFilter
 from safe_clear_plugin.web.app import templating
 
 GRID = ("grid", "from", "to", "open", "first_row", "first_column")
-FILTERS = ("task", "task_id", "run", "run_id", "map_index", "run_from", "run_to", "state", "effect", "why")
+FILTERS = tuple(RowsFilter.model_fields)
 TABLE = (*FILTERS, "sort", "offset")
 
 
