@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from safe_clear_plugin.core.codes import Code
@@ -27,6 +27,12 @@ class StopKind(Code):
     BUSY = "busy"
     """The database did not take the batch."""
     ERROR = "error"
+    """Also a kind that only a later Safe Clear knows: a plan of its must not keep others from being read."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> StopKind:
+        del value
+        return cls.ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,12 @@ class DriftRecord:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> DriftRecord:
+        """Rebuild a row from :meth:`to_json`."""
+        known: dict[str, Any] = {field.name: values.get(field.name) for field in fields(cls)}
+        return cls(**known)
 
 
 NOT_RESUMABLE = (StopKind.DRIFT, StopKind.MISMATCH, StopKind.UPGRADED)
@@ -97,7 +109,7 @@ class StopReason:
             texts["reason"] = "The metadata database did not save the batch."
         return cls(
             kind=StopKind(values["kind"]),
-            moved=tuple(DriftRecord(**row) for row in values.get("moved", ())),
+            moved=tuple(DriftRecord.from_json(row) for row in values.get("moved", ())),
             mismatches=tuple(values.get("mismatches", ())),
             total=values.get("total", 0),
             **texts,
