@@ -54,7 +54,7 @@ class EveryMode:
                     answer = person.press(path, csrf_token=wrong, fingerprint=plan["fingerprint"])
                     assert answer.status_code == 403, path
                     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-                    assert "token of this page" in answer.text
+                    assert "its token is not valid" in answer.text
 
     def test_what_another_site_sends_changes_nothing(self, dags, person, program, unchanged_by):
         plan = program.plan()

@@ -142,4 +142,4 @@ def test_a_list_of_plans_does_not_ask_for_all_their_dags(dags, program, server, 
     assert program.get("/plans.json?dag_id=dag_199").json()["total"] == 1
     assert server.asked == ["dag_199"]
     page = Browser(program.client.app, token(RefreshingAuthManager.log_in())).get("/plans").text
-    assert "There was no time to ask for every DAG" in page
+    assert "Checking your permissions took too long" in page
