@@ -172,7 +172,7 @@ REFUSED_BY = {
 
 def _approval(plan: PlanSummary, limits: Limits, actor_id: str) -> Iterator[UnmetRequirement]:
     above = f"Plans above {count(limits.approve_above, 'task instance')} need a second person"
-    if actor_id == plan.created_by:
+    if plan.is_author(actor_id):
         problem = Problem(
             f"{above}, and you are the author of this one ({plan.task_instances:,}).",
             "Request approval, and share the plan's link with someone else who can clear the Dag.",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from safe_clear_plugin.core import plan_text
-from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange
+from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange, run_date
 from safe_clear_plugin.core.plan_text import count
 
 DONE_WORDS = {"create": "created", "restore": "restored", "remove": "marked removed"}
@@ -50,7 +50,7 @@ def span(first: PlannedRun | None, last: PlannedRun | None) -> str:
     """Return the dates of the first and the last run, each with its weekday, in UTC."""
     if first is None or last is None:
         return ""
-    start, end = (plan_text.moment(run.logical_date or run.run_after) for run in (first, last))
+    start, end = (plan_text.moment(run_date(run)) for run in (first, last))
     return start if start == end else f"{start.removesuffix(' UTC')} to {end}"
 
 

@@ -60,7 +60,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """Task instances that a finding concerns: how many, in how many runs, of which tasks, in which states.
+    """The task instances of a finding, counted by task, by state and by dag run.
 
     Tasks and states are sorted, the most frequent first.
     """

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from safe_clear_plugin.core.codes import Code
 from safe_clear_plugin.core.effects import Effect
@@ -139,9 +139,13 @@ class PlanSummary:
         """Whether its author declined it."""
         return self.status == PlanStatus.DECLINED and self.declined_by == self.created_by
 
+    def is_author(self, actor_id: str) -> bool:
+        """Whether the actor made the plan: above a limit somebody else must apply it."""
+        return actor_id == self.created_by
+
     def reason_for_author(self, actor_id: str) -> str:
         """Return the reason if the actor wrote it: nobody confirms with another's words."""
-        return self.reason if actor_id == self.created_by else ""
+        return self.reason if self.is_author(actor_id) else ""
 
     def is_interrupted(self, now: datetime) -> bool:
         """Whether the clear was under way and nobody sends its batches any more.
@@ -174,6 +178,23 @@ class PlanSummary:
         if self.is_waiting_for_approval(now):
             return ShownStatus.WAITING
         return ShownStatus.STOPPED if self.is_interrupted(now) else ShownStatus(self.status)
+
+
+class HasRunDate(Protocol):
+    """A dag run, or a row that has the dates of one."""
+
+    @property
+    def logical_date(self) -> datetime | None:
+        """The start of the data interval; a run may have none."""
+
+    @property
+    def run_after(self) -> datetime:
+        """The earliest moment at which the run could start."""
+
+
+def run_date(run: HasRunDate) -> datetime:
+    """Return the date that a dag run goes by, as ``storage.rows.run_date`` does in SQL."""
+    return run.logical_date or run.run_after
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,5 +126,5 @@ AREA = Area("limits", collect_facts, CHECKS, has_time_limit=False)
 
 
 def refusals(facts: LimitFacts) -> list[Finding]:
-    """Return the findings of the limits, all of which refuse the plan."""
+    """Return the findings that refuse the plan by a limit."""
     return [found for check in CHECKS if (found := check.rule(facts)) is not None]

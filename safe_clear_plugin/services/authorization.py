@@ -68,7 +68,7 @@ def missing_rights(dag_id: str, user: BaseUser) -> str:
 def redact(plan: PlanSummary, user: BaseUser, session: Session) -> PlanSummary:
     """Return the plan with those links only to DAGs that the user may read; others are counted.
 
-    The findings of a plan point to other DAGs, of which not everyone may know.
+    The findings of a plan link to other DAGs. The user may not know that these exist.
     """
     others = {
         link.id

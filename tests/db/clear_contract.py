@@ -128,7 +128,7 @@ SITUATIONS = [
 
 
 def first_version() -> DAG:
-    """Two tasks per state, one of which will go, and mapped ones."""
+    """Two tasks per state, of them one is gone in the next version, and mapped tasks."""
     with DAG(DAG_ID, schedule=None, start_date=START) as dag:
         for state in STATES:
             Step(task_id=f"stays_{state or 'none'}", retries=RETRIES[state])

@@ -55,7 +55,7 @@ def dag_with_deadline(reference):
 
 @pytest.mark.parametrize("reference", ["DAGRUN_QUEUED_AT", "DAGRUN_LOGICAL_DATE"])
 def test_a_deadline_on_which_airflow_s_clear_fails_refuses_the_plan(reference, session):
-    """Held against the clear of the Airflow that is installed, whichever it is."""
+    """The installed Airflow clears too: the finding must agree with its clear."""
     store_dag(chain("bystander", "a"), session=session)  # Airflow rolls back once on the way, the bundle too
     [run] = store_with_runs(
         dag_with_deadline(getattr(DeadlineReference, reference)), session, {"a": "failed"}

@@ -95,7 +95,7 @@ def test_a_running_run_times_out_and_a_finished_one_starts_anew(stage):
 
 
 def test_where_airflow_cannot_clear_the_plan_is_refused(stage):
-    """Held against the clear of the Airflow that is installed, whichever it is."""
+    """The installed Airflow clears too: the finding must agree with its clear."""
     before = stage.task_instances("due")["run_1", "work"].id
     body = {"dag_run_id": "run_1", "dry_run": False, "only_failed": False}
     airflows = stage.server.api("POST", "/api/v2/dags/due/clearTaskInstances", json=body)

@@ -78,6 +78,20 @@ def test_no_sentence_is_compared_split_or_searched():
     assert found == {}
 
 
+IN_TEMPLATE = re.compile(r"""(?:[=!]=|\bin|replace\(|split\(|startswith\()\s*'[^'{}]*[A-Za-z]{2,}[^'{}]*'""")
+
+
+def test_no_template_compares_or_cuts_a_sentence():
+    assert IN_TEMPLATE.search("since == 'just now'")
+    found = {
+        f"{path.name}: {match.group()}"
+        for path in (PACKAGE.parent / "templates").rglob("*.html")
+        for match in IN_TEMPLATE.finditer(path.read_text())
+        if WORDS.search(match.group())
+    }
+    assert found == set()
+
+
 def test_a_code_is_its_text_in_f_strings_and_json():
     import json
 

@@ -50,7 +50,7 @@ def test_the_worst_that_may_be_typed_is_refused_or_matched_at_once(pattern):
         compiled = Regex(pattern)
         for text in IDS:
             compiled.search(text)
-    assert time.thread_time() - begun < 1
+    assert time.thread_time() - begun < 0.1
 
 
 @pytest.mark.parametrize("pattern", ["x" * 501, "(x)" * 10_000, r"\pL" * 100_000])

@@ -19,7 +19,7 @@ Marker = tuple[str, int | None]
 def with_relatives(
     dag: Any, matched: Iterable[str], *, upstream: bool, downstream: bool
 ) -> dict[str, Reason]:
-    """Return task id → reason, for the matched tasks and what comes along, for all map indexes.
+    """Return the reason by task id: the matched tasks and the tasks cleared with them, all map indexes.
 
     Relatives of the matched tasks only, then the setups and teardowns of everything taken, as
     ``post_clear_task_instances`` and ``SerializedDAG.clear`` add them.
@@ -35,7 +35,7 @@ def with_relatives(
 def with_relatives_of_index(
     dag: Any, task_id: str, map_index: int, *, upstream: bool, downstream: bool
 ) -> dict[Marker, Reason]:
-    """Return marker → reason for one map index of a task in several runs, and what comes along.
+    """Return the reason by marker: one map index of a task in several runs, and the tasks cleared with it.
 
     Airflow cannot tell over several runs which map indexes belong together, and takes all of a relative's. A
     setup that comes along with its own relatives is taken for all map indexes as well.
@@ -53,7 +53,7 @@ def with_relatives_of_index(
 def with_mapped_relatives(
     dag: Any, task_id: str, map_index: int, run_id: str, *, upstream: bool, downstream: bool, session: Session
 ) -> dict[Marker, Reason]:
-    """Return marker → reason for one map index of a task in one run, and what comes along.
+    """Return the reason by marker: one map index of a task in one run, and the tasks cleared with it.
 
     As ``find_relevant_relatives`` finds them, once a direction, from the matched task only. Where the run has
     not expanded a mapping, it raises; the unexpanded task instance (map index -1) is taken instead.

@@ -35,7 +35,7 @@ def request_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime
     compatibility.require_supported()
     if plan.status != "ready" or plan.is_expired(now):
         raise claim_error(plan)
-    if plan.created_by != actor.id:
+    if not plan.is_author(actor.id):
         raise Refused(
             403,
             Problem(
@@ -98,7 +98,7 @@ def _require_declinable(plan: PlanSummary, reason: str, actor: Actor) -> None:
 def _decline(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
     with new_session() as session:
         if plan_approval.decline(UUID(plan.id), reason, actor, now, session):
-            event = audit_log.WITHDRAW_EVENT if actor.id == plan.created_by else audit_log.DECLINE_EVENT
+            event = audit_log.WITHDRAW_EVENT if plan.is_author(actor.id) else audit_log.DECLINE_EVENT
             _put_on_record(event, plan, reason, actor, session)
 
 

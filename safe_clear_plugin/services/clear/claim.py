@@ -13,11 +13,10 @@ from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanStatus, PlanSummary
-from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.services import plans, retention
 from safe_clear_plugin.services.clear import stop_texts
-from safe_clear_plugin.services.clear.claim_errors import claim_error
+from safe_clear_plugin.services.clear.claim_errors import claim_error, stale
 from safe_clear_plugin.services.clear.retry import retrying
 from safe_clear_plugin.storage.clear import drift, status
 from safe_clear_plugin.storage.plans import plan_reader
@@ -128,14 +127,7 @@ def _claim(
             problem = stop_texts.stale(drifted, total).to_json()
             status.transition(plan_id, "applying", "stale", session, problem=problem, finished_at=now)
     if drifted:
-        raise Refused(
-            409,
-            Problem(
-                f"Nothing was cleared: {count(total, 'item')} changed after the preview.",
-                "Preview the same selection again.",
-            ),
-            {"drift": [row.to_json() for row in drifted], "drift_total": total},
-        )
+        raise stale(drifted, total)
 
 
 def _require_claimed_before(found: PlanSummary | None, actor: Actor, now: datetime) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from safe_clear_plugin.core.drift import DriftedRow
 from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.core.stop_reason import DriftRecord
 from safe_clear_plugin.services.plans import plan_not_found
 
 
@@ -27,14 +32,16 @@ def claim_error(plan: PlanSummary | None) -> Refused:
     return _claimed(plan)
 
 
+def stale(rows: Sequence[DriftedRow | DriftRecord], total: int) -> Refused:
+    """Return why a plan that drifted is not applied, with the first of the ``total`` rows that did."""
+    reason = f"Nothing was cleared: {count(total, 'item')} changed after the preview."
+    details = {"drift": [row.to_json() for row in rows], "drift_total": total}
+    return Refused(409, Problem(reason, "Preview the same selection again."), details)
+
+
 def _stale(plan: PlanSummary) -> Refused:
     why = plan.stop_reason
-    details = {
-        "drift": [row.to_json() for row in why.moved] if why else [],
-        "drift_total": why.total if why else 0,
-    }
-    reason = "The database has changed since the preview. Nothing was cleared."
-    return Refused(409, Problem(reason, "Preview the selection again."), details)
+    return stale(why.moved, why.total) if why else stale((), 0)
 
 
 def _claimed(plan: PlanSummary) -> Refused:

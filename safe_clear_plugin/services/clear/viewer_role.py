@@ -41,6 +41,6 @@ def viewer_role(
     if not required.approval:
         return ViewerRole.CONFIRM
     is_requested = plan.approval_asked_at is not None
-    if actor_id == plan.created_by:
+    if plan.is_author(actor_id):
         return ViewerRole.WAITING if is_requested else ViewerRole.ASK
     return ViewerRole.APPROVE if is_requested else ViewerRole.UNASKED

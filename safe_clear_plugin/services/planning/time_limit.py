@@ -1,4 +1,4 @@
-"""Refusing what takes the database too long, so that it does not hold a thread of the server for ever."""
+"""Time limits of previews: a slow query does not occupy a thread of the server forever."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def next_batch(plan_id: UUID, number: int, size: int, session: Session) -> Batch
         select(plan_run, RUN_DATE.label("date"))
         .where(plan_run.c.plan_id == plan_id, is_cleared_run(), plan_run.c.applied_at.is_(None))
         .order_by(*RUN_ORDER)
-        # Each holds one task instance at least: so many are never all chosen if there are more.
+        # A cleared run has at least one task instance, so a batch never has more runs than `size`.
         .limit(size + 1)
         .subquery()
     )

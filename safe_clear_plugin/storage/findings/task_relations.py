@@ -17,6 +17,7 @@ from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_one_of
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PENDING_EFFECTS, Effect
 from safe_clear_plugin.core.states import FINISHED_STATES
 from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run
+from safe_clear_plugin.storage.rows import of_plan, same_task_instance
 from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -117,7 +118,7 @@ def _by_shape(result: Iterable[Any]) -> dict[int, set[str]]:
 def is_untouched(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
     """Whether the plan has no row for a task instance."""
     mine = rows_.alias("of_plan")
-    return ~exists_row(mine, *same_key(mine, ti, plan_id))
+    return ~exists_row(mine, of_plan(mine, plan_id), same_task_instance(mine, ti))
 
 
 def downstream_tasks(plan_id: UUID, session: Session) -> list[str]:
@@ -163,7 +164,7 @@ def predicted_state(ti: FromClause, plan_id: UUID) -> ColumnElement[Any]:
     mine = rows_.alias("predicted")
     planned = (
         select(func.coalesce(mine.c.foreseen_state, mine.c.after_state, ""))
-        .where(*same_key(mine, ti, plan_id))
+        .where(of_plan(mine, plan_id), same_task_instance(mine, ti))
         .correlate_except(mine)
     )
     return func.coalesce(planned.scalar_subquery(), ti.c.state)
@@ -172,7 +173,9 @@ def predicted_state(ti: FromClause, plan_id: UUID) -> ColumnElement[Any]:
 def is_unchanged(ti: FromClause, plan_id: UUID) -> ColumnElement[bool]:
     """Whether the clear does not change a task instance: not in the plan, or left out."""
     mine = rows_.alias("changed")
-    return ~exists_row(mine, *same_key(mine, ti, plan_id), mine.c.effect != Effect.LEAVE_OUT)
+    return ~exists_row(
+        mine, of_plan(mine, plan_id), same_task_instance(mine, ti), mine.c.effect != Effect.LEAVE_OUT
+    )
 
 
 def is_related(relation: FromClause, plan_id: UUID, kinds: Sequence[str]) -> Iterator[ColumnElement[bool]]:
@@ -190,10 +193,3 @@ def map_index_matches(relation: FromClause, one: FromClause, other: FromClause) 
         one.c.map_index < 0,
         other.c.map_index < 0,
     )
-
-
-def same_key(mine: FromClause, ti: FromClause, plan_id: UUID) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions by which a row of the plan is that of a task instance."""
-    yield mine.c.plan_id == plan_id
-    for name in ("run_id", "task_id", "map_index"):
-        yield mine.c[name] == ti.c[name]

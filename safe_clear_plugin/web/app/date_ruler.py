@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from safe_clear_plugin.core.plan import PlannedRun
-from safe_clear_plugin.web.app.moments import MONTHS, WEEKDAYS, run_moment, utc
+from safe_clear_plugin.core.plan import PlannedRun, run_date
+from safe_clear_plugin.core.plan_text import WEEKDAYS
+from safe_clear_plugin.web.app.moments import MONTHS, utc
 
 RULER_DAYS = 14
 
@@ -39,7 +40,7 @@ class Day:
 
 def ruler_days(first: PlannedRun, last: PlannedRun, now: datetime) -> list[date]:
     """Return the days that the ruler shows for planned runs."""
-    return ruler_around(run_moment(first), run_moment(last), now)
+    return ruler_around(run_date(first), run_date(last), now)
 
 
 def ruler_around(first: datetime, last: datetime, now: datetime) -> list[date]:

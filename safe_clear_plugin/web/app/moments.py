@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from safe_clear_plugin.core import plan_text
-from safe_clear_plugin.core.plan import PlannedRun
 
-WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """Not by ``strftime``, which follows the server's locale."""
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
 
 def utc(moment: datetime) -> datetime:
@@ -35,7 +34,7 @@ def when_clock(moment: datetime) -> str:
 
 def when_weekday(moment: datetime) -> str:
     """Write a moment as ``Sun 2026-11-01 00:00 UTC``: a weekday shows a wrong date at once."""
-    return f"{WEEKDAYS[utc(moment).weekday()]} {when(moment)}"
+    return f"{plan_text.WEEKDAYS[utc(moment).weekday()]} {when(moment)}"
 
 
 def when_full(moment: datetime) -> str:
@@ -47,7 +46,7 @@ def when_day(moment: datetime, now: datetime) -> str:
     """Write a day as ``Wed 4 Nov``, with its year unless that is this one."""
     moment = utc(moment)
     year = "" if moment.year == utc(now).year else f" {moment.year}"
-    return f"{WEEKDAYS[moment.weekday()]} {moment.day} {MONTHS[moment.month - 1]}{year}"
+    return f"{plan_text.WEEKDAYS[moment.weekday()]} {moment.day} {MONTHS[moment.month - 1]}{year}"
 
 
 def when_minute(moment: datetime) -> str:
@@ -72,18 +71,19 @@ def iso(moment: datetime) -> str:
 def ago(moment: datetime, now: datetime) -> str:
     """Say how far ``moment`` lies from ``now``: ``3 h ago``, ``in 2 days``."""
     seconds = (now - moment).total_seconds()
-    size = abs(seconds)
-    if size < 60:
+    if abs(seconds) < MINUTE:
         return "just now"
-    if size < 3_600:
-        amount = f"{int(size // 60)} min"
-    elif size < 2 * 86_400:
-        amount = f"{int(size // 3_600)} h"
-    else:
-        amount = plan_text.count(int(size // 86_400), "day")
+    amount = distance(moment, now)
     return f"{amount} ago" if seconds > 0 else f"in {amount}"
 
 
-def run_moment(run: PlannedRun) -> datetime:
-    """Return the date that a dag run goes by: its logical date or, without one, when it was due."""
-    return run.logical_date or run.run_after
+def distance(moment: datetime, now: datetime) -> str:
+    """Say how much time lies between two moments: ``less than a minute``, ``3 h``, ``2 days``."""
+    size = abs((now - moment).total_seconds())
+    if size < MINUTE:
+        return "less than a minute"
+    if size < HOUR:
+        return f"{int(size // MINUTE)} min"
+    if size < 2 * DAY:
+        return f"{int(size // HOUR)} h"
+    return plan_text.count(int(size // DAY), "day")

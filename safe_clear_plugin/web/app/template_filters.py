@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from safe_clear_plugin.core import plan_text
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, MOVED_EFFECTS
-from safe_clear_plugin.core.plan import StateChange
+from safe_clear_plugin.core.plan import StateChange, run_date
 from safe_clear_plugin.web.app import moments, state_labels
 
 EFFECT_LABELS: dict[str, str] = {
@@ -70,6 +70,7 @@ def moved_note(changes: Sequence[StateChange]) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "ago": moments.ago,
+    "distance": moments.distance,
     "all_states": state_labels.all_states,
     "before_count": before_count,
     "effect_count": effect_count,
@@ -80,7 +81,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "plural": plan_text.count,
     "prose": prose,
-    "run_moment": moments.run_moment,
+    "run_date": run_date,
     "run_note": run_note,
     "shares_after": state_labels.shares_after,
     "shares_before": state_labels.shares_before,

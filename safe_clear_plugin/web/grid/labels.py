@@ -10,9 +10,10 @@ from urllib.parse import urlencode
 from safe_clear_plugin.core import plan_text
 from safe_clear_plugin.core.grid import time_buckets
 from safe_clear_plugin.core.grid.model import Column, Level
+from safe_clear_plugin.core.plan_text import WEEKDAYS
 from safe_clear_plugin.services.grid import Grid
 from safe_clear_plugin.web.app import moments
-from safe_clear_plugin.web.app.moments import MONTHS, WEEKDAYS
+from safe_clear_plugin.web.app.moments import MONTHS
 from safe_clear_plugin.web.grid.view import ColumnView, Head
 from safe_clear_plugin.web.plan.plan_urls import Address
 

@@ -13,7 +13,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.plan import PlanSummary, StateChange
+from safe_clear_plugin.core.keys import TaskInstanceKey
+from safe_clear_plugin.core.plan import PlanSummary, StateChange, run_date
 from safe_clear_plugin.core.plan_filters import EVERY_ROW, RowFilter
 from safe_clear_plugin.core.plan_records import TouchedTask
 from safe_clear_plugin.core.states import NO_STATE
@@ -108,13 +109,12 @@ class Table:
     @staticmethod
     def key(row: Any) -> str:
         """Return what names a task instance in a selection."""
-        return json.dumps([row.task_id, row.map_index, row.run_id])
+        return json.dumps(TaskInstanceKey(row.run_id, row.task_id, row.map_index).to_json())
 
     @staticmethod
     def moment(row: Any) -> datetime:
         """Return the date that the row's run goes by."""
-        found: datetime = row.logical_date or row.run_after
-        return found
+        return run_date(row)
 
 
 def row_filter(query: RowsFilter) -> RowFilter:
