@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Boolean, ColumnElement, FromClause, Select, literal, select, text
 from sqlalchemy.ext.compiler import compiles
@@ -60,6 +61,15 @@ def is_one_of(column: ColumnElement[Any], values: Select[Any]) -> ColumnElement[
     An ``IN (SELECT …)`` would be one more join.
     """
     return _is_one_of(column, values.scalar_subquery())
+
+
+def is_fixed(column: ColumnElement[Any], value: UUID) -> ColumnElement[bool]:
+    """Whether ``column`` is ``value``, which PostgreSQL does not carry over to the columns joined with it.
+
+    A join by a whole key then looks up that key. Told both tables' values, PostgreSQL may take the rows of
+    one for a single row, and go through all of them for each row of the other.
+    """
+    return is_one_of(column, select(literal(value, column.type)))
 
 
 @compiles(_is_one_of)

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, and_, null, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
-from safe_clear_plugin.airflow_api.platform.joins import exists_row
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_fixed
 from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.states import DONE_STATES, STAYING_STATES, UNFINISHED_RUN_STATES
@@ -29,6 +29,7 @@ from safe_clear_plugin.storage.findings.task_relations import (
     map_index_matches,
     predicted_state,
 )
+from safe_clear_plugin.storage.rows import planned_with_run
 from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -60,12 +61,8 @@ def _planned(plan_id: UUID) -> Select[Any]:
     return (
         select(*_run_columns(), rows_.c.task_id, rows_.c.map_index, rows_.c.state, rows_.c.try_number)
         .add_columns(rows_.c.foreseen_state)
-        .select_from(
-            plan_run.join(
-                rows_, and_(rows_.c.plan_id == plan_run.c.plan_id, rows_.c.run_id == plan_run.c.run_id)
-            )
-        )
-        .where(plan_run.c.plan_id == plan_id, rows_.c.effect.in_(CLEARED_EFFECTS))
+        .select_from(planned_with_run())
+        .where(is_fixed(plan_run.c.plan_id, plan_id), rows_.c.effect.in_(CLEARED_EFFECTS))
     )
 
 

@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dependencies import Relation
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
-from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_one_of
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_fixed, is_one_of
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PENDING_EFFECTS, Effect
 from safe_clear_plugin.core.states import FINISHED_STATES
 from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run
-from safe_clear_plugin.storage.rows import of_plan, same_task_instance
+from safe_clear_plugin.storage.rows import of_plan, planned_with_run, same_task_instance
 from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -54,8 +54,8 @@ def planned_tasks(plan_id: UUID, session: Session) -> dict[int, PlannedTasks]:
     query = (
         select(plan_run.c.shape, rows_.c.task_id, rows_.c.effect)
         .add_columns(func.count(case((rows_.c.map_index < 0, 1))).label("unmapped"))
-        .join(rows_, and_(rows_.c.plan_id == plan_run.c.plan_id, rows_.c.run_id == plan_run.c.run_id))
-        .where(plan_run.c.plan_id == plan_id, rows_.c.effect.in_(PENDING_EFFECTS))
+        .select_from(planned_with_run())
+        .where(is_fixed(plan_run.c.plan_id, plan_id), rows_.c.effect.in_(PENDING_EFFECTS))
         .group_by(plan_run.c.shape, rows_.c.task_id, rows_.c.effect)
     )
     found: dict[int, PlannedTasks] = {}

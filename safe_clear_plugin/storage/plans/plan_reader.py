@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, inspect, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
+from safe_clear_plugin.airflow_api.platform.joins import is_fixed
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
 from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary, StateChange
 from safe_clear_plugin.core.plan_filters import RowFilter
@@ -149,7 +150,7 @@ def task_instances(
     result = session.execute(
         select(rows_)
         .select_from(planned_with_run())
-        .where(rows_.c.plan_id == plan_id, *row_conditions(wanted))
+        .where(is_fixed(plan_run.c.plan_id, plan_id), *row_conditions(wanted))
         .order_by(*RUN_ORDER, rows_.c.task_id, rows_.c.map_index)
         .offset(offset)
         .limit(limit)
@@ -179,7 +180,7 @@ def states_now(plan_id: UUID, dag_id: str, session: Session) -> list[tuple[str |
         select(ti.c.state, func.count().label("n"))
         .select_from(joined)
         .where(
-            rows_.c.plan_id == plan_id,
+            is_fixed(plan_run.c.plan_id, plan_id),
             rows_.c.effect.in_(CLEARED_EFFECTS),
             plan_run.c.applied_at.is_not(None),
         )

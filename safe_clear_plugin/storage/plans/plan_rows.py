@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Subquery, and_, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api.platform.joins import is_fixed, is_one_of
 from safe_clear_plugin.core.plan_filters import EVERY_ROW, RowFilter
 from safe_clear_plugin.storage.plans.filters import row_conditions
-from safe_clear_plugin.storage.rows import RUN_DATE, RUN_ORDER
+from safe_clear_plugin.storage.rows import RUN_DATE, RUN_ORDER, planned_with_run
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -35,18 +36,17 @@ def rows(
     """Return a page of the plan's task instances; without an order, as they are cleared, then by task."""
     query = _query(plan_id, wanted, sort)
     if sort.removeprefix("-") in ("", "run") and wanted == EVERY_ROW:
-        first = _first_runs(plan_id, sort, offset + limit)
-        query = query.join(first, first.c.run_id == rows_.c.run_id)
+        query = query.where(is_one_of(plan_run.c.run_id, _first_runs(plan_id, sort, offset + limit)))
     return list(session.execute(query.offset(offset).limit(limit)))
 
 
-def _first_runs(plan_id: UUID, sort: str, count: int) -> Subquery:
+def _first_runs(plan_id: UUID, sort: str, count: int) -> Select[tuple[str]]:
     """Select the runs that hold the first ``count`` rows: each has one at least.
 
     So that not all rows of a large plan are sorted for a page of it.
     """
     query = select(plan_run.c.run_id).where(plan_run.c.plan_id == plan_id)
-    return query.order_by(*_run_order(sort)).limit(count).subquery("first_runs")
+    return query.order_by(*_run_order(sort)).limit(count)
 
 
 def stream(
@@ -58,9 +58,6 @@ def stream(
 
 
 def _query(plan_id: UUID, wanted: RowFilter, sort: str) -> Select[Any]:
-    source = rows_.join(
-        plan_run, and_(plan_run.c.plan_id == rows_.c.plan_id, plan_run.c.run_id == rows_.c.run_id)
-    )
     return (
         select(
             rows_,
@@ -70,8 +67,8 @@ def _query(plan_id: UUID, wanted: RowFilter, sort: str) -> Select[Any]:
             plan_run.c.state.label("run_state"),
             plan_run.c.after_state.label("run_after_state"),
         )
-        .select_from(source)
-        .where(rows_.c.plan_id == plan_id, *row_conditions(wanted))
+        .select_from(planned_with_run())
+        .where(is_fixed(plan_run.c.plan_id, plan_id), *row_conditions(wanted))
         .order_by(*_order(sort))
     )
 
