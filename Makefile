@@ -80,13 +80,13 @@ test-browser: $(VENV) system ## Test in Chromium against a running Airflow
 	@$(SUITE) $(PYTEST) tests/browser $(PYTEST_ARGS)
 
 test-soak: $(VENV) system ## Test clears and undos while a scheduler runs
-	@$(SUITE) $(PYTEST) tests/fire --backend postgresql $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/soak --backend postgresql $(PYTEST_ARGS)
 
 test-scheduler: $(VENV) system ## Test findings and estimates against a real scheduler
-	@$(SUITE) $(PYTEST) tests/live --backend postgresql $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/scheduler --backend postgresql $(PYTEST_ARGS)
 
 test-query-plans: $(VENV) system ## Test query plans and memory with a million task instances
-	@$(SUITE) $(PYTEST) tests/large --backend postgresql --auth simple $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/query_plans --backend postgresql --auth simple $(PYTEST_ARGS)
 
 test-package: $(VENV) ## Test the built wheel and sdist in clean environments
 	@$(SUITE) $(PYTEST) tests/package $(PYTEST_ARGS)

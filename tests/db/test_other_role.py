@@ -12,7 +12,7 @@ from sqlalchemy import text
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from tests.db.acting import clear, now, plan_of, undo, undo_step
-from tests.large.history import repeat_run
+from tests.query_plans.history import repeat_run
 from tests.support.factories import make_run, set_states, store_dag
 from tests.support.query_plan import explaining, work
 from tests.support.roles import acting_as

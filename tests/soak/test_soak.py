@@ -36,7 +36,7 @@ from safe_clear_plugin.services.undo.undo import undo_plan
 from safe_clear_plugin.storage.clear import batches, before_images
 from safe_clear_plugin.storage.plans import plan_reader
 from safe_clear_plugin.storage.tables import plan_task_instance
-from tests.fire import ledger
+from tests.soak import ledger
 from tests.support.factories import make_run
 from tests.support.options import chosen
 

@@ -17,7 +17,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from sqlalchemy import func, select
 
-from tests.fire.conftest import DAGS
+from tests.soak.conftest import DAGS
 from tests.support.backends import METADATA
 from tests.support.factories import make_run
 from tests.support.options import chosen

@@ -15,7 +15,7 @@ from tests.support.server import REPOSITORY, AirflowServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.live.stage import Stage
+    from tests.scheduler.stage import Stage
     from tests.support.backends import Backend
 
 DAGS = Path(__file__).parent / "dags"
@@ -25,7 +25,7 @@ KEPT_LOGS = REPOSITORY / "test-results" / "live"
 @pytest.fixture(scope="session")
 def dags_folder(airflow_db: None) -> Path:
     """Store the DAGs and write the past of every scene; return the folder of the DAG files."""
-    from tests.live.scenes import write_past
+    from tests.scheduler.scenes import write_past
 
     folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
     shutil.copytree(DAGS, folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -36,8 +36,8 @@ def dags_folder(airflow_db: None) -> Path:
 @pytest.fixture(scope="session")
 def stage(request: pytest.FixtureRequest, backend: Backend, dags_folder: Path) -> Iterator[Stage]:
     """Start api-server and scheduler, and play; the DAGs are stored, so no dag processor takes its share."""
-    from tests.live.scenes import SCENES
-    from tests.live.stage import Stage
+    from tests.scheduler.scenes import SCENES
+    from tests.scheduler.stage import Stage
 
     server = AirflowServer(
         backend.url(METADATA),

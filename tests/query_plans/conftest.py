@@ -17,7 +17,7 @@ def large(app: Any) -> None:
     """Fill the database once; the tests only add plans."""
     from airflow import settings
 
-    from tests.large.history import store_history
+    from tests.query_plans.history import store_history
 
     with settings.NonScopedSession() as session:
         store_history(session)

@@ -7,7 +7,7 @@ from airflow.models.pool import Pool
 from airflow.utils.db import DBLocks
 from sqlalchemy import func, select
 
-from tests.live.stage import most_at_a_time
+from tests.scheduler.stage import most_at_a_time
 
 
 def test_as_many_runs_as_there_are_places_are_active(stage):

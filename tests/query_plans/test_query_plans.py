@@ -9,7 +9,7 @@ import pytest
 from airflow import settings
 from sqlalchemy import text
 
-from tests.large.history import DAG_ID, HOUR, OTHER, OTHER_RUNS, RUNS, START, TASK_INSTANCES, TASKS
+from tests.query_plans.history import DAG_ID, HOUR, OTHER, OTHER_RUNS, RUNS, START, TASK_INSTANCES, TASKS
 from tests.support.auth import bearer
 from tests.support.query_plan import explaining, nodes, rows_read
 from tests.views.actions import get, path, post

@@ -14,7 +14,7 @@ from airflow.models.pool import Pool
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from tests.live.stage import Scene
+from tests.scheduler.stage import Scene
 from tests.support.dag_files import store_dag_files
 from tests.support.factories import TaskKey, make_run, set_states
 
