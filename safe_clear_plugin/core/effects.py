@@ -19,7 +19,25 @@ class Effect(Code):
     """Was ``removed``; the latest DAG version has its task."""
     REMOVE = "remove"
     """The latest DAG version has not its task: the state becomes ``removed``."""
+    SCHEDULER_CREATES = "scheduler_creates"
+    """Not by the clear, but by the scheduler when it next looks at the run, because of the clear."""
+    SCHEDULER_RESTORES = "scheduler_restores"
+    SCHEDULER_REMOVES = "scheduler_removes"
 
+    @property
+    def shown(self) -> Effect:
+        """What happens to the task instance, without who does it."""
+        return SHOWN_AS.get(self, self)
+
+
+SHOWN_AS = {
+    Effect.SCHEDULER_CREATES: Effect.CREATE,
+    Effect.SCHEDULER_RESTORES: Effect.RESTORE,
+    Effect.SCHEDULER_REMOVES: Effect.REMOVE,
+}
+
+SCHEDULER_EFFECTS = tuple(SHOWN_AS)
+"""What the scheduler does beside the clear: foreseen, not verified with it."""
 
 CLEARED_EFFECTS = (Effect.CLEAR, Effect.TERMINATE)
 """Handed to Airflow's ``clear_task_instances``."""
@@ -30,5 +48,11 @@ MOVED_EFFECTS = (Effect.CREATE, Effect.RESTORE, Effect.REMOVE)
 COVERED_EFFECTS = (*CLEARED_EFFECTS, *MOVED_EFFECTS)
 """All that leave a task instance changed."""
 
-PENDING_EFFECTS = (*CLEARED_EFFECTS, Effect.CREATE, Effect.RESTORE)
+PENDING_EFFECTS = (
+    *CLEARED_EFFECTS,
+    Effect.CREATE,
+    Effect.RESTORE,
+    Effect.SCHEDULER_CREATES,
+    Effect.SCHEDULER_RESTORES,
+)
 """After which the scheduler looks at a task instance."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +12,7 @@ from safe_clear_plugin.core.codes import Code
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.core.outcomes import Outcome, RunOutcome
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.stop_reason import LeftOutRuns, StopReason
 
@@ -83,6 +84,8 @@ class PlanSummary:
     findings: tuple[Finding, ...] = ()
     findings_not_checked: tuple[str, ...] = ()
     """The codes of the checks that did not finish in time: what they would have found is not known."""
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """How many task instances come to each :class:`~safe_clear_plugin.core.outcomes.Outcome`."""
     reason: str = ""
     applied_by: str | None = None
     applied_by_name: str | None = None
@@ -215,6 +218,8 @@ class PlannedRun:
     undo_batch: int | None = None
     put_back: bool | None = None
     """Whether the undo gave the run its own state back, or left it to go on."""
+    outcome: RunOutcome | None = None
+    outcome_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +239,8 @@ class PlannedTaskInstance:
     after_state: str | None
     after_max_tries: int | None
     why: str
+    outcome: Outcome | None = None
+    outcome_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

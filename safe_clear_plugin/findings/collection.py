@@ -15,6 +15,7 @@ from safe_clear_plugin.findings.area import Area
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.registry import AREAS, checks_without_facts, run_checks
 from safe_clear_plugin.findings.time_limit import TimeLimit
+from safe_clear_plugin.storage.findings import outcome_writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class CheckedPlan:
 def check_plan(plan: PlanContext) -> CheckedPlan:
     """Collect the facts of a plan whose rows are written, and run all checks on them."""
     facts = collect_facts(plan)
+    if facts["outcomes"] is None:
+        outcome_writer.mark_unknown(plan.plan_id, plan.session)
     return CheckedPlan(
         findings=tuple(run_checks(facts)),
         not_checked=tuple(check.code for check in checks_without_facts(facts)),

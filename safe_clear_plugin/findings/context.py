@@ -14,9 +14,12 @@ from safe_clear_plugin.airflow_api.dag.dag_versions import Version
 from safe_clear_plugin.airflow_api.dag.task_graph import Shape
 from safe_clear_plugin.airflow_api.selection.select_runs import Scope
 from safe_clear_plugin.core.actor import Actor
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, MOVED_EFFECTS, SCHEDULER_EFFECTS, Effect
 from safe_clear_plugin.core.plan import StateChange
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.findings.workload import Workload, read_workload
+from safe_clear_plugin.storage.findings import task_relations
+from safe_clear_plugin.storage.findings.task_relations import PlannedTasks
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,19 @@ class PlanContext:
     def workload(self) -> Workload:
         """What the scheduler will have to do: read once, for several areas."""
         return read_workload(self.plan_id, self.dag_id, self.versions, self.now, self.session)
+
+    @cached_property
+    def clears_whole_runs(self) -> bool:
+        """Whether it takes every task instance of its runs, so that no others are around them."""
+        if self.total(Effect.LEAVE_OUT, *MOVED_EFFECTS, *SCHEDULER_EFFECTS):
+            return False
+        cleared = self.total(*CLEARED_EFFECTS)
+        return task_relations.takes_whole_runs(self.plan_id, self.dag_id, cleared, self.session)
+
+    @cached_property
+    def planned_tasks(self) -> Mapping[int, PlannedTasks]:
+        """The plan's tasks by shape."""
+        return task_relations.planned_tasks(self.plan_id, self.session)
 
     def total(self, *effects: str, states: Collection[str] = ()) -> int:
         """Count the task instances with one of the effects and, if given, one of the states."""

@@ -14,6 +14,7 @@ from safe_clear_plugin.findings import (
     dependencies,
     limits,
     not_checked,
+    outcomes,
     pools,
     reruns,
     running,
@@ -26,6 +27,7 @@ from safe_clear_plugin.findings.area import Area, Check
 AREAS: tuple[Area[Any], ...] = (
     limits.AREA,
     dependencies.AREA,
+    outcomes.AREA,
     reruns.AREA,
     concurrent_plans.AREA,
     running.AREA,

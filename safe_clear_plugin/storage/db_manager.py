@@ -39,7 +39,7 @@ class SafeClearDBManager(BaseDBManager):
     migration_dir = (_HERE / "migrations").as_posix()
     alembic_file = (_HERE / "alembic.ini").as_posix()
     supports_table_dropping = True
-    revision_heads_map: ClassVar[dict[str, str]] = {"0.1.0": "5afec1ea0005"}
+    revision_heads_map: ClassVar[dict[str, str]] = {"0.1.0": "5afec1ea0006"}
 
     def check_migration(self) -> bool:
         """Whether nothing is left to migrate, as where there is nothing to make."""

@@ -64,6 +64,8 @@ plan = Table(
     Column("findings", JSON(), nullable=False),
     # The codes of the checks that did not finish in time.
     Column("findings_not_checked", JSON()),
+    # How many task instances come to each outcome: {outcome: count}.
+    Column("outcomes", JSON()),
     Column("fingerprint", String(64), nullable=False),
     Column("task_instances", Integer(), nullable=False),
     Column("dag_runs", Integer(), nullable=False),
@@ -139,6 +141,9 @@ plan_run = Table(
     Column("undo_batch", Integer()),
     # Whether the undo gave the run its own state back, or left it to go on.
     Column("put_back", Boolean()),
+    # What the scheduler is foreseen to make of the run, and the code of the reason.
+    Column("outcome", String(20)),
+    Column("outcome_reason", String(40)),
 )
 
 plan_task = Table(
@@ -181,6 +186,9 @@ plan_task_instance = Table(
     Column("undo_state", String(20)),
     # The state that the scheduler will give it without running it, because of what lies upstream.
     Column("foreseen_state", String(20)),
+    # What becomes of it in the end, as far as that is known, and the code of the reason.
+    Column("outcome", String(20)),
+    Column("outcome_reason", String(40)),
 )
 
 # With no other index than its key, so that PostgreSQL looks up in it as it should, even where it has no

@@ -14,6 +14,7 @@ from safe_clear_plugin.findings import (
     deadlines,
     dependencies,
     limits,
+    outcomes,
     pools,
     registry,
     reruns,
@@ -26,6 +27,7 @@ from safe_clear_plugin.findings import (
 WITHOUT_FINDINGS = {
     "limits": limits.LimitFacts(),
     "dependencies": dependencies.DependencyFacts(),
+    "outcomes": outcomes.OutcomeFacts(),
     "reruns": reruns.RerunFacts(),
     "concurrent_plans": concurrent_plans.ConcurrentPlanFacts(),
     "running": running.RunningFacts(),
@@ -99,11 +101,11 @@ def test_waiting_runs_name_the_limit():
 
 
 def test_failed_upstream_tasks_are_named_with_their_state():
-    facts = dependencies.DependencyFacts(
+    facts = outcomes.OutcomeFacts(
         failed=Affected(9, 3, ("load", "report")),
         failed_by=Affected(3, 3, ("transform",), (("upstream_failed", 3),)),
     )
-    finding = dependencies.upstream_failed(facts)
+    finding = outcomes.upstream_failed(facts)
     assert finding.title == (
         "9 cleared task instances will fail immediately: their upstream `transform` is Upstream Failed in 3 "
         "runs and is not in this plan"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,10 @@ class Shape:
     """The tasks that the plan takes: rows of ``safe_clear_plan_task`` without the plan and the shape."""
     matched: bool
     """Whether the task regex matches any task."""
+
+    def tasks_among(self, task_ids: Collection[str]) -> list[str]:
+        """Return those of the tasks that the DAG has, in its order."""
+        return [task_id for task_id in self.version.task_ids if task_id in task_ids]
 
 
 def task_graph(version: Version) -> TaskGraph:

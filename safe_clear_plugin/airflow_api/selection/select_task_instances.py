@@ -17,6 +17,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    null,
     or_,
     select,
     true,
@@ -30,8 +31,9 @@ from safe_clear_plugin.airflow_api.clear.predictions import TaskInstanceClear
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.key_table import rows_of_keys
 from safe_clear_plugin.core.inclusion import NOT_IN_DAG
+from safe_clear_plugin.core.outcomes import Outcome, OutcomeReason
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.core.states import NO_STATE, RUNNING_STATES
+from safe_clear_plugin.core.states import NO_STATE, RUNNING_STATES, UNFINISHED_RUN_STATES
 
 
 def task_instances_select(
@@ -57,6 +59,7 @@ def task_instances_select(
     )
     running = ti.c.state.in_(RUNNING_STATES)
     left_out = running if selection.running == "leave_out" else literal(value=False)
+    goes_on = runs.c.after_state.in_(UNFINISHED_RUN_STATES)
     clear = TaskInstanceClear(left_out, selection.reset_dag_runs, latest, runs, taken)
     return (
         select(
@@ -66,6 +69,8 @@ def task_instances_select(
             ti.c.map_index,
             case((left_out, "leave_out"), (running, "terminate"), else_="clear").label("effect"),
             func.coalesce(taken.c.why, NOT_IN_DAG.words).label("why"),
+            case((left_out, null()), (goes_on, Outcome.RUNS), else_=Outcome.NEVER_STARTS).label("outcome"),
+            case((or_(left_out, goes_on), null()), else_=OutcomeReason.RUN_NOT_RESET).label("outcome_reason"),
             *shown_and_predicted(cleared_columns.TASK_INSTANCE, ti, clear),
         )
         .select_from(source)

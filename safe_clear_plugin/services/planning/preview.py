@@ -145,7 +145,8 @@ def _context(
 def _finish(plan: PlanContext, resolved: Resolution, checked: CheckedPlan) -> None:
     latest, bundle = plan.latest.id, resolved.target.bundle_version
     used = [version.to_json(bundle if id_ == latest else None) for id_, version in plan.versions.items()]
-    promised = (plan.plan_id, plan.selection.to_json(), plan.on_latest, used, plan.actor.id)
+    outcomes = plan_reader.outcomes(plan.plan_id, plan.session)
+    promised = (plan.plan_id, plan.selection.to_json(), plan.on_latest, used, plan.actor.id, outcomes)
     plan_writer.finish(
         plan.plan_id,
         {
@@ -154,6 +155,7 @@ def _finish(plan: PlanContext, resolved: Resolution, checked: CheckedPlan) -> No
             "dag_versions": used,
             "findings": [finding.to_json() for finding in checked.findings],
             "findings_not_checked": list(checked.not_checked),
+            "outcomes": outcomes,
             "estimate": checked.estimate.to_json() if checked.estimate else None,
             "fingerprint": fingerprint(promised, plan.changes, plan.run_changes),
         },

@@ -15,6 +15,7 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.airflow_api.scheduling.trigger_rules import Counts, by_mapping, by_rule, by_setups
 from safe_clear_plugin.core.effects import PENDING_EFFECTS, Effect
+from safe_clear_plugin.core.outcomes import OutcomeReason
 from safe_clear_plugin.core.states import DONE_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.storage.findings.task_relations import among, predicted_state
 from safe_clear_plugin.storage.tables import ALL_MAP_INDEXES, plan_run, plan_task_instance
@@ -172,7 +173,11 @@ def _write(
             rows_.c.map_index == verdict.c.map_index,
             verdict.c.state.is_not(None),
         )
-        .values(foreseen_state=verdict.c.state)
+        .values(
+            foreseen_state=verdict.c.state,
+            outcome=verdict.c.state,
+            outcome_reason=OutcomeReason.TRIGGER_RULE.value,
+        )
     )
     return count_written(predicted, session)
 

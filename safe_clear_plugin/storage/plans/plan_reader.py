@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import is_fixed
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS, Effect
+from safe_clear_plugin.core.outcomes import count_outcomes
 from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary, StateChange
 from safe_clear_plugin.core.plan_filters import RowFilter
 from safe_clear_plugin.storage.mirrors import missing_columns
@@ -63,6 +64,12 @@ def run_state_changes(plan_id: UUID, session: Session) -> list[StateChange]:
         .order_by(func.count().desc(), plan_run.c.state)
     )
     return [StateChange(row.state, row.after_state, "clear", row.n) for row in result]
+
+
+def outcomes(plan_id: UUID, session: Session) -> dict[str, int]:
+    """Count the plan's task instances by outcome."""
+    counted = select(rows_.c.outcome, func.count()).where(rows_.c.plan_id == plan_id)
+    return count_outcomes((outcome, n) for outcome, n in session.execute(counted.group_by(rows_.c.outcome)))
 
 
 def runs(
@@ -126,6 +133,8 @@ def _run(row: Row[Any]) -> PlannedRun:
         undone_at=row.undone_at,
         undo_batch=row.undo_batch,
         put_back=row.put_back,
+        outcome=row.outcome,
+        outcome_reason=row.outcome_reason,
     )
 
 
@@ -163,10 +172,12 @@ def task_instances(
             id=_hex(row.task_instance_id),
             state=row.state,
             try_number=row.try_number,
-            effect=row.effect,
+            effect=Effect(row.effect),
             after_state=row.after_state,
             after_max_tries=row.after_max_tries,
             why=row.why,
+            outcome=row.outcome,
+            outcome_reason=row.outcome_reason,
         )
         for row in result
     ]

@@ -32,6 +32,7 @@ def summary(row: Row[Any]) -> PlanSummary:
         dag_runs=row.dag_runs,
         findings=tuple(Finding.from_json(item) for item in row.findings),
         findings_not_checked=tuple(row.findings_not_checked or ()),
+        outcomes=row.outcomes or {},
         reason=row.reason,
         applied_by=row.applied_by,
         applied_by_name=row.applied_by_name,

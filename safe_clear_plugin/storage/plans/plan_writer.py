@@ -9,7 +9,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Table, and_, case, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dag_versions import LatestVersion
@@ -20,8 +33,9 @@ from safe_clear_plugin.airflow_api.selection.select_runs import Scope, runs_sele
 from safe_clear_plugin.airflow_api.selection.select_task_instances import task_instances_select
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.inclusion import MOVES_TO_LATEST
+from safe_clear_plugin.core.outcomes import Outcome, OutcomeReason, RunOutcome
 from safe_clear_plugin.core.selection import Selection
-from safe_clear_plugin.core.states import FINISHED_RUN_STATES
+from safe_clear_plugin.core.states import FINISHED_RUN_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.storage.rows import is_cleared_run
 from safe_clear_plugin.storage.tables import ALL_MAP_INDEXES, plan, plan_run, plan_task, plan_task_instance
 
@@ -116,7 +130,7 @@ def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> 
     counted = (
         update(plan_run)
         .where(here, plan_run.c.run_id == of_runs.c.run_id)
-        .values(task_instances=of_runs.c.cleared)
+        .values(task_instances=of_runs.c.cleared, **_run_outcome(of_runs.c.cleared))
     )
     with hash_joins(session):
         written = count_written(counted, session)
@@ -125,6 +139,15 @@ def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> 
     of_run = (rows.c.plan_id == plan_run.c.plan_id, rows.c.run_id == plan_run.c.run_id)
     anything = select(func.count()).where(*of_run).scalar_subquery()
     session.execute(delete(plan_run).where(here, plan_run.c.task_instances == 0, anything == 0))
+
+
+def _run_outcome(cleared: ColumnElement[int]) -> dict[str, ColumnElement[Any]]:
+    """Return the outcome of a run before anything more is known; none where nothing is cleared."""
+    none, goes_on = cleared == 0, plan_run.c.after_state.in_(UNFINISHED_RUN_STATES)
+    return {
+        "outcome": case((none, null()), (goes_on, RunOutcome.RUNS), else_=RunOutcome.NEVER_STARTS),
+        "outcome_reason": case((or_(none, goes_on), null()), else_=OutcomeReason.RUN_NOT_RESET),
+    }
 
 
 def moving_runs(plan_id: UUID, session: Session) -> list[tuple[str, int]]:
@@ -171,7 +194,7 @@ def apply_moves(
             rows.c.map_index == move.map_index,
         )
         if (move.task_id, move.map_index) in cleared:
-            after: dict[str, Any] = {"after_state": move.after_state}
+            after: dict[str, Any] = {"after_state": move.after_state, "outcome": _outcome_of(move)}
             if cleared[move.task_id, move.map_index] == "restarting" and move.after_state == "removed":
                 # A running one keeps its DAG version, and being finished now it is not given its run's.
                 after["after_dag_version_id"] = move.dag_version_id
@@ -197,7 +220,12 @@ def _moved_row(plan_id: UUID, run_id: str, move: Move, latest: UUID, *, pins: bo
         "after_max_tries": move.after_max_tries,
         "after_dag_version_id": latest if move.effect == "create" else move.dag_version_id or pinned,
         "why": MOVES_TO_LATEST.words,
+        "outcome": _outcome_of(move),
     }
+
+
+def _outcome_of(move: Move) -> Outcome:
+    return Outcome.REMOVED if move.after_state == "removed" else Outcome.RUNS
 
 
 def totals(plan_id: UUID, session: Session) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.core.outcomes import RunOutcome
 from safe_clear_plugin.core.plan import ShownStatus
 
 
@@ -132,6 +133,10 @@ class DagRun(Answer):
     undone_at: str | None
     undo_batch: int | None
     put_back: bool | None
+    outcome: RunOutcome | None = Field(
+        description="What the scheduler will make of it; null where nothing is cleared."
+    )
+    outcome_why: str = Field(description="Why, where it does not simply run.")
 
 
 class Batch(Answer):
@@ -186,6 +191,7 @@ class Plan(PlanItem):
     findings_not_checked: list[str] = Field(
         description="Codes of the checks that did not finish in time: what they would have found is unknown."
     )
+    outcomes: dict[str, int] = Field(description="How many task instances come to each outcome.")
     estimate: Estimate | None
     unsupported: Unsupported | None
     required: list[Unmet] = Field(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.finding import Level
+from safe_clear_plugin.core.outcomes import Outcome
 from safe_clear_plugin.web.api.answers import Answer
 
 
@@ -31,7 +34,14 @@ class TaskInstance(Answer):
     task_id: str
     map_index: int
     effect: Effect
+    by: Literal["clear", "scheduler"] = Field(
+        description="Whether the clear itself does it, or the scheduler because of the clear."
+    )
     why: str
+    outcome: Outcome | None = Field(
+        description="What the scheduler will make of it; null for one that is left out."
+    )
+    outcome_why: str = Field(description="Why, where it does not simply run.")
     before: Before | None = Field(description="null for one that the clear makes Airflow create.")
     after: After
 

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core import plan_text
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, SCHEDULER_EFFECTS
+from safe_clear_plugin.core.outcomes import reason_words
 from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary, ShownStatus
 from safe_clear_plugin.core.plan_records import BatchRecord
 from safe_clear_plugin.core.states import NO_STATE
@@ -79,6 +80,7 @@ def plan_json(
         "batches": [_batch_json(batch) for batch in plans.batches(plan, session)],
         "findings": [finding.to_json() for finding in redact(plan, session).findings],
         "findings_not_checked": list(plan.findings_not_checked),
+        "outcomes": dict(plan.outcomes),
         "estimate": plan.estimate.to_json() if plan.estimate else None,
         "required": required_json(plan, session),
         "unsupported": unsupported_json(),
@@ -186,6 +188,8 @@ def _run_json(run: PlannedRun) -> dict[str, Any]:
         "undone_at": _iso(run.undone_at),
         "undo_batch": run.undo_batch,
         "put_back": run.put_back,
+        "outcome": run.outcome,
+        "outcome_why": reason_words(run.outcome_reason),
     }
 
 
@@ -198,8 +202,11 @@ def task_instance_json(row: PlannedTaskInstance) -> dict[str, Any]:
         "run_id": row.run_id,
         "task_id": row.task_id,
         "map_index": row.map_index,
-        "effect": row.effect,
+        "effect": row.effect.shown,
+        "by": "scheduler" if row.effect in SCHEDULER_EFFECTS else "clear",
         "why": row.why,
+        "outcome": row.outcome,
+        "outcome_why": reason_words(row.outcome_reason),
         "before": before,
         "after": {"state": row.after_state, "max_tries": row.after_max_tries},
     }

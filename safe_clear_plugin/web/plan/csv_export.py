@@ -10,6 +10,8 @@ from typing import IO, Any
 from flask import Response
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.core.effects import Effect
+from safe_clear_plugin.core.outcomes import reason_words
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_filters import RowFilter
 from safe_clear_plugin.core.states import NO_STATE
@@ -39,6 +41,8 @@ COLUMNS = (
     "try_number",
     "max_tries_after",
     "why",
+    "outcome",
+    "outcome_why",
 )
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet would take for the beginning of a formula."""
@@ -89,12 +93,15 @@ def _values(plan: PlanSummary, row: Any) -> Iterator[Any]:
     yield row.run_after_state or NO_STATE
     yield row.task_id
     yield row.map_index
-    yield row.effect
-    yield "" if row.effect == "create" else row.state or NO_STATE
+    effect = Effect(row.effect).shown
+    yield effect
+    yield "" if effect == Effect.CREATE else row.state or NO_STATE
     yield row.after_state or NO_STATE
     yield row.try_number
     yield row.after_max_tries
     yield row.why
+    yield row.outcome or ""
+    yield reason_words(row.outcome_reason)
 
 
 def _harmless(value: Any) -> Any:

@@ -1,0 +1,76 @@
+"""What the scheduler is foreseen to make of a cleared task instance, and of its dag run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from safe_clear_plugin.core.codes import Code
+
+
+class Outcome(Code):
+    """What becomes of a task instance after the clear, as far as it can be known."""
+
+    RUNS = "runs"
+    """It runs, if what lies upstream of it succeeds."""
+    SKIPPED = "skipped"
+    """The scheduler skips it without running it."""
+    UPSTREAM_FAILED = "upstream_failed"
+    """The scheduler marks it Upstream Failed without running it."""
+    REMOVED = "removed"
+    """Its task or map index is gone, so the scheduler removes it."""
+    NEVER_STARTS = "never_starts"
+    """Nothing that is foreseen will start it."""
+    WAITS = "waits"
+    """It waits until a person answers."""
+    RESUMES = "resumes"
+    """It goes on with a job that an earlier try started."""
+    UNKNOWN = "unknown"
+
+
+class RunOutcome(Code):
+    """What becomes of a dag run after the clear, as far as it can be known."""
+
+    RUNS = "runs"
+    """It ends as its task instances do."""
+    FAILS = "fails"
+    """It will fail, even if each task that runs succeeds."""
+    NEVER_STARTS = "never_starts"
+    """The scheduler will not look at it, or never end it."""
+    UNKNOWN = "unknown"
+
+
+class OutcomeReason(Code):
+    """Why an outcome is what it is, where it is not simply ``runs``."""
+
+    TRIGGER_RULE = "trigger_rule"
+    RUN_NOT_RESET = "run_not_reset"
+    """The dag run is finished and stays so."""
+    NOT_PREDICTED = "not_predicted"
+    """The time for the prediction ran out."""
+
+
+REASON_WORDS = {
+    OutcomeReason.TRIGGER_RULE: "trigger rule",
+    OutcomeReason.RUN_NOT_RESET: "the run is finished and not reset",
+    OutcomeReason.NOT_PREDICTED: "not predicted in time",
+}
+
+ENDED_AT_ONCE = (Outcome.SKIPPED, Outcome.UPSTREAM_FAILED, Outcome.REMOVED)
+"""Outcomes of task instances that end without running."""
+
+
+def reason_words(reason: str | None) -> str:
+    """Return the words for a reason; none for none, or for one of a later version."""
+    try:
+        return REASON_WORDS[OutcomeReason(reason)]
+    except ValueError:
+        return ""
+
+
+def count_outcomes(counts: Iterable[tuple[str | None, int]]) -> dict[str, int]:
+    """Return the counts by outcome, all outcomes named; those without one are left out."""
+    found = {outcome.value: 0 for outcome in Outcome}
+    for outcome, count in counts:
+        if outcome is not None:
+            found[outcome] += count
+    return found

@@ -1,0 +1,149 @@
+"""What the scheduler will make of what is cleared: written to the plan's rows, which other areas read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from safe_clear_plugin.airflow_api.dag import dependencies
+from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
+from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected, Finding
+from safe_clear_plugin.core.formats import verb
+from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.states import state_name
+from safe_clear_plugin.findings.area import Area, Check
+from safe_clear_plugin.findings.context import PlanContext
+from safe_clear_plugin.findings.suggested_changes import INCLUDE_UPSTREAM
+from safe_clear_plugin.findings.wording import count_states, in_runs, is_or_are, join_tasks
+from safe_clear_plugin.storage.findings import affected_task_instances, predicted_states, task_relations
+from safe_clear_plugin.storage.plans import statistics
+from safe_clear_plugin.storage.tables import plan_relation
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeFacts:
+    """Cleared task instances that will not run, or not at once, because of those upstream of them."""
+
+    failed: Affected = NOT_AFFECTED
+    """Cleared, and Upstream Failed as soon as the scheduler sees them."""
+    failed_by: Affected = NOT_AFFECTED
+    """Directly upstream of the failed ones and not cleared."""
+    skipped: Affected = NOT_AFFECTED
+    waiting: Affected = NOT_AFFECTED
+    """Cleared, downstream of unfinished task instances that are not cleared with them."""
+    waiting_for: Affected = NOT_AFFECTED
+
+
+UPSTREAM_CODES = ("upstream_failed", "upstream_skipped", "upstream_unfinished")
+
+
+def collect_facts(plan: PlanContext) -> OutcomeFacts:
+    """Write the outcomes, and count the task instances whose outcome what lies upstream decides."""
+    if plan.clears_whole_runs:
+        return OutcomeFacts()
+    written = _predict(plan)
+    statistics.refresh_within(written, (plan_relation,), plan.session)
+    of_plan = (plan.plan_id, plan.dag_id, plan.session)
+    found = {code: affected_task_instances.count_by_task(code, *of_plan) for code in UPSTREAM_CODES}
+    blocking = {
+        code: affected_task_instances.count_blocking(code, *of_plan)
+        for code in ("upstream_failed", "upstream_unfinished")
+        if found[code].count
+    }
+    return OutcomeFacts(
+        failed=found["upstream_failed"],
+        failed_by=blocking.get("upstream_failed", NOT_AFFECTED),
+        skipped=found["upstream_skipped"],
+        waiting=found["upstream_unfinished"],
+        waiting_for=blocking.get("upstream_unfinished", NOT_AFFECTED),
+    )
+
+
+def _predict(plan: PlanContext) -> int:
+    """Write the tasks upstream of those that the scheduler will handle, and the states that they lead to."""
+    found: dict[int, list[Upstream]] = {}
+    for shape in plan.shapes:
+        if (planned := plan.planned_tasks.get(shape.number)) and (dag := shape.version.dag) is not None:
+            upstream = (
+                dependencies.upstream_of(dag, task_id) for task_id in shape.tasks_among(planned.pending)
+            )
+            found[shape.number] = [task for task in upstream if task is not None]
+    predicted_states.predict(plan.plan_id, plan.dag_id, found, plan.session)
+    written = {shape: [r for task in tasks for r in task.relations] for shape, tasks in found.items()}
+    return task_relations.write_relations(plan.plan_id, written, plan.session)
+
+
+def upstream_failed(facts: OutcomeFacts) -> Finding | None:
+    """Find cleared task instances that will not run, because an upstream one has failed."""
+    failed, by = facts.failed, facts.failed_by
+    if not failed.count:
+        return None
+    are = is_or_are(len(by.tasks))
+    cause = (
+        f"{verb(failed.count, 'its', 'their')} upstream {join_tasks(by.tasks)} {are} {_states(by)} "
+        f"{in_runs(by.runs)} and {are} not in this plan"
+        if by.count
+        else f"nothing upstream of {verb(failed.count, 'it', 'them')} has succeeded"
+    )
+    return Finding(
+        "upstream_failed",
+        "warn",
+        f"{count(failed.count, 'cleared task instance')} will fail immediately: {cause}",
+        f"Affected: {join_tasks(failed.tasks)}. Because of their trigger rules the scheduler will mark them "
+        "Upstream Failed without running them.",
+        failed.count,
+        remedy="Include upstream so the failed tasks run first.",
+        widen=(INCLUDE_UPSTREAM,),
+        rows=True,
+    )
+
+
+def upstream_skipped(facts: OutcomeFacts) -> Finding | None:
+    """Find cleared task instances that the scheduler will skip because of upstream ones."""
+    skipped = facts.skipped
+    if not skipped.count:
+        return None
+    return Finding(
+        "upstream_skipped",
+        "info",
+        f"{count(skipped.count, 'cleared task instance')} will be skipped immediately by trigger rule: "
+        f"{join_tasks(skipped.tasks)} {in_runs(skipped.runs)}",
+        "Upstream task instances outside the plan finished in a state for which the trigger rule skips them, "
+        "so they will not run.",
+        skipped.count,
+        remedy="Include upstream if the upstream tasks should run again.",
+        widen=(INCLUDE_UPSTREAM,),
+        rows=True,
+    )
+
+
+def upstream_unfinished(facts: OutcomeFacts) -> Finding | None:
+    """Find cleared task instances that wait for unfinished ones outside the plan."""
+    waiting, by = facts.waiting, facts.waiting_for
+    if not waiting.count:
+        return None
+    return Finding(
+        "upstream_unfinished",
+        "info",
+        f"{count(waiting.count, 'cleared task instance')} will wait for unfinished upstream tasks: "
+        f"{join_tasks(by.tasks)} {in_runs(by.runs)}",
+        f"Upstream and not in this plan: {count_states(by.states)}. The cleared ones start once these have "
+        "finished.",
+        waiting.count,
+        rows=True,
+    )
+
+
+def _states(by: Affected) -> str:
+    return " or ".join(state_name(state) for state, _ in by.states)
+
+
+AREA = Area(
+    "outcomes",
+    collect_facts,
+    (
+        Check("upstream_failed", "failed upstream tasks that are not in this plan", upstream_failed),
+        Check("upstream_skipped", "task instances that trigger rules will skip", upstream_skipped),
+        Check("upstream_unfinished", "unfinished upstream task instances", upstream_unfinished),
+    ),
+    writes=True,
+)
