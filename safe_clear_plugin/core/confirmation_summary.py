@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from safe_clear_plugin.core import plan_text
+from safe_clear_plugin.core.effects import MOVED_EFFECTS, SCHEDULER_EFFECTS, Effect
 from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange, run_date
 from safe_clear_plugin.core.plan_text import count
 
-DONE_WORDS = {"create": "created", "restore": "restored", "remove": "marked removed"}
+DONE_WORDS = {Effect.CREATE: "created", Effect.RESTORE: "restored", Effect.REMOVE: "marked removed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +56,23 @@ def span(first: PlannedRun | None, last: PlannedRun | None) -> str:
 
 
 def _of_task_instances(changes: Iterable[StateChange]) -> Iterator[str]:
-    by_effect: Counter[str] = Counter()
-    for change in changes:
-        by_effect[change.effect] += change.count
-    for effect, done in (("leave_out", "left out"), ("terminate", "will be terminated")):
-        if number := by_effect[effect]:
+    changes = list(changes)
+    for effect, done in ((Effect.LEAVE_OUT, "left out"), (Effect.TERMINATE, "will be terminated")):
+        if number := sum(change.count for change in changes if change.effect == effect):
             yield f"{count(number, 'running task instance')} {done}"
-    moved = [f"{by_effect[effect]:,} {done}" for effect, done in DONE_WORDS.items() if by_effect[effect]]
-    if moved:
+    if moved := counted_effects(changes, MOVED_EFFECTS):
         yield f"{', '.join(moved)} with the Dag version"
+    if foreseen := counted_effects(changes, SCHEDULER_EFFECTS):
+        yield f"{', '.join(foreseen)} by the scheduler"
+
+
+def counted_effects(changes: Iterable[StateChange], effects: Sequence[Effect]) -> list[str]:
+    """Return how many task instances are created, restored and removed: ``5 created``, ``1 restored``."""
+    counts = Counter[Effect]()
+    for change in changes:
+        if change.effect in effects:
+            counts[change.effect.shown] += change.count
+    return [f"{counts[effect]:,} {done}" for effect, done in DONE_WORDS.items() if counts[effect]]
 
 
 def _of_runs(changes: Iterable[StateChange]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from safe_clear_plugin.core.codes import Code
 
@@ -54,6 +54,50 @@ REASON_WORDS = {
     OutcomeReason.RUN_NOT_RESET: "the run is finished and not reset",
     OutcomeReason.NOT_PREDICTED: "not predicted in time",
 }
+
+OUTCOME_LABELS = {
+    Outcome.RUNS: "Runs",
+    Outcome.SKIPPED: "Skipped",
+    Outcome.UPSTREAM_FAILED: "Upstream Failed",
+    Outcome.REMOVED: "Removed",
+    Outcome.NEVER_STARTS: "Never starts",
+    Outcome.WAITS: "Waits for a person",
+    Outcome.RESUMES: "Resumes a job",
+    Outcome.UNKNOWN: "Not known",
+}
+"""Each outcome as a table writes it."""
+
+COUNT_WORDS = {
+    Outcome.RUNS: "will run",
+    Outcome.RESUMES: "will resume a job",
+    Outcome.WAITS: "will wait for a person",
+    Outcome.SKIPPED: "will be skipped",
+    Outcome.UPSTREAM_FAILED: "will be Upstream Failed",
+    Outcome.REMOVED: "will be removed",
+    Outcome.NEVER_STARTS: "will never start",
+    Outcome.UNKNOWN: "not known",
+}
+"""The words behind a count of task instances, in the order in which counts are listed."""
+
+RUN_COUNT_WORDS = {
+    RunOutcome.FAILS: "will fail",
+    RunOutcome.NEVER_STARTS: "will never start or end",
+    RunOutcome.UNKNOWN: "not known",
+}
+"""The words behind a count of dag runs that do not simply run."""
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Say how many task instances come to each outcome: ``40 will run, 2 will be skipped``."""
+    return ", ".join(f"{counts[code]:,} {words}" for code, words in COUNT_WORDS.items() if counts.get(code))
+
+
+def describe_run_counts(counts: Mapping[str, int]) -> str:
+    """Say how many dag runs come to an end of their own; nothing where all simply run."""
+    return ", ".join(
+        f"{counts[code]:,} {words}" for code, words in RUN_COUNT_WORDS.items() if counts.get(code)
+    )
+
 
 ENDED_AT_ONCE = (Outcome.SKIPPED, Outcome.UPSTREAM_FAILED, Outcome.REMOVED)
 """Outcomes of task instances that end without running."""

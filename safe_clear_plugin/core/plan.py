@@ -249,7 +249,7 @@ class StateChange:
 
     before: str | None
     after: str | None
-    effect: str
+    effect: Effect
     count: int
 
 

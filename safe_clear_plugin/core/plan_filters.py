@@ -35,6 +35,8 @@ class RowFilter:
     run: str = ""
     state: str = ""
     effect: str = ""
+    """An :class:`~safe_clear_plugin.core.effects.Effect`; those of the scheduler count as the one shown."""
+    outcome: str = ""
     why: str = ""
     task_id: str = ""
     run_id: str = ""

@@ -79,6 +79,11 @@ def state_changes(plan: PlanSummary, session: Session) -> list[StateChange]:
     return plan_reader.state_changes(UUID(plan.id), session)
 
 
+def run_outcomes(plan: PlanSummary, session: Session) -> dict[str, int]:
+    """Count the plan's dag runs by outcome."""
+    return plan_reader.run_outcomes(UUID(plan.id), session)
+
+
 def extent(plan: PlanSummary, session: Session) -> PlanExtent:
     """Return what the plan changes, and in which runs."""
     plan_id = UUID(plan.id)

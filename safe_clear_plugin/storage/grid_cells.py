@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import CTE, ColumnElement, and_, case, func, literal, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
+from safe_clear_plugin.core.effects import COVERED_EFFECTS, Effect
 from safe_clear_plugin.core.grid.model import Segment
 from safe_clear_plugin.storage.findings.task_relations import among, downstream_tasks, goes_stale
 from safe_clear_plugin.storage.grid_queries import Window
@@ -43,9 +44,9 @@ def planned_cells(
         .where(rows_.c.plan_id == plan_id, *_of_tasks(rows_, task_ids))
         .group_by(*keys)
     )
-    whys: dict[tuple[Any, ...], dict[str, int]] = defaultdict(dict)
-    for *key, why, n in session.execute(query):
-        whys[tuple(key)][why] = n
+    whys: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    for column, task_id, effect, state, after, why, n in session.execute(query):
+        whys[column, task_id, Effect(effect).shown, state, after][why] += n
     return [
         Counted(
             column,
@@ -63,7 +64,7 @@ def cleared_cells(
     """Count the plan's task instances by the state that they are in now, those that it got to apart."""
     kind = case(
         (rows_.c.undo == "put_back", "put_back"),
-        (and_(columns.c.applied_at.is_not(None), rows_.c.effect != "leave_out"), "cleared"),
+        (and_(columns.c.applied_at.is_not(None), rows_.c.effect.in_(COVERED_EFFECTS)), "cleared"),
         else_="untouched",
     ).label("kind")
     source = columns.join(rows_, rows_.c.run_id == columns.c.run_id).join(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.plan import StateChange, fingerprint
 
 
 def test_a_fingerprint_depends_on_every_value_and_the_order():
-    head, changes = ("plan", "etl", None), [StateChange("failed", None, "clear", 3)]
+    head, changes = ("plan", "etl", None), [StateChange("failed", None, Effect("clear"), 3)]
     others = [
         fingerprint(head[::-1], changes),
         fingerprint(head[:2], changes),

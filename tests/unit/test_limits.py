@@ -13,6 +13,7 @@ from safe_clear_plugin.core.confirmation import (
     unmet_requirements,
 )
 from safe_clear_plugin.core.confirmation_summary import PlanExtent, summarize
+from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.core.limits import Limits
 from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange
@@ -223,14 +224,14 @@ def run(day, hour=0, **fields):
 def test_object_scope_and_consequence_in_one_sentence():
     extent = PlanExtent(
         changes=[
-            StateChange("success", None, "clear", 312),
-            StateChange("running", "running", "leave_out", 3),
-            StateChange(None, None, "create", 2),
+            StateChange("success", None, Effect("clear"), 312),
+            StateChange("running", "running", Effect("leave_out"), 3),
+            StateChange(None, None, Effect("create"), 2),
         ],
         run_changes=[
-            StateChange("success", "queued", "clear", 63),
-            StateChange("failed", "queued", "clear", 12),
-            StateChange("running", "running", "clear", 3),
+            StateChange("success", "queued", Effect("clear"), 63),
+            StateChange("failed", "queued", Effect("clear"), 12),
+            StateChange("running", "running", Effect("clear"), 3),
         ],
         first=run(1),
         last=run(3, 23),
@@ -244,8 +245,8 @@ def test_object_scope_and_consequence_in_one_sentence():
 
 def test_the_sentence_of_one_run():
     extent = PlanExtent(
-        [StateChange("running", "restarting", "terminate", 1)],
-        [StateChange("failed", "queued", "clear", 1)],
+        [StateChange("running", "restarting", Effect("terminate"), 1)],
+        [StateChange("failed", "queued", Effect("clear"), 1)],
         run(1),
         run(1),
     )
@@ -256,5 +257,5 @@ def test_the_sentence_of_one_run():
 
 
 def test_the_sentence_of_runs_that_keep_their_state():
-    extent = PlanExtent([], [StateChange("failed", "failed", "clear", 78)], run(1), run(3))
+    extent = PlanExtent([], [StateChange("failed", "failed", Effect("clear"), 78)], run(1), run(3))
     assert summarize(plan(), extent, 2).then == ("78 runs stay failed",)

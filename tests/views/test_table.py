@@ -60,6 +60,8 @@ def table(client, plan, query=""):
         ("?map_index=0", 0, "map index 0"),
         ("?state=failed", 3, "state Failed"),
         ("?effect=clear", 6, "effect Clear"),
+        ("?outcome=runs", 6, "outcome Runs"),
+        ("?outcome=skipped", 0, "outcome Skipped"),
         ("?why=downstream", 3, "why contains downstream"),
         (
             "?run_from=2026-01-02&run_to=2026-01-03",
@@ -86,6 +88,7 @@ def test_filters(client, plan, query, count, chip):
         "?sort=secret",
         "?map_index=%D9%A3",
         "?effect=cleared",
+        "?outcome=success",
         "?task=a&task=b",
         "?taskid=load",
         "?why=%00",
@@ -232,6 +235,9 @@ def file(client, plan, query=""):
     return answer, list(csv.reader(io.StringIO(answer.get_data(as_text=True), newline="")))
 
 
+WHY = csv_export.COLUMNS.index("why")
+
+
 def test_the_file(client, plan):
     answer, lines = file(client, plan)
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
@@ -253,6 +259,8 @@ def test_the_file(client, plan):
         "try_number": "0",
         "max_tries_after": "0",
         "why": "downstream of transform",
+        "outcome": "runs",
+        "outcome_why": "",
     }
     assert len(lines) == 7
     _, filtered = file(client, plan, "?task_id=load&sort=-run")
@@ -295,7 +303,7 @@ def test_no_formula_gets_into_the_file(client, session, plan, text):
     session.execute(update(plan_task_instance).values(why=text))
     session.commit()
     _, lines = file(client, plan)
-    assert {line[-1] for line in lines[1:]} == {f"'{text}"}
+    assert {line[WHY] for line in lines[1:]} == {f"'{text}"}
     assert {line[8] for line in lines[1:]} == {"-1"}
 
 
@@ -304,7 +312,7 @@ def test_quotes_commas_and_lines_survive_the_file(client, session, plan):
     session.execute(update(plan_task_instance).values(why=text))
     session.commit()
     _, lines = file(client, plan)
-    assert {line[-1] for line in lines[1:]} == {text}
+    assert {line[WHY] for line in lines[1:]} == {text}
 
 
 def test_everything_is_escaped(client, session, plan):

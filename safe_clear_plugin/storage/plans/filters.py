@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 
+from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.plan import TeamDag
 from safe_clear_plugin.core.plan_filters import PlanFilter, RowFilter
 from safe_clear_plugin.core.states import NO_STATE
@@ -57,7 +58,9 @@ def row_conditions(wanted: RowFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.state:
         yield func.coalesce(rows_.c.state, NO_STATE) == wanted.state
     if wanted.effect:
-        yield rows_.c.effect == wanted.effect
+        yield rows_.c.effect.in_([effect for effect in Effect if wanted.effect in (effect, effect.shown)])
+    if wanted.outcome:
+        yield rows_.c.outcome == wanted.outcome
     if wanted.why:
         yield rows_.c.why.contains(wanted.why, autoescape=True)
     if wanted.task_id:

@@ -52,7 +52,7 @@ def state_changes(plan_id: UUID, session: Session) -> list[StateChange]:
         .group_by(rows_.c.state, rows_.c.after_state, rows_.c.effect)
         .order_by(func.count().desc(), rows_.c.effect, rows_.c.state)
     )
-    return [StateChange(row.state, row.after_state, row.effect, row.n) for row in result]
+    return [StateChange(row.state, row.after_state, Effect(row.effect), row.n) for row in result]
 
 
 def run_state_changes(plan_id: UUID, session: Session) -> list[StateChange]:
@@ -63,13 +63,20 @@ def run_state_changes(plan_id: UUID, session: Session) -> list[StateChange]:
         .group_by(plan_run.c.state, plan_run.c.after_state)
         .order_by(func.count().desc(), plan_run.c.state)
     )
-    return [StateChange(row.state, row.after_state, "clear", row.n) for row in result]
+    return [StateChange(row.state, row.after_state, Effect.CLEAR, row.n) for row in result]
 
 
 def outcomes(plan_id: UUID, session: Session) -> dict[str, int]:
     """Count the plan's task instances by outcome."""
     counted = select(rows_.c.outcome, func.count()).where(rows_.c.plan_id == plan_id)
     return count_outcomes((outcome, n) for outcome, n in session.execute(counted.group_by(rows_.c.outcome)))
+
+
+def run_outcomes(plan_id: UUID, session: Session) -> dict[str, int]:
+    """Count the plan's dag runs in which something is cleared by outcome."""
+    counted = select(plan_run.c.outcome, func.count()).where(*_cleared_runs(plan_id))
+    found = session.execute(counted.group_by(plan_run.c.outcome))
+    return {outcome: number for outcome, number in found if outcome is not None}
 
 
 def runs(

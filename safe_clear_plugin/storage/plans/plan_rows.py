@@ -25,6 +25,7 @@ SORTS: dict[str, ColumnElement[Any]] = {
     "tries": func.coalesce(rows_.c.try_number, -1),
     "state": func.coalesce(rows_.c.state, ""),
     "effect": rows_.c.effect,
+    "outcome": func.coalesce(rows_.c.outcome, ""),
     "why": rows_.c.why,
 }
 """What a list can be sorted by; a name with ``-`` before it is the other way round."""

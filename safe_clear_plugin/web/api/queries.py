@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 from safe_clear_plugin.core import input_limits
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.grid.model import Level
+from safe_clear_plugin.core.outcomes import Outcome
 from safe_clear_plugin.core.plan import ShownStatus
 from safe_clear_plugin.web.api.bodies import DraftRequest
 from safe_clear_plugin.web.api.types import (
@@ -27,8 +28,8 @@ from safe_clear_plugin.web.api.types import (
 )
 
 Sort = Literal[
-    "run", "task", "tries", "state", "effect", "why",
-    "-run", "-task", "-tries", "-state", "-effect", "-why",
+    "run", "task", "tries", "state", "effect", "outcome", "why",
+    "-run", "-task", "-tries", "-state", "-effect", "-outcome", "-why",
 ]  # fmt: skip
 
 
@@ -85,6 +86,7 @@ class RowsFilter(Request):
     run_to: Maybe[Moment] = Field(None, description="In runs before this moment.")
     state: Maybe[Word] = Field(None, description="The state before the clear; `none` without one.")
     effect: Maybe[Named[Effect]] = None
+    outcome: Maybe[Named[Outcome]] = Field(None, description="What the scheduler will make of them.")
     why: Maybe[Filter] = Field(None, description="A part of why they are taken.")
 
 

@@ -98,7 +98,9 @@ def shares_before(changes: Iterable[StateChange]) -> list[Share]:
     counts: Counter[str] = Counter()
     for change in changes:
         if change.effect != Effect.LEAVE_OUT:
-            counts[ABSENT if change.effect == Effect.CREATE else state_key(change.before)] += change.count
+            counts[ABSENT if change.effect.shown == Effect.CREATE else state_key(change.before)] += (
+                change.count
+            )
     return _shares(counts)
 
 

@@ -10,17 +10,25 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from safe_clear_plugin.core import plan_text
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS, MOVED_EFFECTS
+from safe_clear_plugin.core.confirmation_summary import counted_effects
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, MOVED_EFFECTS, SCHEDULER_EFFECTS, Effect
+from safe_clear_plugin.core.outcomes import (
+    OUTCOME_LABELS,
+    Outcome,
+    describe_counts,
+    describe_run_counts,
+    reason_words,
+)
 from safe_clear_plugin.core.plan import StateChange, run_date
 from safe_clear_plugin.web.app import moments, state_labels
 
-EFFECT_LABELS: dict[str, str] = {
-    "clear": "Clear",
-    "terminate": "Terminate",
-    "leave_out": "Leave out",
-    "create": "Create",
-    "restore": "Restore",
-    "remove": "Mark removed",
+EFFECT_LABELS = {
+    Effect.CLEAR: "Clear",
+    Effect.TERMINATE: "Terminate",
+    Effect.LEAVE_OUT: "Leave out",
+    Effect.CREATE: "Create",
+    Effect.RESTORE: "Restore",
+    Effect.REMOVE: "Mark removed",
 }
 
 
@@ -31,7 +39,7 @@ def number(value: int) -> str:
 
 def effect_label(effect: str) -> str:
     """Write what happens to a task instance."""
-    return EFFECT_LABELS.get(effect, effect.replace("_", " ").capitalize())
+    return EFFECT_LABELS[Effect(effect).shown]
 
 
 def prose(text: str) -> Markup:
@@ -62,10 +70,21 @@ def run_note(changes: Iterable[StateChange]) -> str:
 
 
 def moved_note(changes: Sequence[StateChange]) -> str:
-    """Say what a move to the latest DAG version does besides: ``5 created, 1 marked removed``."""
-    words = {"create": "created", "restore": "restored", "remove": "marked removed"}
-    counts = ((effect_count(changes, effect), words[effect]) for effect in MOVED_EFFECTS)
-    return ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    """Say what happens beside the clear: ``5 created, 1 marked removed by the scheduler``."""
+    parts = [", ".join(counted_effects(changes, MOVED_EFFECTS))]
+    if by_scheduler := ", ".join(counted_effects(changes, SCHEDULER_EFFECTS)):
+        parts.append(f"{by_scheduler} by the scheduler")
+    return ", ".join(filter(None, parts))
+
+
+def outcome_label(row: Any) -> str:
+    """Write what becomes of a planned task instance; nothing for one that is left out."""
+    return OUTCOME_LABELS[Outcome(row.outcome)] if row.outcome else ""
+
+
+def outcome_why(row: Any) -> str:
+    """Say why, where it does not simply run."""
+    return reason_words(row.outcome_reason)
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -79,10 +98,15 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "iso": moments.iso,
     "moved_note": moved_note,
     "number": number,
+    "outcome_counts": describe_counts,
+    "outcome_label": outcome_label,
+    "outcome_why": outcome_why,
     "plural": plan_text.count,
     "prose": prose,
     "run_date": run_date,
     "run_note": run_note,
+    "run_outcome_counts": describe_run_counts,
+    "shown_effect": lambda effect: Effect(effect).shown,
     "shares_after": state_labels.shares_after,
     "shares_before": state_labels.shares_before,
     "shares_now": state_labels.shares_now,

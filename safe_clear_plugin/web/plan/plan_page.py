@@ -103,6 +103,7 @@ def _ready(
         headline=plan_text.headline(plan.selection, plan.task_instances, plan.dag_runs),
         changes=extent.changes,
         run_changes=extent.run_changes,
+        run_outcomes=plans.run_outcomes(plan, session),
         first_run=extent.first,
         last_run=extent.last,
         ruler=_ruler(plan, extent, now, session),

@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.core.keys import TaskInstanceKey
+from safe_clear_plugin.core.outcomes import OUTCOME_LABELS, Outcome
 from safe_clear_plugin.core.plan import PlanSummary, StateChange, run_date
 from safe_clear_plugin.core.plan_filters import EVERY_ROW, RowFilter
 from safe_clear_plugin.core.plan_records import TouchedTask
@@ -54,6 +55,7 @@ class Table:
     by_run: bool
     states: list[str]
     effects: list[str]
+    outcomes: list[str]
     left_out: int
     tasks: Sequence[TouchedTask]
     more_tasks: bool
@@ -107,6 +109,11 @@ class Table:
         return self.address.only(task_id=task_id)
 
     @staticmethod
+    def outcome_label(outcome: str) -> str:
+        """Return an outcome as the table writes it."""
+        return OUTCOME_LABELS[Outcome(outcome)]
+
+    @staticmethod
     def key(row: Any) -> str:
         """Return what names a task instance in a selection."""
         return json.dumps(TaskInstanceKey(row.run_id, row.task_id, row.map_index).to_json())
@@ -124,6 +131,7 @@ def row_filter(query: RowsFilter) -> RowFilter:
         run=query.run or "",
         state=query.state or "",
         effect=query.effect or "",
+        outcome=query.outcome or "",
         why=query.why or "",
         task_id=query.task_id or "",
         run_id=query.run_id or "",
@@ -157,8 +165,11 @@ def table(
         page=page,
         groups=list(_groups(rows)) if by_run else [_ungrouped(rows)] if rows else [],
         by_run=by_run,
-        states=sorted({change.before or NO_STATE for change in changes if change.effect != "create"}),
-        effects=sorted({change.effect for change in changes}),
+        states=sorted(
+            {change.before or NO_STATE for change in changes if change.effect.shown != Effect.CREATE}
+        ),
+        effects=sorted({change.effect.shown for change in changes}),
+        outcomes=[outcome for outcome in Outcome if plan.outcomes.get(outcome)],
         left_out=sum(change.count for change in changes if change.effect == "leave_out"),
         tasks=tasks[:TASKS],
         more_tasks=len(tasks) > TASKS,
@@ -217,5 +228,7 @@ def _chips(wanted: RowFilter) -> Iterator[tuple[str, dict[str, str]]]:
         yield f"state {state_labels.state_label(wanted.state)}", {"state": ""}
     if wanted.effect:
         yield f"effect {template_filters.effect_label(wanted.effect)}", {"effect": ""}
+    if wanted.outcome:
+        yield f"outcome {OUTCOME_LABELS[Outcome(wanted.outcome)]}", {"outcome": ""}
     if wanted.why:
         yield f"why contains {wanted.why}", {"why": ""}
