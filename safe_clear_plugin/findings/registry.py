@@ -20,6 +20,8 @@ from safe_clear_plugin.findings import (
     running,
     scheduling,
     side_effects,
+    stuck_runs,
+    stuck_tasks,
     versions,
 )
 from safe_clear_plugin.findings.area import Area, Check
@@ -27,7 +29,9 @@ from safe_clear_plugin.findings.area import Area, Check
 AREAS: tuple[Area[Any], ...] = (
     limits.AREA,
     dependencies.AREA,
+    stuck_runs.AREA,
     outcomes.AREA,
+    stuck_tasks.AREA,
     reruns.AREA,
     concurrent_plans.AREA,
     running.AREA,

@@ -21,6 +21,8 @@ from safe_clear_plugin.findings import (
     running,
     scheduling,
     side_effects,
+    stuck_runs,
+    stuck_tasks,
     versions,
 )
 
@@ -28,6 +30,8 @@ WITHOUT_FINDINGS = {
     "limits": limits.LimitFacts(),
     "dependencies": dependencies.DependencyFacts(),
     "outcomes": outcomes.OutcomeFacts(),
+    "stuck_runs": stuck_runs.StuckRunFacts(),
+    "stuck_tasks": stuck_tasks.StuckTaskFacts(),
     "reruns": reruns.RerunFacts(),
     "concurrent_plans": concurrent_plans.ConcurrentPlanFacts(),
     "running": running.RunningFacts(),
