@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import shlex
+from uuid import UUID
 
 import pytest
 from airflow.api_fastapi.core_api.routes.public.backfills import cancel_backfill, unpause_backfill
 from airflow.cli.cli_parser import get_parser
+from airflow.executors import executor_loader
 from airflow.executors.base_executor import BaseExecutor
+from airflow.executors.executor_utils import ExecutorName
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.models.backfill import Backfill
+from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
+from airflow.models.pool import Pool
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.team import Team
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.utils.state import DagRunState
 from fastapi import HTTPException
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from safe_clear_plugin.storage.findings.affected_task_instances import affected_rows
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
@@ -28,7 +35,7 @@ from tests.db.finding_scenes import (
     started_by_airflow,
     work,
 )
-from tests.support.factories import set_states
+from tests.support.factories import BUNDLE_NAME, set_states
 
 pytestmark = pytest.mark.backend
 
@@ -47,11 +54,21 @@ def runs_of(session):
 
 
 def scheduler():
-    return SchedulerJobRunner(job=Job(), executors=[Executor()])
+    executor = BaseExecutor(parallelism=32)
+    executor.name = ExecutorName("airflow.executors.local_executor.LocalExecutor", "LocalExecutor")
+    return SchedulerJobRunner(job=Job(), executors=[executor])
 
 
-class Executor(BaseExecutor):
-    """An executor that only has its name and its slots."""
+def queued_by_airflow(session):
+    """Have the scheduler schedule what is cleared, and return what it would hand to an executor."""
+    session.rollback()
+    session.execute(update(DagRun).values(state="running"))
+    session.execute(update(TaskInstance).where(TaskInstance.state.is_(None)).values(state="scheduled"))
+    session.commit()
+    queued = scheduler()._executable_task_instances_to_queued(32, session)
+    keys = {(ti.run_id, ti.task_id) for ti in queued}
+    session.rollback()
+    return keys
 
 
 # Backfills
@@ -95,8 +112,11 @@ def test_the_task_instances_of_a_cancelled_backfill_can_be_listed(session):
     cancel_backfill(backfilled(session).id, session)
     session.commit()
     plan = plan_of(all_days())
-    rows = affected_rows("backfill_ended", plan.id_, "etl", session) if hasattr(plan, "id_") else []
-    assert [row.run_id for row in rows] in ([], ["run_1", "run_2"])
+    rows = affected_rows("backfill_ended", UUID(plan.id), "etl", session)
+    assert [(row.run_id, row.task_id, row.related_task_id) for row in rows] == [
+        ("run_1", "work", None),
+        ("run_2", "work", None),
+    ]
 
 
 def test_a_paused_backfill_is_over_with_its_last_run(session):
@@ -174,8 +194,6 @@ def test_a_new_backfill_runs_what_a_clear_leaves_queued(session, cleared):
 
 
 def test_an_upstream_failure_ends_nothing_in_a_run_that_never_starts(session):
-    from airflow.providers.standard.operators.empty import EmptyOperator
-
     def build():
         _ = EmptyOperator(task_id="broken") >> EmptyOperator(task_id="work")
 
@@ -202,3 +220,91 @@ def test_a_plan_of_which_a_part_never_starts_has_no_end(session):
     assert plan.estimate.seconds is None
     assert plan.estimate.task_seconds == 60
     assert plan_of(days(3, 3)).estimate.seconds is not None
+
+
+# Pools and executors
+
+
+@pytest.fixture
+def teams(session, monkeypatch):
+    """Give Airflow two teams, and the DAGs of the tests to team ``a``."""
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    bundle = session.merge(DagBundleModel(name=BUNDLE_NAME))
+    session.add(Team(name="b"))
+    bundle.teams = [Team(name="a")]
+    session.commit()
+
+
+def make_pool(session, team, slots=8):
+    Pool.create_or_update_pool("gpu", slots, "", include_deferred=False, team_name=team, session=session)
+    session.commit()
+
+
+def test_the_pool_of_another_team_blocks_its_tasks(session, teams):
+    make_pool(session, "b")
+    etl(session, both)
+    plan = clear(all_days())
+    finding = findings_by_code(plan)["pool_blocks"]
+    assert finding.title == "2 task instances can never start: pool gpu belongs to another team"
+    assert "latest version" in finding.remedy
+    assert plan.outcomes["never_starts"] == 2
+    assert plan.estimate.seconds is None
+    assert planned(plan, plan_run, session) == dict.fromkeys(["run_1", "run_2"], ("never_starts", "pool"))
+    assert {task_id for _, task_id in queued_by_airflow(session)} == {"other"}
+
+
+@pytest.mark.parametrize("team", ["a", None])
+def test_the_pool_of_the_own_team_or_of_none_blocks_nothing(session, teams, team):
+    make_pool(session, team)
+    etl(session, both)
+    plan = clear(all_days())
+    assert "pool_blocks" not in findings_by_code(plan)
+    assert plan.outcomes["never_starts"] == 0
+    assert {task_id for _, task_id in queued_by_airflow(session)} == {"work", "other"}
+
+
+def test_the_team_of_a_pool_does_not_matter_where_there_are_no_teams(session, teams, monkeypatch):
+    make_pool(session, "b")
+    etl(session, both)
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "False")
+    plan = clear(all_days())
+    assert "pool_blocks" not in findings_by_code(plan)
+    assert {task_id for _, task_id in queued_by_airflow(session)} == {"work", "other"}
+
+
+def both():
+    EmptyOperator(task_id="work", pool="gpu")
+    EmptyOperator(task_id="other")
+
+
+def test_the_task_instances_without_a_pool_never_start_until_there_is_one(session):
+    etl(session, both)
+    plan = clear(all_days())
+    assert plan.outcomes["never_starts"] == 2
+    rows = affected_rows("pool_blocks", UUID(plan.id), "etl", session)
+    assert [(row.run_id, row.task_id) for row in rows] == [("run_1", "work"), ("run_2", "work")]
+    assert {task_id for _, task_id in queued_by_airflow(session)} == {"other"}
+    make_pool(session, None)
+    assert {task_id for _, task_id in queued_by_airflow(session)} == {"work", "other"}
+
+
+@pytest.mark.parametrize(("executor", "starts"), [("LocalExecutor", True), ("CeleryExecutor", False)])
+def test_tasks_start_on_configured_executors_only(session, monkeypatch, executor, starts):
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor")
+    monkeypatch.setattr(executor_loader, "_executor_names", [])
+
+    def build():
+        EmptyOperator(task_id="work", executor=executor)
+        EmptyOperator(task_id="other")
+
+    etl(session, build)
+    plan = clear(all_days())
+    found = findings_by_code(plan).get("executor_missing")
+    assert (found is None) is starts
+    assert plan.outcomes["never_starts"] == (0 if starts else 2)
+    assert {task_id for _, task_id in queued_by_airflow(session)} == {"other", *(["work"] if starts else [])}
+    if found:
+        assert found.title == (
+            f"2 task instances can never start in 2 runs: executor `{executor}` is not configured"
+        )
+        assert plan.estimate.seconds is None

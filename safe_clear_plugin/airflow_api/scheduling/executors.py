@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from airflow.exceptions import AirflowConfigException
 from airflow.executors.executor_loader import ExecutorLoader
 
 
@@ -14,9 +15,14 @@ def unknown_executors(names: Collection[str], team: str | None) -> set[str]:
     """
     if not names:
         return set()
+    try:
+        configured = ExecutorLoader.get_executor_names(validate_teams=False)
+    except AirflowConfigException:
+        # This process reads another configuration than the scheduler, which could not even start with it.
+        return set()
     known = {
         name
-        for one in ExecutorLoader.get_executor_names(validate_teams=False)
+        for one in configured
         if one.team_name in (None, team)
         for name in (one.alias, one.module_path, one.module_path.split(".")[-1])
     }
