@@ -20,6 +20,7 @@ from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.outcomes import OutcomeReason
 from safe_clear_plugin.core.states import DONE_STATES, STAYING_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run
+from safe_clear_plugin.storage.findings.stopped_task_instances import stopped
 from safe_clear_plugin.storage.findings.task_relations import (
     among,
     depends_on_cleared,
@@ -126,6 +127,7 @@ AFFECTED_QUERIES: dict[str, Callable[[UUID, str, Session], Select[Any]]] = {
     "backfill_ended": lambda plan_id, *_: _with_reason(plan_id, OutcomeReason.BACKFILL_ENDED),
     "executor_missing": lambda plan_id, *_: _with_reason(plan_id, OutcomeReason.EXECUTOR),
     "pool_blocks": lambda plan_id, *_: _with_reason(plan_id, OutcomeReason.POOL),
+    "skipped_stay": lambda plan_id, dag_id, _: stopped(plan_id, dag_id),
     "upstream_unfinished": lambda plan_id, dag_id, _: _waiting(plan_id, dag_id),
 }
 """The query for the task instances of each finding that can list them, by its code."""
