@@ -45,6 +45,12 @@ class OutcomeReason(Code):
     TRIGGER_RULE = "trigger_rule"
     RUN_NOT_RESET = "run_not_reset"
     """The dag run is finished and stays so."""
+    BACKFILL_ENDED = "backfill_ended"
+    """The dag run belongs to a backfill that is cancelled, or paused and over: it stays queued."""
+    POOL = "pool"
+    """No slot of its pool can be had: the pool is missing, too small, or another team's."""
+    EXECUTOR = "executor"
+    """Its executor is not configured."""
     NOT_PREDICTED = "not_predicted"
     """The time for the prediction ran out."""
 
@@ -52,6 +58,9 @@ class OutcomeReason(Code):
 REASON_WORDS = {
     OutcomeReason.TRIGGER_RULE: "trigger rule",
     OutcomeReason.RUN_NOT_RESET: "the run is finished and not reset",
+    OutcomeReason.BACKFILL_ENDED: "the run's backfill is over",
+    OutcomeReason.POOL: "pool",
+    OutcomeReason.EXECUTOR: "executor",
     OutcomeReason.NOT_PREDICTED: "not predicted in time",
 }
 

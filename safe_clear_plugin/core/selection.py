@@ -32,8 +32,10 @@ T = TypeVar("T")
 ALL_INDEXES = "*"
 """In place of a run id: no run's mapping decides, and the relatives of a map index are taken whole."""
 
-SuggestedField = Literal["include_downstream", "include_upstream", "run_on_latest_version"]
-"""A field of a selection that a finding may propose to switch on."""
+SuggestedField = Literal[
+    "include_downstream", "include_upstream", "run_on_latest_version", "failed_and_skipped"
+]
+"""A field of a selection that a finding may propose to switch on, or :meth:`Selection.failed_and_skipped`."""
 SUGGESTED_FIELDS: tuple[SuggestedField, ...] = get_args(SuggestedField)
 
 
@@ -91,6 +93,18 @@ class Selection:
     def mapped_in(self) -> str:
         """The dag run whose mapping the relatives of the map index follow, or ``*``."""
         return self.index_run_id or (self.run_id[0] if len(self.run_id) == 1 else ALL_INDEXES)
+
+    def failed_and_skipped(self) -> Selection:
+        """Return the selection of what failed and what was skipped in the same runs, whatever the task."""
+        states = _each_once(*self.state, "failed", "upstream_failed", "skipped")
+        return replace(self, task_regex="", map_index=None, index_run_id="", state=states)
+
+    def with_field(self, field: SuggestedField) -> Selection:
+        """Return the selection changed as a finding proposes."""
+        if field == "failed_and_skipped":
+            return self.failed_and_skipped()
+        changes: dict[str, Any] = {field: True}
+        return replace(self, **changes)
 
     def without(self, excluded: Exclusions) -> Selection:
         """Return the selection without some of it; what it leaves out already stays left out."""

@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from safe_clear_plugin.airflow_api.scheduling.capacity import PoolSlots, TaskCount
+from safe_clear_plugin.airflow_api.scheduling.capacity import TaskCount
+from safe_clear_plugin.airflow_api.scheduling.pool_slots import PoolSlots
 from safe_clear_plugin.core.finding import Finding, Link
 from safe_clear_plugin.core.formats import verb
 from safe_clear_plugin.core.plan_text import MANY, count
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.workload import Workload
+
+NO_POOL = PoolSlots(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,9 @@ class PoolUse:
     open: float
     wanted: int
     blocked: int
-    """Task instances that can never start: no slots, or fewer than the task's ``pool_slots``."""
+    """Task instances that can never start: no slots, fewer than ``pool_slots``, or those of another team."""
+    other_team: str = ""
+    """The team that the pool belongs to, if the DAG does not."""
 
 
 def collect_facts(plan: PlanContext) -> tuple[PoolUse, ...]:
@@ -36,10 +41,7 @@ def collect_facts(plan: PlanContext) -> tuple[PoolUse, ...]:
         if (task := workload.task(tasks)) is not None:
             by_pool.setdefault(task.pool, []).append((tasks, task.pool_slots))
     active_runs = _active_runs(workload)
-    return tuple(
-        _pool_use(name, tasks, workload.pools.get(name), active_runs)
-        for name, tasks in sorted(by_pool.items())
-    )
+    return tuple(_pool_use(name, tasks, workload, active_runs) for name, tasks in sorted(by_pool.items()))
 
 
 def _active_runs(workload: Workload) -> int:
@@ -51,18 +53,21 @@ def _active_runs(workload: Workload) -> int:
 
 
 def _pool_use(
-    name: str, tasks: Sequence[tuple[TaskCount, int]], pool: PoolSlots | None, active_runs: int
+    name: str, tasks: Sequence[tuple[TaskCount, int]], workload: Workload, active_runs: int
 ) -> PoolUse:
-    total = pool.total if pool else 0
+    pool, team = workload.pools.get(name, NO_POOL), workload.team
     # The tasks of a run mostly wait for each other, so the one that needs most slots stands for all.
     wanted = max(min(task.runs, active_runs) * task.widest * slots for task, slots in tasks)
     return PoolUse(
         name=name,
-        exists=pool is not None,
-        total=total,
-        open=pool.open if pool else 0,
-        wanted=0 if math.isinf(total) else wanted,
-        blocked=sum(task.instances for task, slots in tasks if total <= 0 or slots > total),
+        exists=name in workload.pools,
+        total=pool.total,
+        open=pool.open,
+        wanted=0 if math.isinf(pool.total) else wanted,
+        blocked=sum(
+            task.instances + task.never_start for task, slots in tasks if not pool.has_room(slots, team)
+        ),
+        other_team="" if pool.team in (None, team) else pool.team,
     )
 
 
@@ -76,21 +81,34 @@ def pool_blocks(pools: Sequence[PoolUse]) -> Finding | None:
         "pool_blocks",
         "warn",
         f"{count(blocked, 'task instance')} can never start: {_why_blocked(blocking)}",
-        "The scheduler leaves a task instance in `scheduled` as long as its pool does not exist, has no "
-        "slots, or has fewer slots than the task's `pool_slots`. Its Dag run does not finish either.",
+        "The scheduler leaves a task instance in Scheduled as long as its pool does not exist, has no "
+        "slots, has fewer slots than the task's `pool_slots`, or belongs to another team. Its Dag run does "
+        "not finish either.",
         blocked,
-        remedy="Create the pool, or give it more slots.",
+        remedy=_how_to_unblock(blocking),
+        rows=True,
         links=tuple(Link("pool", pool.name) for pool in blocking),
     )
 
 
 def _why_blocked(pools: Sequence[PoolUse]) -> str:
     if len(pools) > 1:
-        return f"{count(len(pools), 'pool')} missing or too small"
+        return f"{count(len(pools), 'pool')} missing, too small or another team's"
     [pool] = pools
     if not pool.exists:
         return f"pool {pool.name} does not exist"
+    if pool.other_team:
+        return f"pool {pool.name} belongs to another team"
     return f"pool {pool.name} has {count(int(pool.total), 'slot')}"
+
+
+def _how_to_unblock(pools: Sequence[PoolUse]) -> str:
+    ways = []
+    if any(not pool.other_team for pool in pools):
+        ways.append("Create the pool, or give it more slots.")
+    if any(pool.other_team for pool in pools):
+        ways.append("Give the task a pool of its own team or of no team, and clear with the latest version.")
+    return " ".join(ways)
 
 
 def pool_tight(pools: Sequence[PoolUse]) -> Finding | None:
@@ -123,7 +141,7 @@ AREA = Area(
     "pools",
     collect_facts,
     (
-        Check("pool_blocks", "pools that are missing or too small", pool_blocks),
+        Check("pool_blocks", "pools that are missing, too small or another team's", pool_blocks),
         Check("pool_tight", "pools with too few open slots", pool_tight),
     ),
     needs_workload=True,

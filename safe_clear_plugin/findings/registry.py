@@ -20,6 +20,9 @@ from safe_clear_plugin.findings import (
     running,
     scheduling,
     side_effects,
+    stopped_runs,
+    stuck_runs,
+    stuck_tasks,
     versions,
 )
 from safe_clear_plugin.findings.area import Area, Check
@@ -27,7 +30,10 @@ from safe_clear_plugin.findings.area import Area, Check
 AREAS: tuple[Area[Any], ...] = (
     limits.AREA,
     dependencies.AREA,
+    stuck_runs.AREA,
     outcomes.AREA,
+    stuck_tasks.AREA,
+    stopped_runs.AREA,
     reruns.AREA,
     concurrent_plans.AREA,
     running.AREA,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api.auth import teams
 from safe_clear_plugin.airflow_api.dag import dag_versions
 from safe_clear_plugin.airflow_api.dag.dag_versions import Version
-from safe_clear_plugin.airflow_api.scheduling import capacity, task_durations
+from safe_clear_plugin.airflow_api.scheduling import capacity, pool_slots, task_durations
 from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
 from safe_clear_plugin.core.estimate import Concurrency, Estimate, RunQueue, TaskLoad, estimate
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
@@ -25,10 +26,12 @@ class Workload:
     tables: PlanTables
     dag: Any
     """The DAG's row."""
+    team: str | None
+    """The team that the DAG belongs to, where Airflow runs for several."""
     versions: Mapping[UUID, Version]
     counts: Sequence[capacity.TaskCount]
     groups: Sequence[capacity.RunGroup]
-    pools: Mapping[str, capacity.PoolSlots]
+    pools: Mapping[str, pool_slots.PoolSlots]
     estimate: Estimate | None
     """``None`` when the plan gives the scheduler nothing to do."""
 
@@ -50,12 +53,14 @@ def read_workload(
     groups = capacity.run_groups(tables, dag_id, session)
     dag = dag_versions.get_dag_model(dag_id, session)
     loads = [load for count in counts if (load := _task_load(count, versions)) is not None]
-    pools = capacity.pools({load.pool for load in loads}, session)
-    workload = Workload(tables, dag, versions, counts, groups, pools, None)
+    tasks = [task for count in counts if (task := task_in_version(count, versions)) is not None]
+    pools = pool_slots.pools({task.pool for task in tasks}, session)
+    team = teams.team_of(dag_id, session)
+    workload = Workload(tables, dag, team, versions, counts, groups, pools, None)
     if not loads:
         return workload
     expected = _estimate(workload, loads, dag_id, now, session)
-    return Workload(tables, dag, versions, counts, groups, pools, expected)
+    return replace(workload, estimate=expected)
 
 
 def task_in_version(count: capacity.TaskCount, versions: Mapping[UUID, Version]) -> Any:
@@ -66,7 +71,7 @@ def task_in_version(count: capacity.TaskCount, versions: Mapping[UUID, Version])
 
 def _task_load(count: capacity.TaskCount, versions: Mapping[UUID, Version]) -> TaskLoad | None:
     task = task_in_version(count, versions)
-    if task is None:
+    if task is None or not count.instances:
         return None
     return TaskLoad(
         version=str(count.version),
@@ -111,8 +116,10 @@ def _concurrency(workload: Workload) -> Concurrency:
 
 
 def _everything_starts(workload: Workload, loads: Sequence[TaskLoad]) -> bool:
-    """Whether the limits let every task instance start at some time."""
+    """Whether the limits let every task instance start at some time, and none of them waits for ever."""
     dag = workload.dag
+    if any(count.never_start or count.never_end for count in workload.counts):
+        return False
     if dag.is_paused or dag.is_stale or dag.max_active_tasks <= 0:
         return False
     if any(
@@ -120,6 +127,6 @@ def _everything_starts(workload: Workload, loads: Sequence[TaskLoad]) -> bool:
     ):
         return False
     return all(
-        load.pool in workload.pools and 0 < workload.pools[load.pool].total >= load.pool_slots
+        load.pool in workload.pools and workload.pools[load.pool].has_room(load.pool_slots, workload.team)
         for load in loads
     )

@@ -114,9 +114,11 @@ def test_runs_after_the_end_date_start_anyway(session, of):
 
 
 def test_a_paused_backfill_starts_no_queued_run(session):
-    _, runs = one_task(session, runs=3)
-    add_backfill(session, runs[:2], max_active_runs=5, is_paused=True)
-    plan = clear(all_days())
+    dag, runs = one_task(session, runs=3)
+    # One that is unfinished: without, the backfill would be over, and could not be unpaused.
+    unfinished = make_run(dag, session=session, run_id="run_30", state="queued")
+    add_backfill(session, [*runs[:2], unfinished], max_active_runs=5, is_paused=True)
+    plan = clear(days(1, 3))
     assert findings_by_code(plan)["backfill_paused"].count == 2
     assert started_by_airflow(session) == {"run_3"}
 

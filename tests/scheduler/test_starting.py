@@ -30,7 +30,7 @@ def test_runs_in_the_future_wait(stage):
 
 
 def test_runs_of_a_paused_backfill_wait(stage):
-    assert stage.finding("backfilled", "backfill_paused")["count"] == 2
+    assert stage.finding("backfilled", "backfill_ended")["count"] == 2
     stage.wait_until(lambda: stage.run_states("backfilled")["run_3"] == "success", "the run outside it ran")
     assert stage.run_states("backfilled") == {"run_1": "queued", "run_2": "queued", "run_3": "success"}
     assert stage.tally("backfilled") == {None: 2, "success": 1}

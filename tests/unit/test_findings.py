@@ -21,6 +21,9 @@ from safe_clear_plugin.findings import (
     running,
     scheduling,
     side_effects,
+    stopped_runs,
+    stuck_runs,
+    stuck_tasks,
     versions,
 )
 
@@ -28,6 +31,9 @@ WITHOUT_FINDINGS = {
     "limits": limits.LimitFacts(),
     "dependencies": dependencies.DependencyFacts(),
     "outcomes": outcomes.OutcomeFacts(),
+    "stopped_runs": stopped_runs.StoppedRunFacts(),
+    "stuck_runs": stuck_runs.StuckRunFacts(),
+    "stuck_tasks": stuck_tasks.StuckTaskFacts(),
     "reruns": reruns.RerunFacts(),
     "concurrent_plans": concurrent_plans.ConcurrentPlanFacts(),
     "running": running.RunningFacts(),

@@ -28,8 +28,19 @@ def live_teams(dag_ids: Sequence[str], session: Session) -> dict[str, str | None
     return {row.dag_id: row.team_name for row in session.execute(query)}
 
 
+def runs_for_several() -> bool:
+    """Whether Airflow runs for several teams."""
+    return bool(conf.getboolean("core", "multi_team", fallback=False))
+
+
+def team_of(dag_id: str, session: Session) -> str | None:
+    """Return the team that a DAG belongs to; without asking where Airflow runs for one."""
+    return live_teams([dag_id], session).get(dag_id) if runs_for_several() else None
+
+
 def dags_by_id(dag_ids: Sequence[str], session: Session) -> list[TeamDag]:
     """Return the DAGs of which only the id is known, but for those whose team nobody can tell any more."""
     teams = live_teams(dag_ids, session)
-    several = conf.getboolean("core", "multi_team", fallback=False)
-    return [TeamDag(dag_id, teams.get(dag_id)) for dag_id in dag_ids if dag_id in teams or not several]
+    return [
+        TeamDag(dag_id, teams.get(dag_id)) for dag_id in dag_ids if dag_id in teams or not runs_for_several()
+    ]

@@ -10,10 +10,17 @@ from typing import Any, Literal
 from airflow.serialization.definitions.mappedoperator import is_mapped
 from packaging.version import Version as Release
 
-RelationKind = Literal["downstream", "upstream", "one_upstream", "setup", "mapped"]
-"""``one_upstream`` is for a trigger rule that does not wait for every task upstream."""
+RelationKind = Literal["downstream", "upstream", "one_upstream", "setup", "mapped", "stopped", "follows"]
+"""``one_upstream`` is for a trigger rule that does not wait for every task upstream.
+
+``stopped`` relates a task with itself: it is skipped for no reason of the DAG's own, unless a task that it
+``follows`` was skipped or failed.
+"""
 
 ONE_IS_ENOUGH = frozenset({"one_success", "one_failed", "one_done"})
+
+SUCCESS_SKIPS = frozenset({"all_failed", "one_failed", "all_skipped"})
+"""Trigger rules that can skip a task instance although everything upstream succeeded."""
 
 _SINCE_3_3: bool = Release(version("apache-airflow")) >= Release("3.3")
 
@@ -99,6 +106,19 @@ def _provides_data(task: Any) -> bool:
 
 def _in_mapped_group(task: Any) -> bool:
     return task.get_closest_mapped_task_group() is not None
+
+
+def skipped_only_when_stopped(dag: Any) -> Iterator[Relation]:
+    """Yield the tasks that no branch and no trigger rule skips while all goes well, with those before them.
+
+    If such a one is skipped though it never started, ``_stop_remaining_tasks`` did it.
+    """
+    for task in dag.tasks:
+        before = task.upstream_list
+        if trigger_rule(task) in SUCCESS_SKIPS or any(one.inherits_from_skipmixin for one in before):
+            continue
+        yield Relation(task.task_id, "stopped", task.task_id)
+        yield from (Relation(task.task_id, "follows", one.task_id) for one in before)
 
 
 def upstream_of(dag: Any, task_id: str) -> Upstream | None:

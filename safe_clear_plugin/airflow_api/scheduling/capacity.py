@@ -1,4 +1,4 @@
-"""The limits on active dag runs and task instances, and how much of them is used."""
+"""How much a plan gives the scheduler to start, and the limits on active dag runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from uuid import UUID
 
 from airflow.configuration import conf
 from airflow.models.backfill import Backfill
-from airflow.models.pool import Pool
-from airflow.ti_deps.dependencies_states import EXECUTION_STATES
 from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
+from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.key_table import by_value, in_parts
 from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
@@ -33,6 +31,10 @@ class TaskCount:
     instances: int
     widest: int
     """Most task instances in one run."""
+    never_start: int = 0
+    """How many are cleared, and not counted above, since they never start."""
+    never_end: int = 0
+    """How many of those counted above start and wait for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +53,8 @@ class RunGroup:
     others_queued: int
 
 
-@dataclass(frozen=True, slots=True)
-class PoolSlots:
-    """The slots of a pool, infinite for -1, and how many of them are free."""
-
-    total: float
-    open: float
-
-
 def task_counts(plan: PlanTables, session: Session) -> list[TaskCount]:
-    """Count what is cleared by DAG version and task."""
+    """Count what is cleared by DAG version and task, also where nothing of it starts."""
     with hash_joins(session):
         return _task_counts(plan, session)
 
@@ -68,7 +62,8 @@ def task_counts(plan: PlanTables, session: Session) -> list[TaskCount]:
 def _task_counts(plan: PlanTables, session: Session) -> list[TaskCount]:
     runs, rows = plan.runs, plan.task_instances
     task = (runs.c.uses_dag_version_id, rows.c.task_id)
-    to_run = select(*task, func.count().label("n")).select_from(plan.joined()).where(*plan.is_to_run())
+    counts = plan.counts()
+    to_run = select(*task, *counts).select_from(plan.joined()).where(*plan.is_to_run())
     mapped = list(
         session.scalars(
             select(rows.c.task_id).where(rows.c.plan_id == plan.plan_id, rows.c.map_index >= 0).distinct()
@@ -76,7 +71,7 @@ def _task_counts(plan: PlanTables, session: Session) -> list[TaskCount]:
     )
     # Only mapped tasks can have several in a run: to count run by run takes three times as long.
     found = [
-        TaskCount(row.uses_dag_version_id, row.task_id, runs=row.n, instances=row.n, widest=1)
+        TaskCount(row.uses_dag_version_id, row.task_id, row.n, row.n, 1, row.never_start, row.never_end)
         for row in session.execute(to_run.where(rows.c.task_id.not_in(mapped)).group_by(*task))
     ]
     if mapped:
@@ -85,13 +80,21 @@ def _task_counts(plan: PlanTables, session: Session) -> list[TaskCount]:
             select(
                 in_run.uses_dag_version_id,
                 in_run.task_id,
-                func.count().label("runs"),
-                func.sum(in_run.n).label("instances"),
+                func.count(case((in_run.n > 0, 1))).label("runs"),
+                *(func.sum(in_run[name]).label(name) for name in ("n", "never_start", "never_end")),
                 func.max(in_run.n).label("widest"),
             ).group_by(in_run.uses_dag_version_id, in_run.task_id)
         )
         found += [
-            TaskCount(row.uses_dag_version_id, row.task_id, row.runs, int(row.instances), row.widest)
+            TaskCount(
+                row.uses_dag_version_id,
+                row.task_id,
+                row.runs,
+                int(row.n),
+                row.widest,
+                int(row.never_start),
+                int(row.never_end),
+            )
             for row in result
         ]
     return sorted(found, key=lambda count: count.task_id)
@@ -102,7 +105,7 @@ def runs_by_version(plan: PlanTables, session: Session) -> dict[UUID, int]:
     runs = plan.runs
     result = session.execute(
         select(runs.c.uses_dag_version_id, func.count().label("n"))
-        .where(*plan.is_unfinished_run())
+        .where(*plan.is_unfinished_run(), plan.is_looked_at())
         .group_by(runs.c.uses_dag_version_id)
     )
     return {row.uses_dag_version_id: row.n for row in result}
@@ -144,7 +147,7 @@ def _own_runs(plan: PlanTables, session: Session) -> dict[int | None, Any]:
             func.sum(case((runs.c.state == "queued", 1), else_=0)).label("were_queued"),
         )
         .select_from(runs.join(dag_run, dag_run.c.id == runs.c.dag_run_id))
-        .where(*plan.is_unfinished_run())
+        .where(*plan.is_unfinished_run(), plan.is_looked_at())
         .group_by(dag_run.c.backfill_id)
         .order_by(dag_run.c.backfill_id)
     )
@@ -167,34 +170,6 @@ def _backfills(ids: Collection[int], session: Session) -> dict[int | None, tuple
         select(Backfill.id, Backfill.max_active_runs, Backfill.is_paused).where(Backfill.id.in_(ids))
     )
     return {row.id: (row.max_active_runs, bool(row.is_paused)) for row in result}
-
-
-def pools(names: Collection[str], session: Session) -> dict[str, PoolSlots]:
-    """Return the pools that exist of these, counted as ``Pool.slots_stats`` does."""
-    occupied = _occupied(names, session)
-    found = session.execute(
-        select(Pool.pool, Pool.slots, Pool.include_deferred).where(Pool.pool.in_(names))
-    ).all()
-    slots = {}
-    for name, total, include_deferred in found:
-        used = sum(
-            count
-            for (pool, state), count in occupied.items()
-            if pool == name and (state != "deferred" or include_deferred)
-        )
-        whole = math.inf if total == -1 else total
-        slots[name] = PoolSlots(whole, max(whole - used, 0))
-    return slots
-
-
-def _occupied(names: Collection[str], session: Session) -> dict[tuple[str, str], int]:
-    states = [*(str(state.value) for state in EXECUTION_STATES), "deferred"]
-    result = session.execute(
-        select(task_instance.c.pool, task_instance.c.state, func.sum(task_instance.c.pool_slots).label("n"))
-        .where(task_instance.c.pool.in_(names), task_instance.c.state.in_(states))
-        .group_by(task_instance.c.pool, task_instance.c.state)
-    )
-    return {(row.pool, str(row.state)): int(row.n) for row in result}
 
 
 def parallelism() -> float:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, or_
+from sqlalchemy import ColumnElement, Table, and_, case, func, or_
 
 from safe_clear_plugin.core.effects import PENDING_EFFECTS
+from safe_clear_plugin.core.outcomes import Outcome, OutcomeReason
 from safe_clear_plugin.core.states import UNFINISHED_RUN_STATES
 
 
@@ -29,7 +30,8 @@ class PlanTables:
         """Return the conditions on rows of :meth:`joined` that the scheduler will start after the clear.
 
         It ignores finished runs and task instances that are marked removed, and it does not start those for
-        which a state is predicted because of their upstream task instances.
+        which a state is predicted because of their upstream task instances. Among them are still those that
+        never start: see :meth:`counts`.
         """
         runs, rows = self.runs, self.task_instances
         return (
@@ -49,3 +51,16 @@ class PlanTables:
             runs.c.task_instances > 0,
             runs.c.after_state.in_(UNFINISHED_RUN_STATES),
         )
+
+    def counts(self) -> tuple[ColumnElement[int], ...]:
+        """Return how many of the rows that are to run will start, never start, and never end."""
+        outcome = self.task_instances.c.outcome
+        return (
+            func.count(case((outcome.is_distinct_from(Outcome.NEVER_STARTS), 1))).label("n"),
+            func.count(case((outcome == Outcome.NEVER_STARTS, 1))).label("never_start"),
+            func.count(case((outcome == Outcome.WAITS, 1))).label("never_end"),
+        )
+
+    def is_looked_at(self) -> ColumnElement[bool]:
+        """Whether the scheduler looks at an unfinished run: not at those of a backfill that is over."""
+        return self.runs.c.outcome_reason.is_distinct_from(OutcomeReason.BACKFILL_ENDED)

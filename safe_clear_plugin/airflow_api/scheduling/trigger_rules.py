@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, String, and_, case, func, literal, null, or_
 
-from safe_clear_plugin.airflow_api.dag.dependencies import WITHOUT_SUCCESS_IS_FAILED
+from safe_clear_plugin.airflow_api.dag.dependencies import SUCCESS_SKIPS, WITHOUT_SUCCESS_IS_FAILED
 from safe_clear_plugin.core.states import DONE_STATES
 
-SUCCESS_MATTERS = frozenset({"all_failed", "one_failed", "all_skipped"})
+SUCCESS_MATTERS = SUCCESS_SKIPS
 """Trigger rules that can end a task instance although everything upstream succeeded."""
 
 UPSTREAM_FAILED, SKIPPED, REMOVED = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from safe_clear_plugin.airflow_api.dag import dag_versions
@@ -75,5 +74,4 @@ def plan_without(
 
 def plan_with_field(plan: PlanSummary, field: SuggestedField, actor: Actor, now: datetime) -> PlanSummary:
     """Plan the same with a field of the selection switched on, and keep the reason that the author gave."""
-    changes: dict[str, Any] = {field: True}
-    return make_plan(replace(plan.selection, **changes), actor, now, reason=plan.reason_for_author(actor.id))
+    return make_plan(plan.selection.with_field(field), actor, now, reason=plan.reason_for_author(actor.id))

@@ -17,8 +17,10 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_fixed
 from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.outcomes import OutcomeReason
 from safe_clear_plugin.core.states import DONE_STATES, STAYING_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run
+from safe_clear_plugin.storage.findings.stopped_task_instances import stopped
 from safe_clear_plugin.storage.findings.task_relations import (
     among,
     depends_on_cleared,
@@ -38,6 +40,9 @@ UPSTREAM_KINDS = ("upstream", "one_upstream", "setup", "mapped")
 
 DOWNSTREAM_CODES = ("stale_downstream", "downstream_stays")
 """Findings on task instances downstream of cleared ones; the others are on cleared ones."""
+
+UPSTREAM_CODES = ("upstream_failed", "upstream_skipped", "upstream_unfinished")
+"""Findings on cleared task instances that one upstream of each causes."""
 
 
 def _downstream(plan_id: UUID, dag_id: str, states: Sequence[str], session: Session) -> Select[Any]:
@@ -68,6 +73,10 @@ def _planned(plan_id: UUID) -> Select[Any]:
 
 def _predicted(plan_id: UUID, state: str) -> Select[Any]:
     return _planned(plan_id).where(rows_.c.foreseen_state == state)
+
+
+def _with_reason(plan_id: UUID, reason: OutcomeReason) -> Select[Any]:
+    return _planned(plan_id).where(rows_.c.outcome_reason == reason)
 
 
 def _waiting(plan_id: UUID, dag_id: str) -> Select[Any]:
@@ -115,6 +124,10 @@ AFFECTED_QUERIES: dict[str, Callable[[UUID, str, Session], Select[Any]]] = {
     ),
     "upstream_failed": lambda plan_id, *_: _predicted(plan_id, "upstream_failed"),
     "upstream_skipped": lambda plan_id, *_: _predicted(plan_id, "skipped"),
+    "backfill_ended": lambda plan_id, *_: _with_reason(plan_id, OutcomeReason.BACKFILL_ENDED),
+    "executor_missing": lambda plan_id, *_: _with_reason(plan_id, OutcomeReason.EXECUTOR),
+    "pool_blocks": lambda plan_id, *_: _with_reason(plan_id, OutcomeReason.POOL),
+    "skipped_stay": lambda plan_id, dag_id, _: stopped(plan_id, dag_id),
     "upstream_unfinished": lambda plan_id, dag_id, _: _waiting(plan_id, dag_id),
 }
 """The query for the task instances of each finding that can list them, by its code."""

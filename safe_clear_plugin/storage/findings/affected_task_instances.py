@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, and_, func, select
+from sqlalchemy import ColumnElement, FromClause, and_, func, null, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
@@ -15,6 +15,7 @@ from safe_clear_plugin.core.finding import Affected
 from safe_clear_plugin.storage.findings.affected_queries import (
     AFFECTED_QUERIES,
     DOWNSTREAM_CODES,
+    UPSTREAM_CODES,
     UPSTREAM_KINDS,
     causes,
     is_caused_by,
@@ -113,7 +114,9 @@ def affected_rows(
 
 
 def _first_cause(code: str, page: FromClause, plan_id: UUID, dag_id: str) -> ColumnElement[Any]:
-    """Return the first, by name, of the tasks that cause the finding for a task instance."""
+    """Return the first, by name, of the tasks that cause the finding for a task instance, if tasks do."""
+    if code not in (*DOWNSTREAM_CODES, *UPSTREAM_CODES):
+        return null()
     relation = plan_relation.alias("relation")
     of_task = (
         relation.c.plan_id == plan_id,

@@ -41,6 +41,7 @@ class PlanScope:
             yield plan_run.c.shape.in_(sorted(self.shapes))
         yield plan_run.c.task_instances > 0
         yield plan_run.c.after_state.in_(UNFINISHED_RUN_STATES)
+        yield plan_run.c.outcome_reason.is_distinct_from(OutcomeReason.BACKFILL_ENDED)
 
     def task_instances(self, ti: FromClause, task_ids: Collection[str]) -> FromClause:
         """Return the runs with their task instances of some tasks."""
