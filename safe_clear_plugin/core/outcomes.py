@@ -45,6 +45,10 @@ class OutcomeReason(Code):
     TRIGGER_RULE = "trigger_rule"
     RUN_NOT_RESET = "run_not_reset"
     """The dag run is finished and stays so."""
+    TASK_GONE = "task_gone"
+    """The DAG version that the run uses does not have its task."""
+    MAP_INDEX_GONE = "map_index_gone"
+    """The DAG version that the run uses maps its task otherwise."""
     NOT_PREDICTED = "not_predicted"
     """The time for the prediction ran out."""
 
@@ -52,6 +56,8 @@ class OutcomeReason(Code):
 REASON_WORDS = {
     OutcomeReason.TRIGGER_RULE: "trigger rule",
     OutcomeReason.RUN_NOT_RESET: "the run is finished and not reset",
+    OutcomeReason.TASK_GONE: "its task is not in the DAG any more",
+    OutcomeReason.MAP_INDEX_GONE: "its map index is not in the mapping any more",
     OutcomeReason.NOT_PREDICTED: "not predicted in time",
 }
 
