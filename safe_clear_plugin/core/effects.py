@@ -48,6 +48,12 @@ MOVED_EFFECTS = (Effect.CREATE, Effect.RESTORE, Effect.REMOVE)
 COVERED_EFFECTS = (*CLEARED_EFFECTS, *MOVED_EFFECTS)
 """All that leave a task instance changed."""
 
+PLANNED_EFFECTS = (*COVERED_EFFECTS, *SCHEDULER_EFFECTS)
+"""All that leave a task instance changed, by the clear or because of it."""
+
+CREATING_EFFECTS = (Effect.CREATE, Effect.SCHEDULER_CREATES)
+"""Effects of task instances that are not there before the clear."""
+
 PENDING_EFFECTS = (
     *CLEARED_EFFECTS,
     Effect.CREATE,

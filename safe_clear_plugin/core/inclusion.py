@@ -22,6 +22,10 @@ class ReasonKind(Code):
     TEARDOWN = "teardown"
     MOVES_TO_LATEST = "moves_to_latest"
     """The dag run moves to the latest DAG version."""
+    DAG_CHANGED = "dag_changed"
+    """The scheduler compares the dag run with the latest DAG version when it next looks at it."""
+    MAPPING_CHANGED = "mapping_changed"
+    """The scheduler compares a mapped task with its mapping when it is about to start it."""
 
 
 class Reason(NamedTuple):
@@ -52,9 +56,13 @@ WORDS = {
     ReasonKind.SETUP: "setup of {task}",
     ReasonKind.TEARDOWN: "teardown of {task}",
     ReasonKind.MOVES_TO_LATEST: "the run moves to the latest DAG version",
+    ReasonKind.DAG_CHANGED: "the DAG has changed since the run",
+    ReasonKind.MAPPING_CHANGED: "the mapping of the task has changed since the run",
 }
 
 MATCHED = Reason(ReasonKind.MATCHED)
 WHOLE_RUN = Reason(ReasonKind.WHOLE_RUN)
 NOT_IN_DAG = Reason(ReasonKind.NOT_IN_DAG)
 MOVES_TO_LATEST = Reason(ReasonKind.MOVES_TO_LATEST)
+DAG_CHANGED = Reason(ReasonKind.DAG_CHANGED)
+MAPPING_CHANGED = Reason(ReasonKind.MAPPING_CHANGED)

@@ -51,6 +51,10 @@ class OutcomeReason(Code):
     """No slot of its pool can be had: the pool is missing, too small, or another team's."""
     EXECUTOR = "executor"
     """Its executor is not configured."""
+    TASK_GONE = "task_gone"
+    """The DAG version that the run uses does not have its task."""
+    MAP_INDEX_GONE = "map_index_gone"
+    """The DAG version that the run uses maps its task otherwise."""
     NOT_PREDICTED = "not_predicted"
     """The time for the prediction ran out."""
 
@@ -61,6 +65,8 @@ REASON_WORDS = {
     OutcomeReason.BACKFILL_ENDED: "the run's backfill is over",
     OutcomeReason.POOL: "pool",
     OutcomeReason.EXECUTOR: "executor",
+    OutcomeReason.TASK_GONE: "its task is not in the DAG any more",
+    OutcomeReason.MAP_INDEX_GONE: "its map index is not in the mapping any more",
     OutcomeReason.NOT_PREDICTED: "not predicted in time",
 }
 

@@ -130,6 +130,8 @@ plan_run = Table(
     Column("shape", Integer()),
     # Whether the run moves to the latest DAG version: asked for, or it has none of its own.
     Column("moves_to_latest", Boolean(), nullable=False),
+    # Whether the scheduler compares the run's tasks with the latest DAG version when it next looks at it.
+    Column("is_verified", Boolean()),
     Column("after_state", String(50)),
     Column("after_dag_version_id", Uuid()),
     Column("after_bundle_version", StringID()),

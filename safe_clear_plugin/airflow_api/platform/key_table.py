@@ -48,15 +48,15 @@ def in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[start : start + ALTERNATIVES]
 
 
-def rows_of_keys(keys: Sequence[TaskInstanceKey]) -> CTE:
+def rows_of_keys(keys: Sequence[TaskInstanceKey], name: str = "excluded") -> CTE:
     """Return a table of task_id, map_index, run_id; one parameter of the statement, however many they are."""
-    item = _items([key.to_json() for key in keys], "excluded_items")
+    item = _items([key.to_json() for key in keys], f"{name}_items")
     rows = select(
         item[0].as_string().label("task_id"),
         item[1].as_integer().label("map_index"),
         item[2].as_string().label("run_id"),
     )
-    return _taken_apart_once(rows.cte("excluded_keys"))
+    return _taken_apart_once(rows.cte(f"{name}_keys"))
 
 
 def rows_of_versions(versions: Iterable[tuple[UUID, int, str]]) -> CTE:
@@ -68,6 +68,17 @@ def rows_of_versions(versions: Iterable[tuple[UUID, int, str]]) -> CTE:
         item[2].as_string().label("text"),
     )
     return _taken_apart_once(rows.cte("versions_given"))
+
+
+def rows_of_tasks(tasks: Iterable[tuple[str, int, int]], name: str) -> CTE:
+    """Return a table of task_id, number and retries; one parameter of the statement, as well."""
+    item = _items(list(tasks), f"{name}_items")
+    rows = select(
+        item[0].as_string().label("task_id"),
+        item[1].as_integer().label("number"),
+        item[2].as_integer().label("retries"),
+    )
+    return _taken_apart_once(rows.cte(name))
 
 
 def _taken_apart_once(rows: CTE) -> CTE:

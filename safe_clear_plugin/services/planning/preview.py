@@ -13,6 +13,7 @@ from safe_clear_plugin.airflow_api.auth.teams import live_teams
 from safe_clear_plugin.airflow_api.dag import dag_versions, version_change
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.airflow_api.scheduling.integrity import Checked
 from safe_clear_plugin.core import selection_rules
 from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
@@ -24,7 +25,7 @@ from safe_clear_plugin.services import retention
 from safe_clear_plugin.services.planning import shapes, task_matching
 from safe_clear_plugin.services.planning.resolution import Resolution, resolve
 from safe_clear_plugin.services.planning.time_limit import preview_time
-from safe_clear_plugin.storage.plans import plan_reader, plan_writer, statistics
+from safe_clear_plugin.storage.plans import plan_reader, plan_writer, scheduler_rows, statistics
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 
@@ -109,6 +110,8 @@ def _write_rows(plan_id: UUID, resolved: Resolution, session: Session) -> bool:
     known = statistics.refresh_within(written, (plan_run,), session) and known
     if resolved.selection.reset_dag_runs:
         _add_moves(plan_id, resolved.latest, session)
+    checked = Checked(scheduler_rows.tables(plan_id), resolved.selection.dag_id, resolved.latest)
+    scheduler_rows.add(checked, resolved.selection.reset_dag_runs, session)
     return known
 
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
     for table in ROWS:
         op.add_column(table, sa.Column("outcome", sa.String(20)), schema=schema)
         op.add_column(table, sa.Column("outcome_reason", sa.String(40)), schema=schema)
+    op.add_column("safe_clear_plan_run", sa.Column("is_verified", sa.Boolean()), schema=schema)
     op.add_column("safe_clear_plan", sa.Column("outcomes", sa.JSON()), schema=schema)
 
 
@@ -33,6 +34,8 @@ def downgrade() -> None:
         with op.batch_alter_table(table, schema=schema) as batch:
             batch.drop_column("outcome")
             batch.drop_column("outcome_reason")
+    with op.batch_alter_table("safe_clear_plan_run", schema=schema) as batch:
+        batch.drop_column("is_verified")
     with op.batch_alter_table("safe_clear_plan", schema=schema) as batch:
         batch.drop_column("outcomes")
 

@@ -1,0 +1,391 @@
+"""What the scheduler makes of runs whose DAG has changed: foreseen by the plan, then done by Airflow."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.models.taskmap import TaskMap
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from sqlalchemy import delete, select, update
+
+from safe_clear_plugin.airflow_api.dag.dag_versions import latest_version_id
+from safe_clear_plugin.core.selection import Selection
+from tests.db.acting import clear, plan_of
+from tests.db.finding_scenes import findings_by_code
+from tests.db.scheduler_looks import (
+    CREATES,
+    REMOVES,
+    RESTORES,
+    by_scheduler,
+    came,
+    live,
+    look,
+    planned,
+    states,
+)
+from tests.support.factories import make_run, set_states, store_dag, task_instances
+from tests.support.scenes import START
+
+pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
+
+RUNS = ("run_1", "run_2", "run_3")
+
+
+def task(task_id, *upstream, **options):
+    """Return a task that does nothing."""
+    made = EmptyOperator(task_id=task_id, **options)
+    for other in upstream:
+        _ = other >> made
+    return made
+
+
+def mapped(task_id, length, *upstream, **options):
+    """Return a task that is mapped over literals."""
+    made = EmptyOperator.partial(task_id=task_id, **options).expand(doc_md=[str(n) for n in range(length)])
+    for other in upstream:
+        _ = other >> made
+    return made
+
+
+def over(task_id, source):
+    """Return a task that is mapped over what another returns."""
+    return EmptyOperator.partial(task_id=task_id).expand(doc_md=source.output)
+
+
+def dag_of(build, **options):
+    with DAG("etl", schedule=None, start_date=START, **options) as dag:
+        build()
+    return dag
+
+
+def a_b():
+    task("b", task("a"))
+
+
+@pytest.fixture
+def history(session):
+    """Store a DAG with successful runs, then another version of it."""
+
+    def make(old, new=None, *, runs=RUNS, bundle_version=None, run_state="success", **options):
+        dag = dag_of(old)
+        store_dag(dag, session=session, bundle_version=bundle_version)
+        made = []
+        for day, run_id in enumerate(runs, 1):
+            made.append(
+                make_run(
+                    dag,
+                    session=session,
+                    run_id=run_id,
+                    logical_date=START.replace(day=day),
+                    state=run_state,
+                    task_state="success",
+                    bundle_version=bundle_version,
+                )
+            )
+        if new is not None:
+            store_dag(dag_of(new, **options), session=session, bundle_version=bundle_version)
+        return made
+
+    return make
+
+
+def foreseen_and_came(selection, session, rounds=8):
+    """Plan, clear, and have the scheduler look until nothing moves: return what was foreseen and what came.
+
+    What the plan says of each row is held against the rows that there are then.
+    """
+    before = live(session)
+    plan = plan_of(selection)
+    foreseen = by_scheduler(plan, session)
+    rows = planned(plan, session)
+    clear(plan)
+    cleared = live(session)
+    look(rounds=rounds)
+    now = live(session)
+    for key, row in rows.items():
+        if row.outcome == "removed":
+            assert now[key].state == "removed", key
+        if row.outcome == "runs" and rounds > 1:
+            assert now[key].state == "success", key
+    untouched = before.keys() - rows.keys()
+    assert {key: now[key].state for key in untouched} == {key: before[key].state for key in untouched}
+    assert came(before, cleared, now) == foreseen
+    created = {key for key, effect in foreseen.items() if effect == CREATES}
+    assert now.keys() - before.keys() == created | {
+        key for key, row in rows.items() if row.effect == "create"
+    }
+    return plan, foreseen
+
+
+def of(*task_ids, **options):
+    return Selection("etl", task_regex=f"^({'|'.join(task_ids)})$", date_from=START, date_to=None, **options)
+
+
+def in_all(*keys, effect, runs=RUNS):
+    """Return one effect for the same task instances of all runs."""
+    return {(run_id, task_id, index): effect for run_id in runs for task_id, index in keys}
+
+
+def test_a_new_leaf_and_a_new_root_are_created(history, session):
+    def new():
+        a = task("a")
+        task("c", task("b", a))
+        task("d")
+
+    history(a_b, new)
+    plan, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == in_all(("c", -1), ("d", -1), effect=CREATES)
+    assert plan.task_instances == 3
+    assert plan.outcomes["runs"] == 9
+
+
+def test_a_dropped_success_is_removed(history, session):
+    def old():
+        task("b", task("a"))
+        task("old")
+
+    history(old, a_b)
+    _, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == in_all(("old", -1), effect=REMOVES)
+
+
+def test_a_cleared_task_that_was_dropped_is_removed(history, session):
+    def old():
+        task("b", task("a"))
+        task("old")
+
+    history(old, a_b)
+    selection = Selection("etl", date_from=START, date_to=None)
+    plan, foreseen = foreseen_and_came(selection, session)
+    assert foreseen == {}
+    assert plan.outcomes["removed"] == 3
+    rows = planned(plan, session)
+    assert rows["run_1", "old", -1].outcome_reason == "task_gone"
+
+
+def test_a_mapping_that_grows_creates_the_new_indexes(history, session):
+    history(lambda: mapped("grow", 3), lambda: mapped("grow", 5))
+    _, foreseen = foreseen_and_came(of("grow"), session)
+    assert foreseen == in_all(("grow", 3), ("grow", 4), effect=CREATES)
+
+
+def test_a_mapping_that_grows_and_is_not_cleared_stays(history, session):
+    def old():
+        mapped("grow", 3)
+        task("b")
+
+    def new():
+        mapped("grow", 5)
+        task("b")
+
+    history(old, new)
+    _, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == {}
+
+
+def test_a_mapping_that_shrinks_removes_map_indexes_also_outside_the_plan(history, session):
+    def old():
+        mapped("shrink", 5)
+        task("b")
+
+    def new():
+        mapped("shrink", 3)
+        task("b")
+
+    history(old, new)
+    _, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == in_all(("shrink", 3), ("shrink", 4), effect=REMOVES)
+
+
+def test_a_cleared_mapping_that_shrinks_does_not_run_what_is_gone(history, session):
+    history(lambda: mapped("shrink", 5), lambda: mapped("shrink", 3))
+    plan, foreseen = foreseen_and_came(of("shrink"), session)
+    assert foreseen == {}
+    assert (plan.outcomes["runs"], plan.outcomes["removed"]) == (9, 6)
+    assert planned(plan, session)["run_1", "shrink", 4].outcome_reason == "map_index_gone"
+
+
+def test_a_task_that_becomes_mapped_is_removed_and_never_runs(history, session):
+    history(lambda: task("plain"), lambda: mapped("plain", 3))
+    plan, foreseen = foreseen_and_came(of("plain"), session)
+    assert foreseen == {}
+    assert plan.outcomes["removed"] == 3
+    assert planned(plan, session)["run_1", "plain", -1].foreseen_state == "removed"
+
+
+def test_a_removed_task_that_is_back_is_restored(history, session):
+    def old():
+        task("b", task("a"))
+        task("back")
+
+    made = history(old)
+    for run in made:
+        set_states(run, {"back": "removed"}, session=session)
+    store_dag(dag_of(old, description="again"), session=session)
+    _, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == in_all(("back", -1), effect=RESTORES)
+
+
+def test_a_task_with_a_later_start_date_is_not_created(history, session):
+    def new():
+        a_b()
+        task("late", start_date=START.replace(day=2))
+
+    history(a_b, new)
+    _, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == in_all(("late", -1), effect=CREATES, runs=("run_2", "run_3"))
+
+
+def test_a_task_with_an_end_date_is_not_created_after_it(history, session):
+    def new():
+        a_b()
+        task("early", end_date=START.replace(day=2))
+
+    history(a_b, new)
+    _, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == in_all(("early", -1), effect=CREATES, runs=("run_1", "run_2"))
+
+
+def test_a_version_that_differs_in_its_docs_does_nothing(history, session):
+    history(a_b, a_b, doc_md="other words")
+    plan, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == {}
+    assert "scheduler_changes" not in findings_by_code(plan)
+
+
+def test_a_run_of_a_bundle_version_stays_as_it_is(history, session):
+    def new():
+        a_b()
+        task("d")
+
+    history(a_b, new, bundle_version="abc")
+    plan = plan_of(of("b"))
+    assert by_scheduler(plan, session) == {}
+
+
+def test_a_run_whose_history_has_the_latest_version_is_not_verified(history, session):
+    def new():
+        a_b()
+        task("d")
+
+    history(a_b, new)
+    [ti, *_] = session.scalars(select(TaskInstance).where(TaskInstance.run_id == "run_1")).all()
+    earlier = TaskInstanceHistory(ti, state="failed")
+    earlier.try_number = 9
+    earlier.dag_version_id = latest_version_id("etl", session)
+    session.add(earlier)
+    session.commit()
+    _, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == in_all(("d", -1), effect=CREATES, runs=("run_2", "run_3"))
+
+
+def test_a_run_with_a_task_instance_of_the_latest_version_is_not_verified(history, session):
+    def new():
+        a_b()
+        task("d")
+
+    history(a_b, new)
+    latest = latest_version_id("etl", session)
+    session.execute(update(TaskInstance).where(TaskInstance.run_id == "run_1").values(dag_version_id=latest))
+    session.commit()
+    _, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == in_all(("d", -1), effect=CREATES, runs=("run_2", "run_3"))
+
+
+def test_a_running_run_is_verified_too(history, session):
+    def new():
+        a_b()
+        task("d")
+
+    history(a_b, new, run_state="running")
+    _, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == in_all(("d", -1), effect=CREATES)
+
+
+def test_a_running_run_that_moves_only_loses_tasks(history, session):
+    def old():
+        task("b", task("a"))
+        task("old")
+
+    def new():
+        a_b()
+        task("d")
+
+    history(old, new, run_state="running")
+    _, foreseen = foreseen_and_came(of("b", run_on_latest_version=True), session)
+    assert foreseen == in_all(("old", -1), effect=REMOVES)
+
+
+def test_a_finished_run_that_moves_is_changed_by_the_clear(history, session):
+    def old():
+        task("b", task("a"))
+        task("old")
+
+    def new():
+        a_b()
+        task("d")
+
+    history(old, new)
+    plan, foreseen = foreseen_and_came(of("b", run_on_latest_version=True), session)
+    assert foreseen == {}
+    assert "moves_to_latest" in findings_by_code(plan)
+
+
+def test_a_mapping_of_a_finished_run_that_moves_grows_later(history, session):
+    history(lambda: mapped("grow", 3), lambda: mapped("grow", 5))
+    _, foreseen = foreseen_and_came(of("grow", run_on_latest_version=True), session)
+    assert foreseen == in_all(("grow", 3), ("grow", 4), effect=CREATES)
+
+
+def test_a_mapping_of_a_running_run_that_moves_shrinks_and_grows(history, session):
+    def old():
+        mapped("grow", 2)
+        mapped("shrink", 3)
+
+    def new():
+        mapped("grow", 3)
+        mapped("shrink", 2)
+
+    history(old, new, run_state="running")
+    _, foreseen = foreseen_and_came(of("grow", "shrink", run_on_latest_version=True), session)
+    assert foreseen == in_all(("grow", 2), effect=CREATES)
+
+
+def test_runs_that_are_not_queued_again_are_left_alone(history, session):
+    def new():
+        a_b()
+        task("d")
+
+    history(a_b, new)
+    plan = plan_of(of("b", reset_dag_runs=False))
+    assert by_scheduler(plan, session) == {}
+
+
+def returned(session, lengths):
+    """Leave what a task has returned in each run."""
+    for run_id, length in lengths.items():
+        keys = {"dag_id": "etl", "run_id": run_id, "task_id": "source", "map_index": -1}
+        session.merge(TaskMap(**keys, length=length, keys=None))
+    session.commit()
+
+
+def test_a_new_mapping_over_results_has_as_many_as_these(history, session):
+    def new():
+        a_b()
+        over("each", task("source"))
+
+    def old():
+        a_b()
+        task("source")
+
+    history(old, new)
+    returned(session, {"run_1": 2, "run_2": 1})
+    _, foreseen = foreseen_and_came(of("b"), session, rounds=1)
+    assert foreseen == {
+        ("run_1", "each", 0): CREATES,
+        ("run_1", "each", 1): CREATES,
+        ("run_2", "each", 0): CREATES,
+        ("run_3", "each", -1): CREATES,
+    }
