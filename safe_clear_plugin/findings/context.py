@@ -53,6 +53,13 @@ class PlanContext:
         return read_workload(self.plan_id, self.dag_id, self.versions, self.now, self.session)
 
     @cached_property
+    def setups_and_teardowns(self) -> frozenset[str]:
+        """The tasks that are a setup or a teardown in any of the DAG versions used."""
+        dags = (shape.version.dag for shape in self.shapes if shape.version.dag is not None)
+        tasks = (task for dag in dags for task in dag.task_dict.values())
+        return frozenset(task.task_id for task in tasks if task.is_setup or task.is_teardown)
+
+    @cached_property
     def clears_whole_runs(self) -> bool:
         """Whether it takes every task instance of its runs, so that no others are around them."""
         if self.total(Effect.LEAVE_OUT, *MOVED_EFFECTS, *SCHEDULER_EFFECTS):

@@ -27,6 +27,8 @@ class RerunFacts:
 
     cleared: Affected = NOT_AFFECTED
     not_in_dag: Affected = NOT_AFFECTED
+    helpers: int = 0
+    """Of the cleared ones that succeeded: setups and teardowns, which do no work of their own again."""
 
 
 def collect_facts(plan: PlanContext) -> RerunFacts:
@@ -40,7 +42,22 @@ def collect_facts(plan: PlanContext) -> RerunFacts:
     return RerunFacts(
         cleared=Affected(count=by_state.total(), runs=plan.dag_runs, states=states),
         not_in_dag=count_not_in_dag(plan.plan_id, plan.session) if takes_whole_runs else NOT_AFFECTED,
+        helpers=_count_helpers(plan) if by_state["success"] else 0,
     )
+
+
+def _count_helpers(plan: PlanContext) -> int:
+    """Count the cleared setups and teardowns that succeeded."""
+    if not (helpers := plan.setups_and_teardowns):
+        return 0
+    rows = plan_task_instance
+    query = select(func.count()).where(
+        rows.c.plan_id == plan.plan_id,
+        rows.c.effect.in_(CLEARED_EFFECTS),
+        rows.c.state == "success",
+        rows.c.task_id.in_(sorted(helpers)),
+    )
+    return plan.session.scalar(query) or 0
 
 
 def count_not_in_dag(plan_id: UUID, session: Session) -> Affected:
@@ -68,14 +85,17 @@ def count_not_in_dag(plan_id: UUID, session: Session) -> Affected:
 def success_redone(facts: RerunFacts) -> Finding | None:
     """Find succeeded task instances that will run again."""
     cleared = facts.cleared
-    succeeded = dict(cleared.states).get("success", 0)
+    succeeded = dict(cleared.states).get("success", 0) - facts.helpers
     if not succeeded:
         return None
     others = [(state, number) for state, number in cleared.states if state != "success"]
-    rest = f" The others: {count_states(others)}." if others else ""
+    named = [count_states(others)] if others else []
+    if facts.helpers:
+        named.append(count(facts.helpers, "setup or teardown"))
+    rest = f" The others: {', '.join(named)}." if named else ""
     return Finding(
         "success_redone",
-        "acknowledge",
+        "warn",
         f"{_how_many(succeeded, cleared.count)} already succeeded and will run again",
         f"{verb(succeeded, 'It runs', 'They run')} again with today's code and data and "
         f"{verb(succeeded, 'writes its', 'write their')} results again.{rest}",
@@ -113,9 +133,7 @@ AREA = Area(
     "reruns",
     collect_facts,
     (
-        Check(
-            "success_redone", "succeeded task instances that will run again", success_redone, is_grave=True
-        ),
+        Check("success_redone", "succeeded task instances that will run again", success_redone),
         Check("not_in_dag", "tasks that are no longer in the Dag", not_in_dag),
     ),
 )

@@ -30,7 +30,7 @@ from tests.support.snapshots import diff_snapshots, snapshot
 
 THIRD = Actor("3", "Third")
 OWN = {table.name for table in metadata.sorted_tables}
-ALL = Confirmation("because", "etl", ("running_terminated", "stale_downstream", "success_redone"))
+ALL = Confirmation("because", "etl", ("running_terminated", "stale_downstream"))
 """All that a plan of these tests may ask for."""
 
 
@@ -174,7 +174,7 @@ def test_what_was_acknowledged_is_on_record(session, dag):
     run = make_run(dag, session=session, run_id="live", logical_date=START.replace(day=9), state="running")
     set_states(run, {"extract": "success", "transform": "success", "load": "running"}, session=session)
     plan = plan_of(days(9, 9, task_regex="^load$", running="terminate"))
-    assert lacking(plan, Confirmation(acknowledge=("success_redone", "x"))) == [
+    assert lacking(plan, Confirmation(acknowledge=("stale_downstream", "x"))) == [
         ("acknowledge", None, "running_terminated")
     ]
     done = confirm(plan, Confirmation(acknowledge=("x", "running_terminated", "dag_paused")))

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.backend
 def test_succeeded_task_instances_run_again(session):
     [run] = store_with_runs(chain("etl", "a", "b", "c"), session, {"a": "success", "b": "failed", "c": None})
     found = finding(plan_of(one_run(run)), "success_redone")
-    assert (found.level, found.count) == ("acknowledge", 1)
+    assert (found.level, found.count) == ("warn", 1)
     assert found.title == "1 of 3 already succeeded and will run again"
     assert found.detail.endswith("The others: 1 No Status, 1 Failed.")
     assert finding(plan_of(one_run(run, state=("failed", "none"))), "success_redone") is None

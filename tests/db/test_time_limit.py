@@ -87,11 +87,11 @@ def test_what_may_ask_for_a_tick_is_ticked_when_it_was_not_checked(session, shor
     assert finding(plan, "not_checked").level == "acknowledge"
     assert "downstream data that will go stale" in finding(plan, "not_checked").detail
     with pytest.raises(Unconfirmed) as refused:
-        confirm_plan(plan, plan.fingerprint, Confirmation(acknowledge=("success_redone",)), ME, now())
+        confirm_plan(plan, plan.fingerprint, Confirmation(acknowledge=("stale_downstream",)), ME, now())
     assert [one.value for one in refused.value.missing] == ["not_checked"]
-    given = Confirmation(acknowledge=("success_redone", "not_checked"))
+    given = Confirmation(acknowledge=("stale_downstream", "not_checked"))
     done = confirm_plan(plan, plan.fingerprint, given, ME, now())
-    assert (done.status, done.acknowledged) == ("applied", ("not_checked", "success_redone"))
+    assert (done.status, done.acknowledged) == ("applied", ("not_checked",))
 
 
 def test_what_rests_on_the_workload_is_not_checked_without_it(session, short, monkeypatch):

@@ -98,6 +98,15 @@ def test_succeeded_task_instances_are_counted_among_the_others():
     finding = reruns.success_redone(reruns.RerunFacts(cleared=cleared))
     assert finding.title == "2 of 3 already succeeded and will run again"
     assert finding.detail.endswith("The others: 1 Upstream Failed.")
+    assert finding.level == "warn"
+
+
+def test_setups_and_teardowns_that_succeeded_are_not_done_again():
+    cleared = Affected(4, 1, (), (("success", 3), ("failed", 1)))
+    finding = reruns.success_redone(reruns.RerunFacts(cleared=cleared, helpers=1))
+    assert (finding.count, finding.title) == (2, "2 of 4 already succeeded and will run again")
+    assert finding.detail.endswith("The others: 1 Failed, 1 setup or teardown.")
+    assert reruns.success_redone(reruns.RerunFacts(cleared=cleared, helpers=3)) is None
 
 
 def test_waiting_runs_name_the_limit():

@@ -96,16 +96,16 @@ def test_nobody_confirms_with_a_reason_of_another_except_to_approve_it():
 
 
 def test_what_is_to_be_ticked():
-    other = Finding("success_redone", "acknowledge", "292 are done again", "They are.", 292)
+    other = Finding("running_terminated", "acknowledge", "292 are terminated", "They are.", 292)
     warn = Finding("dag_paused", "warn", "It is paused", "Nothing starts.", 78)
     findings = {"findings": (TICK, warn, other)}
-    codes = [("acknowledge", None, code, None) for code in ("stale_downstream", "success_redone")]
+    codes = [("acknowledge", None, code, None) for code in ("stale_downstream", "running_terminated")]
     assert lacks(Limits(), **findings) == codes
     assert (
-        lacks(Limits(), Confirmation(acknowledge=("success_redone", "dag_paused", "x")), **findings)
+        lacks(Limits(), Confirmation(acknowledge=("running_terminated", "dag_paused", "x")), **findings)
         == codes[:1]
     )
-    assert lacks(Limits(), Confirmation(acknowledge=("success_redone", "stale_downstream")), **findings) == []
+    assert lacks(Limits(), Confirmation(acknowledge=("running_terminated", "stale_downstream")), **findings) == []
 
 
 @pytest.mark.parametrize(("limit", "asks"), [(0, False), (311, True), (312, False)])

@@ -42,7 +42,7 @@ def test_what_might_have_asked_for_a_tick_has_a_box(client, short, monkeypatch):
     plan = make(client, task_regex="^extract$", include_downstream=False)
     login(client, "admin")
     assert "not_checked" in boxes(client.get(path(plan)).text)
-    refused = post(client, plan, "apply", acknowledge=["success_redone"])
+    refused = post(client, plan, "apply", acknowledge=["stale_downstream"])
     assert refused.status_code == 422
     assert [one["value"] for one in refused.get_json()["missing"]] == ["not_checked"]
     done = post(client, plan, "apply")
