@@ -220,6 +220,8 @@ class PlannedRun:
     """Whether the undo gave the run its own state back, or left it to go on."""
     outcome: RunOutcome | None = None
     outcome_reason: str | None = None
+    partition_key: str | None = None
+    partition_date: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ def _without(selection: Selection) -> str:
 def _runs(selection: Selection) -> str:
     kinds = _either(selection.run_type).replace("_", " ") + " " if selection.run_type else ""
     states = f" in state {_either(selection.run_state)}" if selection.run_state else ""
+    states += _partitions(selection.partition_key)
     if not selection.run_id:
         return _runs_by_date(selection, kinds, states)
     text = f"in {_names(selection.run_id, 'run')}"
@@ -101,25 +102,38 @@ def _runs_by_date(selection: Selection, kinds: str, states: str) -> str:
     end = None if selection.include_future else selection.date_to
     if start or end:
         return f"in {kinds}runs{states}{_between(selection, start, end)}"
+    if selection.partition_key and not selection.has_dates:
+        return f"in every {kinds}run{states}"
     dated = " with a logical date" if selection.date_field == "logical_date" else ""
     return f"in every {kinds}run{states}{dated}, past and future"
 
 
+def _partitions(keys: tuple[str, ...]) -> str:
+    if len(keys) > MANY:
+        return f" with one of {count(len(keys), 'partition key')}"
+    return f" with partition key {_either(keys)}" if keys else ""
+
+
 def _between(selection: Selection, start: datetime | None, end: datetime | None) -> str:
-    field = selection.date_field
+    field, zone = selection.date_field, "" if selection.is_by_partition_date else " UTC"
+    first, last = (f"{clock(bound)}{zone}" if bound else "" for bound in (start, end))
+    where = "" if zone else " in the time zone of the timetable"
     if start and end:
-        return f" with {field} from {moment(start)} to {moment(end)}"
-    return f" with {field} from {moment(start)}" if start else f" with {field} up to {moment(end)}"
+        return f" with {field} from {first} to {last}{where}"
+    return f" with {field} {f'from {first}' if start else f'up to {last}'}{where}"
 
 
 def moment(value: datetime | None) -> str:
     """Return a moment in UTC, to the minute unless it has seconds worth saying."""
-    if value is None:
-        return "–"
+    return "–" if value is None else f"{clock(value)} UTC"
+
+
+def clock(value: datetime) -> str:
+    """Return what :func:`moment` does without the name of the zone."""
     utc = value.astimezone(timezone.utc)
     last_of_day = utc.second == 59 and utc.microsecond == 999999
-    clock = utc.time().isoformat("minutes" if last_of_day or not utc.second else "seconds")
-    return f"{WEEKDAYS[utc.weekday()]} {utc.date().isoformat()} {clock} UTC"
+    time = utc.time().isoformat("minutes" if last_of_day or not utc.second else "seconds")
+    return f"{WEEKDAYS[utc.weekday()]} {utc.date().isoformat()} {time}"
 
 
 def _either(values: tuple[str, ...]) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import date, datetime, time, timezone
+from datetime import datetime
 from typing import Any, Literal, TypeVar, get_args
-from zoneinfo import ZoneInfo
 
 from safe_clear_plugin.core.keys import TaskInstanceKey
 
-DateField = Literal["logical_date", "run_after"]
+DateField = Literal["logical_date", "run_after", "partition_date"]
 Running = Literal["leave_out", "terminate"]
 
 DATE_FIELDS: tuple[DateField, ...] = get_args(DateField)
@@ -59,11 +58,15 @@ class Selection:
     ``task_regex`` means whole runs. ``run_on_latest_version`` of ``None`` leaves the choice to the DAG
     and to Airflow's configuration. ``index_run_id`` is the dag run whose mapping the relatives of a
     ``map_index`` follow; where it is empty that is the run that is named, if one is.
+
+    Partition dates are what the clock shows in the zone of the DAG's timetable: the dates of a range of them
+    are such readings, in UTC only so that they are aware.
     """
 
     dag_id: str
     task_regex: str = ""
     run_id: tuple[str, ...] = ()
+    partition_key: tuple[str, ...] = ()
     date_field: DateField = "logical_date"
     date_from: datetime | None = None
     date_to: datetime | None = None
@@ -88,6 +91,16 @@ class Selection:
     def has_dates(self) -> bool:
         """Whether at least one bound of the date range is given."""
         return self.date_from is not None or self.date_to is not None
+
+    @property
+    def is_by_partition_date(self) -> bool:
+        """Whether the dates are readings of the clock of the DAG's timetable."""
+        return self.date_field == "partition_date"
+
+    @property
+    def is_by_partition(self) -> bool:
+        """Whether the runs are those of some partitions."""
+        return self.is_by_partition_date or bool(self.partition_key)
 
     @property
     def mapped_in(self) -> str:
@@ -145,27 +158,3 @@ class Selection:
 
 def _each_once(*values: T) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values))
-
-
-def parse_moment(text: str, zone: ZoneInfo, *, end: bool) -> datetime:
-    """Read a date or a date with a time, in ``zone`` unless it carries an offset of its own.
-
-    A date alone is its first moment or, with ``end``, its last one. Where a clock change makes a time
-    ambiguous, the reading that widens the range is taken: the earlier one, or with ``end`` the later one.
-
-    Returned in UTC.
-
-    :raises ValueError: when ``text`` is no ISO 8601 date or time
-    :raises OverflowError: when it lies at the rim of the calendar and has no equivalent in UTC
-    """
-    text = text.strip()
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        moment = datetime.fromisoformat(text)
-    else:
-        moment = datetime.combine(day, time.max if end else time.min)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone, fold=1 if end else 0)
-    # In UTC, since Python holds an ambiguous time of a zone equal to no time of another.
-    return moment.astimezone(timezone.utc)

@@ -120,6 +120,8 @@ plan_run = Table(
     Column("logical_date", UtcDateTime),
     Column("run_after", UtcDateTime, nullable=False),
     Column("run_type", String(50), nullable=False),
+    Column("partition_key", StringID()),
+    Column("partition_date", UtcDateTime),
     Column("state", String(50)),
     Column("clear_number", Integer(), nullable=False),
     Column("dag_version_id", Uuid()),

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safe_clear_plugin.core import selection_rules
-from safe_clear_plugin.core.selection import Selection, parse_moment
+from safe_clear_plugin.core.dates import parse_moment
+from safe_clear_plugin.core.selection import Selection
 
 UTC = ZoneInfo("UTC")
 BERLIN = ZoneInfo("Europe/Berlin")

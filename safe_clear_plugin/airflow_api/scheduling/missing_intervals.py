@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dag_versions import get_dag_model
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
+from safe_clear_plugin.airflow_api.scheduling import partitions
 from safe_clear_plugin.airflow_api.selection.select_runs import Scope
 
 MAX_INTERVALS = 2_000
@@ -45,7 +46,7 @@ def find_missing(dag: Any, scope: Scope, now: datetime, session: Session) -> Mis
     Not counted: intervals before the start or after the end of the DAG, those that are not over yet, and
     those that the scheduler will still create a run for.
     """
-    if not dag.timetable.periodic or getattr(dag.timetable, "partitioned", False):
+    if not dag.timetable.periodic or partitions.is_partitioned(dag) or scope.selection.is_by_partition:
         return None
     infos, more = _infos_between(dag, scope, now)
     if not infos:

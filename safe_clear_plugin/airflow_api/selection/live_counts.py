@@ -155,7 +155,7 @@ def first_and_last(scope: Scope, session: Session) -> tuple[Any, Any]:
     moment = func.coalesce(date, dag_run.c.run_after)
     chosen = select(dag_run.c.run_id, dag_run.c.run_type, moment.label("date")).where(run_conditions(scope))
     # Where every run of the range has the date, its index gives both ends.
-    order = moment if scope.named else date
+    order = date if scope.is_by_date else moment
     first = session.execute(chosen.order_by(order, dag_run.c.run_id).limit(1)).first()
     last = session.execute(chosen.order_by(order.desc(), dag_run.c.run_id.desc()).limit(1)).first()
     return first, last
@@ -164,7 +164,7 @@ def first_and_last(scope: Scope, session: Session) -> tuple[Any, Any]:
 def count_undated(scope: Scope, budget: statement_timeout.Budget, session: Session) -> int | None:
     """Count the runs without a logical date that the range would hold if it were one of ``run_after``."""
     selection = scope.selection
-    if scope.named or selection.date_field != "logical_date":
+    if not scope.is_by_date or selection.date_field != "logical_date":
         return 0
     after = dag_run.c.run_after
     conditions = [dag_run.c.dag_id == selection.dag_id, dag_run.c.logical_date.is_(None)]
@@ -172,7 +172,11 @@ def count_undated(scope: Scope, budget: statement_timeout.Budget, session: Sessi
         conditions.append(after >= scope.date_from)
     if scope.date_to is not None:
         conditions.append(after <= scope.date_to)
-    for column, wanted in ((dag_run.c.run_type, selection.run_type), (dag_run.c.state, selection.run_state)):
+    for column, wanted in (
+        (dag_run.c.run_type, selection.run_type),
+        (dag_run.c.state, selection.run_state),
+        (dag_run.c.partition_key, selection.partition_key),
+    ):
         if wanted:
             conditions.append(column.in_(wanted))
     found = statement_timeout.read(

@@ -23,13 +23,23 @@ from safe_clear_plugin.core.selection import Selection
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which dag runs a selection covers: its filters, and the dates as past and future have widened them."""
+    """Which dag runs a selection covers: its filters, and the dates as past and future have widened them.
+
+    The dates are moments, also those of partitions.
+    """
 
     selection: Selection
     date_from: datetime | None
     date_to: datetime | None
     named: tuple[str, ...]
     """Run ids that the selection is held to; empty when past or future goes beyond the named runs."""
+
+    @property
+    def is_by_date(self) -> bool:
+        """Whether the runs are found by their dates, rather than by their ids or partition keys alone."""
+        if self.named:
+            return False
+        return not self.selection.partition_key or self.date_from is not None or self.date_to is not None
 
 
 def anchor_runs(selection: Selection, session: Session) -> list[Any]:
@@ -51,8 +61,8 @@ def run_conditions(scope: Scope) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [dag_run.c.dag_id == selection.dag_id]
     if scope.named:
         conditions.append(dag_run.c.run_id.in_(scope.named))
-    else:
-        # A run without a logical date comes in by name or by run_after only.
+    elif scope.is_by_date:
+        # A run without a logical date comes in by name, by partition key or by run_after only.
         conditions.append(date.is_not(None))
     if scope.date_from is not None:
         conditions.append(date >= scope.date_from)
@@ -60,6 +70,8 @@ def run_conditions(scope: Scope) -> ColumnElement[bool]:
         conditions.append(date <= scope.date_to)
     if selection.exclude_run_id:
         conditions.append(dag_run.c.run_id.not_in(selection.exclude_run_id))
+    if selection.partition_key:
+        conditions.append(dag_run.c.partition_key.in_(selection.partition_key))
     if selection.run_type:
         conditions.append(dag_run.c.run_type.in_(selection.run_type))
     if selection.run_state:
@@ -93,6 +105,8 @@ def runs_select(
             dag_run.c.logical_date,
             dag_run.c.run_after,
             dag_run.c.run_type,
+            dag_run.c.partition_key,
+            dag_run.c.partition_date,
             uses.label("uses_dag_version_id"),
             shape.label("shape"),
             moves.label("moves_to_latest"),
@@ -117,3 +131,13 @@ def missing_runs(dag_id: str, run_ids: Iterable[str], session: Session) -> list[
     query = select(dag_run.c.run_id).where(dag_run.c.dag_id == dag_id, dag_run.c.run_id.in_(wanted))
     there = set(session.scalars(query))
     return [run_id for run_id in wanted if run_id not in there]
+
+
+def missing_partition_keys(dag_id: str, keys: Iterable[str], session: Session) -> list[str]:
+    """Return those of the partition keys that no dag run of the DAG has, in their order."""
+    wanted = list(keys)
+    query = select(dag_run.c.partition_key).where(
+        dag_run.c.dag_id == dag_id, dag_run.c.partition_key.in_(wanted)
+    )
+    there = set(session.scalars(query.distinct()))
+    return [key for key in wanted if key not in there]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone, tzinfo
 from typing import Any
 
 from safe_clear_plugin.airflow_api.dag import dag_state
@@ -40,6 +40,8 @@ class SelectionPreview:
     now: datetime
     dag: dag_state.DagState | None = None
     tree: task_tree_selection.Tree | None = None
+    partition_zone: tzinfo = timezone.utc
+    """The zone of the clock on which the DAG's timetable reads partition dates."""
     scope: select_runs.Scope | None = None
     dag_runs: int | None = None
     first: Any = None

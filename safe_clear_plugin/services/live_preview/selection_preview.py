@@ -13,7 +13,7 @@ from safe_clear_plugin.airflow_api.dag import dag_state, dag_versions
 from safe_clear_plugin.airflow_api.dag.propagation import Marker
 from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.session import new_session
-from safe_clear_plugin.airflow_api.scheduling import missing_intervals
+from safe_clear_plugin.airflow_api.scheduling import missing_intervals, partitions
 from safe_clear_plugin.airflow_api.selection import live_counts, select_runs
 from safe_clear_plugin.core import selection_rules
 from safe_clear_plugin.core.inclusion import Reason
@@ -35,6 +35,9 @@ from safe_clear_plugin.services.planning.run_scope import resolve_scope
 MAX_RUNS = 20_000
 """Dag runs whose task instances are counted; a preview counts any number."""
 MAX_VERSIONS = 20
+OF_RANGE = frozenset(
+    ("date_from", "date_to", "timezone", "run_id", "partition_key", "date_field", "run_type", "run_state")
+)
 SECONDS = 4.0
 """Time that all counting together may take: a person who types waits for it."""
 
@@ -69,9 +72,10 @@ class _PreviewBuilder:
         if latest is None:
             self._refuse(_no_dag(dag_id, self.found.dag))
             return
+        self.found.partition_zone = partitions.partition_zone(latest.dag)
         self.found.since = live_counts.last_success(self.selection, self.session)
         pattern = self._pattern()
-        scope = self._scope()
+        scope = self._scope(latest)
         if scope is not None:
             self._describe_range(scope, latest)
         covered, versions = None, SelectedVersions(latest, {latest.id: latest}, {})
@@ -100,17 +104,18 @@ class _PreviewBuilder:
             self._refuse(*invalid.problems)
             return None
 
-    def _scope(self) -> select_runs.Scope | None:
+    def _scope(self, latest: dag_versions.Version) -> select_runs.Scope | None:
         """Return the range, unless there is none yet or it cannot be read."""
-        of_range = {"date_from", "date_to", "timezone", "run_id", "date_field", "run_type", "run_state"}
-        if of_range & self.broken or not (self.selection.has_dates or self.selection.run_id):
+        selection = self.selection
+        is_given = selection.has_dates or selection.run_id or selection.partition_key
+        if OF_RANGE & self.broken or not is_given:
             return None
         problems = list(selection_rules.check(self.selection))
         self._refuse(*problems)
         if any(problem.field == "date_to" for problem in problems):
             return None
         try:
-            return resolve_scope(self.selection, self.session)
+            return resolve_scope(self.selection, latest.dag, self.session)
         except Invalid as invalid:
             self._refuse(*invalid.problems)
             return None
@@ -120,7 +125,7 @@ class _PreviewBuilder:
         found.scope = scope
         found.first, found.last = live_counts.first_and_last(scope, self.session)
         found.undated = live_counts.count_undated(scope, self.budget, self.session) or 0
-        if not self.selection.run_id:
+        if not self.selection.run_id and scope.is_by_date:
             found.missing = missing_intervals.find_missing(latest.dag, scope, found.now, self.session)
 
     def _resolve_runs(
@@ -130,7 +135,7 @@ class _PreviewBuilder:
         on_latest = dag_versions.runs_on_latest(
             self.selection.run_on_latest_version, self.selection.dag_id, self.session
         )
-        wider = live_counts.cover_runs({SELECTED: scope, **self._wider_scopes()}, on_latest, latest.id)
+        wider = live_counts.cover_runs({SELECTED: scope, **self._wider_scopes(latest)}, on_latest, latest.id)
         for covered in (wider, live_counts.in_range(wider, SELECTED)):
             tallies = live_counts.count_runs(covered, self.budget, self.session)
             if tallies is not None and not _too_many(tallies):
@@ -139,12 +144,12 @@ class _PreviewBuilder:
             self.found.dag_runs = sum(tally.count for tally in tallies if SELECTED in tally.scopes)
         return covered, tallies
 
-    def _wider_scopes(self) -> dict[str, select_runs.Scope]:
+    def _wider_scopes(self, latest: dag_versions.Version) -> dict[str, select_runs.Scope]:
         scopes = {}
         for name in PROPAGATION_FIELDS[2:]:
             if not getattr(self.selection, name):
                 try:
-                    scopes[name] = resolve_scope(with_field(self.selection, name), self.session)
+                    scopes[name] = resolve_scope(with_field(self.selection, name), latest.dag, self.session)
                 except Invalid:
                     continue
         return scopes

@@ -47,7 +47,7 @@ def resolve(selection: Selection, pattern: Regex, session: Session) -> Resolutio
     :raises Invalid: when there is nothing like that, or too much
     """
     latest = _latest_version(selection.dag_id, session)
-    scope = resolve_scope(selection, session)
+    scope = resolve_scope(selection, latest.dag, session)
     on_latest = dag_versions.runs_on_latest(selection.run_on_latest_version, selection.dag_id, session)
     versions = _used_versions(scope, on_latest, latest, session)
     exclusions.require_known(selection, versions.values(), session)

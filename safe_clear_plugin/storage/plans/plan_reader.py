@@ -142,6 +142,8 @@ def _run(row: Row[Any]) -> PlannedRun:
         put_back=row.put_back,
         outcome=row.outcome,
         outcome_reason=row.outcome_reason,
+        partition_key=row.partition_key,
+        partition_date=row.partition_date,
     )
 
 

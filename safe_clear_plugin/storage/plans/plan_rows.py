@@ -65,6 +65,8 @@ def _query(plan_id: UUID, wanted: RowFilter, sort: str) -> Select[Any]:
             plan_run.c.logical_date,
             plan_run.c.run_after,
             plan_run.c.run_type,
+            plan_run.c.partition_key,
+            plan_run.c.partition_date,
             plan_run.c.state.label("run_state"),
             plan_run.c.after_state.label("run_after_state"),
         )

@@ -125,6 +125,8 @@ class DagRun(Answer):
 
     run_id: str
     logical_date: str | None
+    partition_key: str | None
+    partition_date: str | None
     before: State
     after: State
     task_instances: int
@@ -158,6 +160,7 @@ class SelectionAnswer(Answer):
     dag_id: str
     task_regex: str
     run_id: list[str]
+    partition_key: list[str]
     date_field: str
     date_from: str | None
     date_to: str | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,7 @@ from safe_clear_plugin.web.api.types import (
     Timezone,
     Word,
     read_moment,
+    read_wall_clock,
 )
 
 T = TypeVar("T")
@@ -49,7 +51,12 @@ class SelectionRequest(Request):
         None, description="RE2, searched in the task id. Left out: whole runs."
     )
     run_id: Maybe[Ids] = Field(None, description="Dag runs by id. Left out: every run in the range.")
-    date_field: DateField = Field("logical_date", description="The date that the range is about.")
+    partition_key: Maybe[Ids] = Field(None, description="Dag runs by partition key, each exactly as given.")
+    date_field: DateField = Field(
+        "logical_date",
+        description="The date that the range is about. A `partition_date` is read on the clock of the DAG's "
+        "timetable, whatever time zone is named; it needs Airflow 3.3.",
+    )
     timezone: Timezone = Field("UTC", description="The time zone of dates that name none.")
     date_from: Maybe[Date] = Field(None, description="Begin of the range, inclusive.")
     date_to: Maybe[Date] = Field(None, description="End of the range, inclusive.")
@@ -76,21 +83,21 @@ class SelectionRequest(Request):
     @field_validator("date_from", "date_to")
     @classmethod
     def _is_date(cls, text: str, info: ValidationInfo) -> str:
-        # A time zone that is refused is not there.
-        zone = ZoneInfo(info.data.get("timezone", "UTC"))
-        read_moment(text, zone, end=info.field_name == "date_to")
+        # A time zone or a date field that is refused is not there.
+        given = {"date_field": "logical_date", "timezone": "UTC"} | info.data
+        _read_date(text, given["date_field"], given["timezone"], end=info.field_name == "date_to")
         return text
 
     def selection(self) -> Selection:
         """Return what was asked for; each name of a list counts once."""
-        zone = ZoneInfo(self.timezone)
         return Selection(
             dag_id=self.dag_id,
             task_regex=self.task_regex or "",
             run_id=_once(self.run_id),
             date_field=self.date_field,
-            date_from=read_moment(self.date_from, zone, end=False) if self.date_from else None,
-            date_to=read_moment(self.date_to, zone, end=True) if self.date_to else None,
+            partition_key=_once(self.partition_key),
+            date_from=self._date(self.date_from, end=False),
+            date_to=self._date(self.date_to, end=True),
             timezone=self.timezone,
             run_type=_once(self.run_type),
             run_state=_once(self.run_state),
@@ -108,6 +115,9 @@ class SelectionRequest(Request):
             run_on_latest_version=self.run_on_latest_version,
             reset_dag_runs=self.reset_dag_runs,
         )
+
+    def _date(self, text: str | None, *, end: bool) -> datetime | None:
+        return _read_date(text, self.date_field, self.timezone, end=end) if text else None
 
 
 class DraftRequest(SelectionRequest):
@@ -191,6 +201,12 @@ class ExcludeRequest(Request):
             _unticked("run", self.run or (), self.keep_run),
             tuple(map(TaskInstanceKey.from_json, rows)),
         )
+
+
+def _read_date(text: str, field: DateField, zone: str, *, end: bool) -> datetime:
+    if field == "partition_date":
+        return read_wall_clock(text, end=end)
+    return read_moment(text, ZoneInfo(zone), end=end)
 
 
 def _unticked(kind: str, shown: Sequence[T], kept: Sequence[int]) -> tuple[T, ...]:

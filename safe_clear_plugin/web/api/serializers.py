@@ -180,6 +180,8 @@ def _run_json(run: PlannedRun) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "logical_date": _iso(run.logical_date),
+        "partition_key": run.partition_key,
+        "partition_date": _iso(run.partition_date),
         "before": {"state": run.state},
         "after": {"state": run.after_state},
         "task_instances": run.task_instances,

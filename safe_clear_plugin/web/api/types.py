@@ -25,7 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from werkzeug.datastructures import MultiDict
 
 from safe_clear_plugin.core import input_limits
-from safe_clear_plugin.core.selection import parse_moment
+from safe_clear_plugin.core.dates import NoSuchDay, parse_moment, parse_wall_clock
 
 CONTROL = r"\x00-\x1f\x7f-\x9f"
 NO_CONTROL = f"^[^{CONTROL}]*$"
@@ -87,11 +87,29 @@ def read_moment(text: str, zone: ZoneInfo, *, end: bool) -> datetime:
     """
     try:
         return parse_moment(text, zone, end=end)
-    except (ValueError, OverflowError):
+    except NoSuchDay as error:
         raise PydanticCustomError(
             "date",
-            "Enter a date (2026-11-01) or a date and time (2026-11-01 06:30).",
+            "{day} doesn't exist in {zone}: its clocks leave the day out.",
+            {"day": error.day.isoformat(), "zone": error.zone.key},
         ) from None
+    except (ValueError, OverflowError):
+        raise _no_date() from None
+
+
+def read_wall_clock(text: str, *, end: bool) -> datetime:
+    """Read a date as :func:`parse_wall_clock` does.
+
+    :raises PydanticCustomError: when it is none
+    """
+    try:
+        return parse_wall_clock(text, end=end)
+    except ValueError:
+        raise _no_date() from None
+
+
+def _no_date() -> PydanticCustomError:
+    return PydanticCustomError("date", "Enter a date (2026-11-01) or a date and time (2026-11-01 06:30).")
 
 
 def _not_blank(text: str) -> str:

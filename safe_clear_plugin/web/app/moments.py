@@ -63,6 +63,12 @@ def when_span(first: datetime, last: datetime) -> str:
     return f"{start:%Y-%m-%d %H:%M} to {tail}"
 
 
+def partition(key: str | None, date: datetime | None) -> str:
+    """Write a partition as ``partition eu, partition date 2026-11-01 00:00 UTC``; nothing without one."""
+    parts = [f"partition {key}" if key else "", f"partition date {when(date)}" if date else ""]
+    return ", ".join(filter(None, parts))
+
+
 def iso(moment: datetime) -> str:
     """Write a moment in ISO 8601, for ``datetime`` attributes and scripts."""
     return utc(moment).isoformat()

@@ -31,6 +31,8 @@ COLUMNS = (
     "logical_date",
     "run_after",
     "run_type",
+    "partition_key",
+    "partition_date",
     "run_state_before",
     "run_state_after",
     "task_id",
@@ -89,6 +91,8 @@ def _values(plan: PlanSummary, row: Any) -> Iterator[Any]:
     yield moments.iso(row.logical_date) if row.logical_date else ""
     yield moments.iso(row.run_after)
     yield row.run_type
+    yield row.partition_key or ""
+    yield moments.iso(row.partition_date) if row.partition_date else ""
     yield row.run_state or NO_STATE
     yield row.run_after_state or NO_STATE
     yield row.task_id

@@ -40,6 +40,8 @@ class RunGroup:
     dated: bool
     state: str | None
     after_state: str | None
+    partition: str
+    """Its partition in words; empty without one."""
     rows: list[tuple[int, Any]]
 
 
@@ -117,6 +119,11 @@ class Table:
     def key(row: Any) -> str:
         """Return what names a task instance in a selection."""
         return json.dumps(TaskInstanceKey(row.run_id, row.task_id, row.map_index).to_json())
+
+    @staticmethod
+    def partition(row: Any) -> str:
+        """Return the partition of the row's run in words."""
+        return moments.partition(row.partition_key, row.partition_date)
 
     @staticmethod
     def moment(row: Any) -> datetime:
@@ -205,7 +212,8 @@ def _ungrouped(rows: Sequence[Row[Any]]) -> RunGroup:
 def _group(first: Row[Any], run_id: str, rows: list[tuple[int, Any]]) -> RunGroup:
     date = Table.moment(first)
     dated = first.logical_date is not None
-    return RunGroup(run_id, date, dated, first.run_state, first.run_after_state, rows)
+    partition = moments.partition(first.partition_key, first.partition_date)
+    return RunGroup(run_id, date, dated, first.run_state, first.run_after_state, partition, rows)
 
 
 def _chips(wanted: RowFilter) -> Iterator[tuple[str, dict[str, str]]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from safe_clear_plugin.core.dates import clock_change, parse_moment, parse_typed
 from safe_clear_plugin.core.formats import span
 from safe_clear_plugin.core.plan_text import WEEKDAYS, count
 from safe_clear_plugin.web.app import date_ruler, moments
@@ -31,7 +32,10 @@ class Range:
 
     start: datetime | None
     end: datetime | None
-    zone: ZoneInfo
+    zone: tzinfo
+    """The zone whose days are said; ``whose`` it is, and by which ``name`` it is known."""
+    zone_name: str = "UTC"
+    whose: str = "chosen"
 
     def headline(self, now: datetime) -> str:
         """Say the days, how many they are, and how long ago that was, in the zone that was chosen."""
@@ -70,7 +74,7 @@ class Range:
         for name, owner in (
             (dag_zone, "the Dag's time zone"),
             (browser_zone, "yours"),
-            (self.zone.key, "chosen"),
+            (self.zone_name, self.whose),
         ):
             if name:
                 whose.setdefault(name, []).append(owner)
@@ -99,6 +103,22 @@ class Range:
         return date_ruler.day_ruler(shown, inside, now)
 
 
+def read_as(label: str, text: str, zone: ZoneInfo, *, end: bool) -> str:
+    """Say how a time was read that a clock change shows twice, or leaves out; nothing of any other."""
+    change = clock_change(text, zone)
+    if change is None:
+        return ""
+    wall = parse_typed(text).wall
+    moment = parse_moment(text, zone, end=end)
+    at, utc = wall.time().isoformat("minutes"), f"{moment:%H:%M} UTC"
+    where = f"{zone.key} on {day_text(wall.date())}"
+    if change == "twice":
+        which = "later" if end else "earlier"
+        return f"Clocks go back in {where}: {at} is there twice. “{label}” is the {which} one, {utc}."
+    local = moment.astimezone(zone).time().isoformat("minutes")
+    return f"Clocks go forward in {where}: there is no {at}. “{label}” is {local}, {utc}."
+
+
 def day_text(day: date, *, year: bool = True) -> str:
     """Write a day as ``Tue 3 Nov 2026``."""
     text = f"{WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]}"
@@ -116,6 +136,21 @@ def zone_named(name: str) -> tzinfo | None:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
         return timezone(_offset(name)) if OFFSET.fullmatch(name) else None
+
+
+def zone_name(zone: tzinfo) -> str:
+    """Return the name of a time zone, or its offset where it has none, as :func:`zone_named` takes it."""
+    name = getattr(zone, "key", None)
+    if name is None:
+        minutes = int((zone.utcoffset(None) or timedelta(0)).total_seconds() // 60)
+        sign, (hours, minutes) = "-" if minutes < 0 else "+", divmod(abs(minutes), 60)
+        name = f"{sign}{hours:02}:{minutes:02}" if hours or minutes else "UTC"
+    return str(name)
+
+
+def on_clock(moment: datetime, zone: tzinfo) -> datetime:
+    """Return what the clock of a zone shows, as if that were UTC."""
+    return _local(moment, zone).replace(tzinfo=timezone.utc)
 
 
 def _offset(name: str) -> timedelta:

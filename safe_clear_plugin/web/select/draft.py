@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.web.api import form_data, request_reader
 from safe_clear_plugin.web.api.bodies import AnswersRequest
 from safe_clear_plugin.web.api.mistakes import Mistakes
+from safe_clear_plugin.web.select import date_range
 from safe_clear_plugin.web.select.form import SelectionForm
 
 
@@ -20,6 +22,8 @@ class Draft:
     selection: Selection
     broken: Mapping[str, list[str]]
     browser_timezone: str = ""
+    readings: tuple[str, ...] = ()
+    """How dates were read that can mean two moments."""
 
 
 def draft_of(values: Mapping[str, Any], mistakes: Mistakes) -> Draft:
@@ -29,7 +33,16 @@ def draft_of(values: Mapping[str, Any], mistakes: Mistakes) -> Draft:
     if found is None:
         readable = {name: value for name, value in values.items() if name not in broken}
         found = AnswersRequest.model_validate(readable)
-    return Draft(found.selection(), broken, found.browser_timezone or "")
+    return Draft(found.selection(), broken, found.browser_timezone or "", tuple(_readings(found)))
+
+
+def _readings(found: AnswersRequest) -> Iterator[str]:
+    if found.date_field == "partition_date":
+        return
+    zone = ZoneInfo(found.timezone)
+    for label, text, end in (("From", found.date_from, False), ("To", found.date_to, True)):
+        if text and (reading := date_range.read_as(label, text, zone, end=end)):
+            yield reading
 
 
 def draft_in(form: SelectionForm) -> Draft:

@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 from werkzeug.datastructures import MultiDict
 from wtforms import Form, RadioField, SelectField, StringField
 
-from safe_clear_plugin.core.selection import DATE_FIELDS, RUN_TYPES, RUNNING_CHOICES, Selection, parse_moment
+from safe_clear_plugin.airflow_api.scheduling.partitions import HAS_PARTITION_DATES
+from safe_clear_plugin.core.dates import parse_moment
+from safe_clear_plugin.core.selection import DATE_FIELDS, RUN_TYPES, RUNNING_CHOICES, Selection
 from safe_clear_plugin.core.states import RUN_STATES, TASK_INSTANCE_STATES
 from safe_clear_plugin.web.select.fields import (
     ChoicesField,
@@ -22,6 +24,7 @@ from safe_clear_plugin.web.select.fields import (
     labelled,
 )
 
+UTC = ZoneInfo("UTC")
 LITERAL_PLACEHOLDER = re.compile(r"^\{[A-Z_]+\}$")
 """Airflow leaves ``{MAP_INDEX}`` as it is in the link of a task instance that is not mapped."""
 LINKED = ("dag_id", "run_id", "task_id", "map_index")
@@ -39,6 +42,9 @@ class SelectionForm(Form):
     dag_id = StringField("Dag")
     task_regex = StringField("Task regex")
     run_id = LinesField("Run ids", description="One run id per line. Leave empty for every run in the range.")
+    partition_key = LinesField(
+        "Partition keys", description="One partition key per line, exactly as in the run."
+    )
     date_field = SelectField("Date field", choices=labelled(DATE_FIELDS), default="logical_date")
     date_from = StringField("From")
     date_to = StringField("To (inclusive)")
@@ -79,6 +85,8 @@ class SelectionForm(Form):
     def __init__(self, given: MultiDict[str, str]) -> None:
         super().__init__(given)
         self.given = given
+        if not HAS_PARTITION_DATES and self.date_field.data != "partition_date":
+            self.date_field.choices = labelled(name for name in DATE_FIELDS if name != "partition_date")
 
     def add_errors(self, errors: Mapping[str, Sequence[str]]) -> None:
         """Put what is wrong to the fields."""
@@ -116,7 +124,7 @@ def _as_form_data(selection: Selection) -> dict[str, Any]:
         selection.run_on_latest_version
     ]
     values["exclude_task_instance"] = [key_line(key) for key in selection.exclude_task_instance]
-    zone = ZoneInfo(selection.timezone)
+    zone = UTC if selection.is_by_partition_date else ZoneInfo(selection.timezone)
     for name, moment in (("date_from", selection.date_from), ("date_to", selection.date_to)):
         values[name] = format_for_input(moment, zone, end=name == "date_to") if moment else ""
     flags = {True: "true", False: "false"}

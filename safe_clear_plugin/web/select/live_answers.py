@@ -15,9 +15,9 @@ from safe_clear_plugin.services.live_preview import selection_preview, task_tree
 from safe_clear_plugin.services.live_preview.model import SelectionPreview
 from safe_clear_plugin.web.api.types import available_timezones
 from safe_clear_plugin.web.app import links, state_labels
-from safe_clear_plugin.web.select.date_range import Range, known_zones
+from safe_clear_plugin.web.select.date_range import Range, known_zones, on_clock, zone_name
 from safe_clear_plugin.web.select.draft import Draft
-from safe_clear_plugin.web.select.form import format_for_input, task_regex_of
+from safe_clear_plugin.web.select.form import UTC, format_for_input, task_regex_of
 
 MANY_TASKS = 30
 """Tasks from which on groups without a marked one are folded."""
@@ -57,6 +57,8 @@ class Answers:
     browser_zone: str = ""
     dag_url: str = ""
     chips: Sequence[Chip] = field(default=())
+    readings: Sequence[str] = ()
+    """How dates were read that can mean two moments."""
 
     @property
     def dag_is_chosen(self) -> bool:
@@ -72,9 +74,21 @@ class Answers:
     def range(self) -> Range | None:
         """The range of dates; ``None`` when the runs are named and not held to dates."""
         scope = self.found.scope
-        if scope is None or (scope.named and not self.selection.has_dates):
+        by_date = scope is not None and (scope.is_by_date or self.selection.has_dates)
+        if scope is None or not by_date:
             return None
-        return Range(scope.date_from, scope.date_to, self.zone)
+        if not self.selection.is_by_partition_date:
+            return Range(scope.date_from, scope.date_to, self.zone, self.zone.key)
+        return Range(
+            scope.date_from, scope.date_to, self.found.partition_zone, self.zone_read, "the timetable's"
+        )
+
+    @property
+    def zone_read(self) -> str:
+        """The zone in which the dates that are typed are read."""
+        if not self.selection.is_by_partition_date:
+            return self.zone.key
+        return zone_name(self.found.partition_zone)
 
     @property
     def schedule_said(self) -> str:
@@ -178,6 +192,10 @@ class Answers:
         if after is None:
             return Since(reason="The last dag run succeeded.")
         now = self.found.now.replace(second=0, microsecond=0)
+        if self.selection.is_by_partition_date:
+            zone = self.found.partition_zone
+            first, last = (on_clock(moment, zone) for moment in (after, max(now, after)))
+            return Since(format_for_input(first, UTC, end=False), format_for_input(last, UTC, end=True))
         start = format_for_input(after, self.zone, end=False)
         return Since(start, format_for_input(max(now, after), self.zone, end=True))
 
@@ -200,6 +218,7 @@ def answer(draft: Draft, now: datetime) -> Answers:
         browser_zone=browser_zone,
         dag_url=links.airflow_url("dags", selection.dag_id),
         chips=_chips(found.tree),
+        readings=draft.readings,
     )
 
 

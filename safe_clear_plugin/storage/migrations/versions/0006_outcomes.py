@@ -1,4 +1,4 @@
-"""Outcomes: what the scheduler is foreseen to make of what a plan clears.
+"""Outcomes: what the scheduler is foreseen to make of what a plan clears. Partitions of its dag runs.
 
 Revision ID: 5afec1ea0006
 Revises: 5afec1ea0005
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+from safe_clear_plugin.airflow_api.platform.airflow_tables import StringID, UtcDateTime
 
 revision = "5afec1ea0006"
 down_revision = "5afec1ea0005"
@@ -25,11 +27,16 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("outcome_reason", sa.String(40)), schema=schema)
     op.add_column("safe_clear_plan_run", sa.Column("is_verified", sa.Boolean()), schema=schema)
     op.add_column("safe_clear_plan", sa.Column("outcomes", sa.JSON()), schema=schema)
+    for column in (sa.Column("partition_key", StringID()), sa.Column("partition_date", UtcDateTime)):
+        op.add_column("safe_clear_plan_run", column, schema=schema)
 
 
 def downgrade() -> None:
     """Drop them."""
     schema = _schema()
+    with op.batch_alter_table("safe_clear_plan_run", schema=schema) as batch:
+        batch.drop_column("partition_key")
+        batch.drop_column("partition_date")
     for table in ROWS:
         with op.batch_alter_table(table, schema=schema) as batch:
             batch.drop_column("outcome")
