@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from safe_clear_plugin.core.codes import Code
+from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.problems import Problem
 
 
@@ -20,6 +21,7 @@ class Verdict(Code):
     WAS_PENDING = "was_pending"
     VERSION_GONE = "version_gone"
     MAY_BE_QUEUED = "may_be_queued"
+    RUN_GOES_ON = "run_goes_on"
 
 
 VERDICT_TEXT: Mapping[Verdict, str] = {
@@ -29,6 +31,7 @@ VERDICT_TEXT: Mapping[Verdict, str] = {
     Verdict.GONE: "deleted since, or expanded into mapped task instances",
     Verdict.WAS_PENDING: "handed to an executor, a trigger or a person before the clear",
     Verdict.VERSION_GONE: "its Dag version has been removed since",
+    Verdict.RUN_GOES_ON: "its dag run continues",
     Verdict.MAY_BE_QUEUED: "scheduled since; SQLite can't stop the scheduler from queueing it",
 }
 
@@ -121,6 +124,39 @@ class UndoStay:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulerChange:
+    """Task instances of one task that the scheduler created, restored or removed because of the clear."""
+
+    effect: Effect
+    """As it is shown."""
+    task_id: str
+    count: int
+    put_back: bool
+    """Whether an undo takes it back."""
+
+
+CHANGED_WORDS = {Effect.CREATE: "created", Effect.RESTORE: "restored", Effect.REMOVE: "marked Removed"}
+
+
+def describe_changes(changes: Iterable[SchedulerChange]) -> str:
+    """Say what the scheduler did: ``3 created (`c`, `d`), 1 marked Removed (`old`)``."""
+    listed = list(changes)
+    parts = []
+    for effect, words in CHANGED_WORDS.items():
+        found = [change for change in listed if change.effect == effect]
+        tasks = sorted({f"`{change.task_id}`" for change in found})
+        more = f" and {len(tasks) - MOST_TASKS:,} more tasks" if len(tasks) > MOST_TASKS else ""
+        if found:
+            number = sum(change.count for change in found)
+            parts.append(f"{number:,} {words} ({', '.join(tasks[:MOST_TASKS])}{more})")
+    return ", ".join(parts)
+
+
+MOST_TASKS = 5
+"""Tasks that a sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
 class UndoPreview:
     """What an undo would do now. ``runs`` and ``stays`` are the first of them, the numbers are of all."""
 
@@ -131,7 +167,18 @@ class UndoPreview:
     counts: tuple[UndoCount, ...] = ()
     runs: tuple[UndoRun, ...] = ()
     stays: tuple[UndoStay, ...] = ()
+    scheduler_changes: tuple[SchedulerChange, ...] = ()
     problem: Problem | None = None
+
+    @property
+    def taken_back(self) -> str:
+        """What the scheduler did because of the clear and is taken back with its run."""
+        return describe_changes(change for change in self.scheduler_changes if change.put_back)
+
+    @property
+    def not_taken_back(self) -> str:
+        """What it did and stays, since its run goes on."""
+        return describe_changes(change for change in self.scheduler_changes if not change.put_back)
 
     @property
     def stay(self) -> int:

@@ -73,7 +73,7 @@ def by_scheduler(plan: PlanSummary, session: Session) -> dict[tuple[str, str, in
 
 def came(before: dict[Key, Any], cleared: dict[Key, Any], now: dict[Key, Any]) -> dict[Key, str]:
     """Return the effects that came, of those that the clear did not have itself, told by the rows."""
-    found = {key: CREATES for key in now.keys() - cleared.keys()}
+    found = dict.fromkeys(now.keys() - cleared.keys(), CREATES)
     for key in now.keys() & before.keys():
         was, is_now = cleared[key].state, now[key].state
         if cleared[key].id != before[key].id or was == is_now:
@@ -83,3 +83,14 @@ def came(before: dict[Key, Any], cleared: dict[Key, Any], now: dict[Key, Any]) -
         elif was == "removed":
             found[key] = RESTORES
     return found
+
+
+def look_once_without_starting(session: Session, dag_id: str = "etl") -> None:
+    """Have the scheduler bring the queued runs up to the latest version, and start nothing yet."""
+    session.rollback()
+    with create_session(scoped=False) as own:
+        runner = SchedulerJobRunner(job=Job(), executors=[LocalExecutor()])
+        runs = select(DagRun).where(DagRun.dag_id == dag_id, DagRun.state.in_(("queued", "running")))
+        for run in own.scalars(runs.order_by(DagRun.id)).all():
+            run.dag = runner.scheduler_dag_bag.get_dag_for_run(dag_run=run, session=own)
+            runner._verify_integrity_if_dag_changed(run, own)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.taskmap import TaskMap
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 
 from safe_clear_plugin.airflow_api.dag.dag_versions import latest_version_id
 from safe_clear_plugin.core.selection import Selection
 from tests.db.acting import clear, plan_of
+from tests.db.changed_dags import RUNS, a_b, dag_of, mapped, of, over, store_history, task
 from tests.db.finding_scenes import findings_by_code
 from tests.db.scheduler_looks import (
     CREATES,
@@ -23,72 +24,17 @@ from tests.db.scheduler_looks import (
     live,
     look,
     planned,
-    states,
 )
-from tests.support.factories import make_run, set_states, store_dag, task_instances
+from tests.support.factories import set_states, store_dag
 from tests.support.scenes import START
 
 pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
-
-RUNS = ("run_1", "run_2", "run_3")
-
-
-def task(task_id, *upstream, **options):
-    """Return a task that does nothing."""
-    made = EmptyOperator(task_id=task_id, **options)
-    for other in upstream:
-        _ = other >> made
-    return made
-
-
-def mapped(task_id, length, *upstream, **options):
-    """Return a task that is mapped over literals."""
-    made = EmptyOperator.partial(task_id=task_id, **options).expand(doc_md=[str(n) for n in range(length)])
-    for other in upstream:
-        _ = other >> made
-    return made
-
-
-def over(task_id, source):
-    """Return a task that is mapped over what another returns."""
-    return EmptyOperator.partial(task_id=task_id).expand(doc_md=source.output)
-
-
-def dag_of(build, **options):
-    with DAG("etl", schedule=None, start_date=START, **options) as dag:
-        build()
-    return dag
-
-
-def a_b():
-    task("b", task("a"))
 
 
 @pytest.fixture
 def history(session):
     """Store a DAG with successful runs, then another version of it."""
-
-    def make(old, new=None, *, runs=RUNS, bundle_version=None, run_state="success", **options):
-        dag = dag_of(old)
-        store_dag(dag, session=session, bundle_version=bundle_version)
-        made = []
-        for day, run_id in enumerate(runs, 1):
-            made.append(
-                make_run(
-                    dag,
-                    session=session,
-                    run_id=run_id,
-                    logical_date=START.replace(day=day),
-                    state=run_state,
-                    task_state="success",
-                    bundle_version=bundle_version,
-                )
-            )
-        if new is not None:
-            store_dag(dag_of(new, **options), session=session, bundle_version=bundle_version)
-        return made
-
-    return make
+    return partial(store_history, session)
 
 
 def foreseen_and_came(selection, session, rounds=8):
@@ -117,10 +63,6 @@ def foreseen_and_came(selection, session, rounds=8):
         key for key, row in rows.items() if row.effect == "create"
     }
     return plan, foreseen
-
-
-def of(*task_ids, **options):
-    return Selection("etl", task_regex=f"^({'|'.join(task_ids)})$", date_from=START, date_to=None, **options)
 
 
 def in_all(*keys, effect, runs=RUNS):

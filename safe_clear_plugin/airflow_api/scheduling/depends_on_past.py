@@ -182,7 +182,7 @@ def _is_planned(plan: PlanTables, again: Any, there: Any, *more: ColumnElement[b
             again.c.run_id == there.c.run_id,
             again.c.task_id == there.c.task_id,
             again.c.map_index == there.c.map_index,
-            again.c.effect.in_((*CLEARED_EFFECTS, Effect.RESTORE)),
+            again.c.effect.in_((*CLEARED_EFFECTS, Effect.RESTORE, Effect.SCHEDULER_RESTORES)),
             *more,
         )
         .correlate(there)

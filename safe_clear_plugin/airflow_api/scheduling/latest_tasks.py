@@ -17,6 +17,9 @@ from safe_clear_plugin.airflow_api.platform.key_table import rows_of_tasks
 NOT_LITERAL = -1
 """Stands for the number of task instances of a task whose map indexes its literals do not give."""
 
+NOT_KNOWN = object()
+"""Stands for that number where it depends on what other tasks return."""
+
 
 @dataclass(frozen=True)
 class LatestTasks:
@@ -31,16 +34,12 @@ class LatestTasks:
     @classmethod
     def of(cls, dag: Any) -> LatestTasks:
         """Sort the tasks of a DAG by how they are mapped."""
-        literals: dict[str, int] = {}
-        by_results = []
-        for task_id, task in dag.task_dict.items():
-            try:
-                literals[task_id] = task.get_parse_time_mapped_ti_count()
-            except NotMapped:
-                continue
-            except NotFullyPopulated:
-                by_results.append(task_id)
-        return cls(dag, literals, by_results)
+        numbers = {task_id: _literal_length(task) for task_id, task in dag.task_dict.items()}
+        return cls(
+            dag,
+            {task_id: number for task_id, number in numbers.items() if isinstance(number, int)},
+            [task_id for task_id, number in numbers.items() if number is NOT_KNOWN],
+        )
 
     @cached_property
     def table(self) -> CTE:
@@ -82,6 +81,17 @@ class LatestTasks:
     def _tasks(self) -> Iterable[tuple[str, Any]]:
         tasks: Mapping[str, Any] = self.dag.task_dict
         return tasks.items()
+
+
+def _literal_length(task: Any) -> int | object | None:
+    """Return how many map indexes a task has, ``None`` if it is not mapped."""
+    try:
+        length: int = task.get_parse_time_mapped_ti_count()
+    except NotMapped:
+        return None
+    except NotFullyPopulated:
+        return NOT_KNOWN
+    return length
 
 
 def map_indexes(count: int | None) -> range:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.plan import PlanStatus, PlanSummary
 from safe_clear_plugin.core.stop_reason import NOT_RESUMABLE
-from safe_clear_plugin.core.undo import UndoCount, UndoStay
+from safe_clear_plugin.core.undo import UndoCount, UndoStay, describe_changes
 from safe_clear_plugin.services.planning.time_limit import TookTooLong
 from safe_clear_plugin.services.plans import batches
 from safe_clear_plugin.services.undo.undo_preview import summarize_undo
@@ -116,3 +116,9 @@ def not_restored_counts(plan: PlanSummary, session: Session) -> list[UndoCount]:
 def not_restored_rows(plan: PlanSummary, session: Session, *, limit: int) -> list[UndoStay]:
     """Return the first task instances that the undo left as they are."""
     return not_restored.list_not_restored(UUID(plan.id), session, limit=limit)
+
+
+def not_taken_back(plan: PlanSummary, session: Session) -> str:
+    """Say what the scheduler did because of the clear and the undo left, since the run goes on."""
+    found = not_restored.scheduler_changes(UUID(plan.id), session)
+    return describe_changes(change for change in found if not change.put_back)

@@ -15,15 +15,23 @@ from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.airflow_api.platform.statement_timeout import Budget, limited
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem
-from safe_clear_plugin.core.undo import KeptRun, UndoCount, UndoPreview, UndoRun, UndoStay, Verdict
+from safe_clear_plugin.core.undo import (
+    KeptRun,
+    SchedulerChange,
+    UndoCount,
+    UndoPreview,
+    UndoRun,
+    UndoStay,
+    Verdict,
+)
 from safe_clear_plugin.services import retention
 from safe_clear_plugin.services.planning.time_limit import undo_preview_time, undo_summary_time
 from safe_clear_plugin.storage.plans import statistics
 from safe_clear_plugin.storage.undo.run_verdicts import run_verdicts
-from safe_clear_plugin.storage.undo.verdicts import task_instance_verdicts
+from safe_clear_plugin.storage.undo.verdicts import is_change, task_instance_verdicts
 
 LISTED = 200
 """Runs and task instances that a preview lists at most; its numbers are of all."""
@@ -86,7 +94,22 @@ def _preview(plan_id: UUID, dag_id: str, run_ids: list[str] | None, session: Ses
         counts=tuple(counts),
         runs=tuple(map(_run, dag_runs[:LISTED])),
         stays=tuple(_stays(verdicts, session)) if put_back < total else (),
+        scheduler_changes=tuple(_scheduler_changes(verdicts, runs, session)),
     )
+
+
+def _scheduler_changes(verdicts: Subquery, runs: Subquery, session: Session) -> Iterator[SchedulerChange]:
+    """Yield what the scheduler did because of the clear; it is taken back with the whole run."""
+    keys = (verdicts.c.task_id, verdicts.c.effect, runs.c.whole)
+    found = (
+        select(*keys, func.count().label("n"))
+        .join(runs, runs.c.run_id == verdicts.c.run_id)
+        .where(is_change(verdicts))
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+    for row in session.execute(found):
+        yield SchedulerChange(Effect(row.effect).shown, row.task_id, row.n, put_back=bool(row.whole))
 
 
 def _stays(verdicts: Subquery, session: Session) -> Iterator[UndoStay]:

@@ -30,7 +30,7 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     task_reschedule,
 )
 from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PLANNED_EFFECTS
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 from safe_clear_plugin.storage.rows import of_plan, same_task_instance
 from safe_clear_plugin.storage.tables import (
@@ -47,6 +47,8 @@ def capture(
     plan_id: UUID, dag_id: str, run_ids: Sequence[str], related: RelatedRows, session: Session
 ) -> None:
     """Copy everything that clearing these runs changes or deletes, under their locks and before the clear.
+
+    So too what the scheduler will change because of it.
 
     Of the ``related`` rows, only the kinds that there are. Of the task instances that the plan does not
     cover: unfinished ones of finished runs, which prove at an undo that nothing else was started, and
@@ -75,7 +77,7 @@ def _capture_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], 
     covered = exists().where(
         of_plan(planned, plan_id, run_ids),
         same_task_instance(planned, ti),
-        planned.c.effect.in_(COVERED_EFFECTS),
+        planned.c.effect.in_(PLANNED_EFFECTS),
     )
     uncovered = and_(
         is_unfinished(ti.c.state),

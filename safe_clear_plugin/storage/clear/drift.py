@@ -13,7 +13,7 @@ from safe_clear_plugin.airflow_api.clear import cleared_columns
 from safe_clear_plugin.airflow_api.clear.column import ClearedColumn
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.core.drift import GONE, NOT_THERE, DriftCode, DriftedRow, try_text
-from safe_clear_plugin.core.effects import COVERED_EFFECTS, Effect
+from safe_clear_plugin.core.effects import CREATING_EFFECTS, PLANNED_EFFECTS
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.storage.clear import version_drift
 from safe_clear_plugin.storage.rows import RUN_ORDER, is_cleared_run, of_plan, same_task_instance
@@ -31,8 +31,8 @@ def find_drift(
     """Return what differs from the preview, and how many things do; of ``run_ids`` only, if given.
 
     A row has drifted if a column differs for which
-    :mod:`~safe_clear_plugin.airflow_api.clear.cleared_columns` has a drift code, if it is gone, or if the
-    clear was to make Airflow create it and it is there already. A DAG version, if a run would use another one
+    :mod:`~safe_clear_plugin.airflow_api.clear.cleared_columns` has a drift code, if it is gone, or if
+    Airflow was to create it and it is there already. A DAG version, if a run would use another one
     now or if it was rewritten in place.
     """
     if _is_as_shown(plan, run_ids, session):
@@ -113,7 +113,7 @@ def _drifted_run(row: Any) -> DriftedRow:
 
 def _select_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None) -> Select[Any]:
     planned, live = plan_task_instance, task_instance
-    to_create = planned.c.effect == Effect.CREATE.value
+    to_create = planned.c.effect.in_(CREATING_EFFECTS)
     created = and_(to_create, live.c.id.is_not(None))
     changed: list[Condition] = [
         (live.c.id.is_(None), DriftCode.DELETED_OR_EXPANDED),
@@ -139,7 +139,7 @@ def _select_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | 
         .select_from(planned.outerjoin(live, same_row))
         .where(
             of_plan(planned, plan_id, run_ids),
-            planned.c.effect.in_(COVERED_EFFECTS),
+            planned.c.effect.in_(PLANNED_EFFECTS),
             or_(created, and_(~to_create, or_(*(condition for condition, _ in changed)))),
         )
         .order_by(planned.c.run_id, planned.c.task_id, planned.c.map_index)

@@ -8,11 +8,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, CREATING_EFFECTS, PLANNED_EFFECTS, Effect
 from safe_clear_plugin.core.plan_records import TouchedTask
 from safe_clear_plugin.storage.tables import plan_task_instance
 
-CHANGED_EFFECTS: tuple[Effect, ...] = (*CLEARED_EFFECTS, Effect.RESTORE, Effect.REMOVE)
+CHANGED_EFFECTS: tuple[Effect, ...] = tuple(
+    effect for effect in PLANNED_EFFECTS if effect not in CREATING_EFFECTS
+)
 """Effects on existing task instances, without those that are left out."""
 
 

@@ -14,7 +14,7 @@ from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.airflow_api.scheduling.trigger_rules import Counts, by_mapping, by_rule, by_setups
-from safe_clear_plugin.core.effects import PENDING_EFFECTS, Effect
+from safe_clear_plugin.core.effects import CREATING_EFFECTS, PENDING_EFFECTS
 from safe_clear_plugin.core.outcomes import OutcomeReason
 from safe_clear_plugin.core.states import DONE_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.storage.findings.task_relations import among, predicted_state
@@ -124,7 +124,7 @@ def _existing(scope: PlanScope, task: Upstream, kinds: Sequence[str]) -> Select[
 
 
 def _created(scope: PlanScope, task: Upstream, kinds: Sequence[str]) -> Select[Any]:
-    """Select upstream task instances that the run's move to another DAG version will create."""
+    """Select upstream task instances that the clear, or the scheduler because of it, will create."""
     mine = rows_.alias("mine")
     of_run = and_(mine.c.plan_id == plan_run.c.plan_id, mine.c.run_id == plan_run.c.run_id)
     return (
@@ -135,7 +135,7 @@ def _created(scope: PlanScope, task: Upstream, kinds: Sequence[str]) -> Select[A
             func.coalesce(mine.c.foreseen_state, mine.c.after_state),
         )
         .select_from(plan_run.join(mine, of_run))
-        .where(*scope.runs(), mine.c.effect == Effect.CREATE, mine.c.task_id.in_(_related(task, kinds)))
+        .where(*scope.runs(), mine.c.effect.in_(CREATING_EFFECTS), mine.c.task_id.in_(_related(task, kinds)))
     )
 
 

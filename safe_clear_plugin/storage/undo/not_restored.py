@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.undo import UndoCount, UndoStay, Verdict
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, SCHEDULER_EFFECTS, Effect
+from safe_clear_plugin.core.undo import SchedulerChange, UndoCount, UndoStay, Verdict
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 rows = plan_task_instance
@@ -38,6 +38,25 @@ def count_not_restored(plan_id: UUID, session: Session) -> list[UndoCount]:
         .order_by(counted.desc(), rows.c.undo, rows.c.undo_state)
     )
     return [UndoCount(Verdict(row.undo), row.state, row.undo_state, row.n) for row in found]
+
+
+def scheduler_changes(plan_id: UUID, session: Session) -> list[SchedulerChange]:
+    """Return what the scheduler had done because of the clear, and whether the undo took it back."""
+    created = rows.c.effect == Effect.SCHEDULER_CREATES.value
+    changed = or_(created, rows.c.state.is_distinct_from(rows.c.undo_state))
+    back = case((rows.c.undo == Verdict.PUT_BACK.value, 1), else_=0).label("back")
+    # The id that the undo found: none means that the scheduler had not come to create it.
+    done = (rows.c.undo.is_not(None), rows.c.new_task_instance_id.is_not(None), changed)
+    found = session.execute(
+        select(rows.c.task_id, rows.c.effect, back, func.count().label("n"))
+        .where(rows.c.plan_id == plan_id, rows.c.effect.in_(SCHEDULER_EFFECTS), *done)
+        .group_by(rows.c.task_id, rows.c.effect, back)
+        .order_by(rows.c.task_id, rows.c.effect, back)
+    )
+    return [
+        SchedulerChange(Effect(row.effect).shown, row.task_id, row.n, put_back=bool(row.back))
+        for row in found
+    ]
 
 
 def list_not_restored(plan_id: UUID, session: Session, *, limit: int) -> list[UndoStay]:

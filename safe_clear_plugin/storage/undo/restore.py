@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
@@ -34,7 +35,7 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     task_reschedule,
 )
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins, is_one_of
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, CREATING_EFFECTS, SCHEDULER_EFFECTS
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 from safe_clear_plugin.core.undo import Verdict
 from safe_clear_plugin.storage.rows import of_plan, same_task_instance
@@ -53,7 +54,7 @@ def restore_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], s
     """Put the rows back that the stored verdicts name, history and reschedules with them."""
     planned, image, live = plan_task_instance, before_task_instance, task_instance
     back = and_(of_plan(planned, plan_id, run_ids), planned.c.undo == Verdict.PUT_BACK.value)
-    created = select(planned.c.new_task_instance_id).where(back, planned.c.effect == Effect.CREATE.value)
+    created = select(planned.c.new_task_instance_id).where(back, planned.c.effect.in_(CREATING_EFFECTS))
     session.execute(delete(live).where(is_one_of(live.c.id, created)))
     values = _values(cleared_columns.TASK_INSTANCE, live, image, Undo.RESTORE)
     untouched_run = exists().where(
@@ -65,11 +66,15 @@ def restore_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], s
     goes_back = or_(plan_run.c.put_back.is_(True), untouched_run)
     for column, before in _values(cleared_columns.TASK_INSTANCE, live, image, Undo.RESTORE_WITH_RUN).items():
         values[column] = case((goes_back, before), else_=func.coalesce(before, column))
+    # Of what the scheduler changed alone nothing is to be seen afterwards, not even that it was undone.
+    by_scheduler = planned.c.effect.in_(SCHEDULER_EFFECTS)
+    now = literal(datetime.now(timezone.utc), live.c.updated_at.type)
+    values[live.c.updated_at] = case((by_scheduler, image.c.updated_at), else_=now)
     restored = (
         update(live)
         .where(
             back,
-            planned.c.effect != Effect.CREATE.value,
+            planned.c.effect.not_in(CREATING_EFFECTS),
             of_plan(plan_run, plan_id, run_ids),
             plan_run.c.run_id == planned.c.run_id,
             of_plan(image, plan_id, run_ids),
@@ -205,7 +210,7 @@ def differences(
     task_instances = select(planned.c.run_id, planned.c.task_id, planned.c.map_index).where(
         of_plan(planned, plan_id, run_ids),
         planned.c.undo == Verdict.PUT_BACK.value,
-        planned.c.effect != Effect.CREATE.value,
+        planned.c.effect.not_in(CREATING_EFFECTS),
         not_(as_before),
     )
     before = before_dag_run

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.session import count_written
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS, MOVED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, MOVED_EFFECTS, PLANNED_EFFECTS, SCHEDULER_EFFECTS
 from safe_clear_plugin.core.undo import Verdict
 from safe_clear_plugin.storage.clear.batches import logical_date_of
 from safe_clear_plugin.storage.clear.status import take_number
@@ -65,8 +65,8 @@ def record_verdicts(
 ) -> None:
     """Store the verdicts on the runs and their task instances, under their locks.
 
-    What a move to another DAG version did to task instances is taken back only with the run itself: a run
-    that goes on goes on in the version that it has.
+    What a move to another DAG version did to task instances, or the scheduler because of the clear, is taken
+    back only with the run itself: a run that goes on goes on in the version that it has.
     """
     with hash_joins(session):
         _store_verdicts(plan_id, dag_id, run_ids, session)
@@ -80,10 +80,17 @@ def _store_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session:
     session.execute(
         update(planned)
         .where(of_plan(planned, plan_id, run_ids), same_task_instance(planned, found))
-        .values(undo=found.c.verdict, undo_state=found.c.now)
+        .values(
+            undo=found.c.verdict,
+            undo_state=found.c.now,
+            new_task_instance_id=case(
+                (planned.c.effect.in_(SCHEDULER_EFFECTS), found.c.id_now),
+                else_=planned.c.new_task_instance_id,
+            ),
+        )
     )
     decided = select(planned.c.run_id, planned.c.effect, planned.c.undo.label("verdict")).where(
-        of_plan(planned, plan_id, run_ids), planned.c.effect.in_(COVERED_EFFECTS)
+        of_plan(planned, plan_id, run_ids), planned.c.effect.in_(PLANNED_EFFECTS)
     )
     runs = run_verdicts(plan_id, dag_id, decided.subquery(), run_ids)
     session.execute(
@@ -94,16 +101,17 @@ def _store_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session:
     whole = select(plan_run.c.run_id).where(
         of_plan(plan_run, plan_id, run_ids), plan_run.c.put_back.is_(True)
     )
-    session.execute(
-        update(planned)
-        .where(
-            of_plan(planned, plan_id, run_ids),
-            planned.c.effect.in_(MOVED_EFFECTS),
-            planned.c.undo == Verdict.PUT_BACK.value,
-            planned.c.run_id.not_in(whole),
+    for effects, verdict in ((MOVED_EFFECTS, Verdict.STARTED), (SCHEDULER_EFFECTS, Verdict.RUN_GOES_ON)):
+        session.execute(
+            update(planned)
+            .where(
+                of_plan(planned, plan_id, run_ids),
+                planned.c.effect.in_(effects),
+                planned.c.undo == Verdict.PUT_BACK.value,
+                planned.c.run_id.not_in(whole),
+            )
+            .values(undo=verdict.value)
         )
-        .values(undo=Verdict.STARTED.value)
-    )
 
 
 def finish_batch(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     and_,
     case,
     exists,
+    func,
     or_,
     select,
 )
@@ -23,16 +24,17 @@ from sqlalchemy import (
 from safe_clear_plugin.airflow_api.clear import start_evidence
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import is_one_of
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PLANNED_EFFECTS, SCHEDULER_EFFECTS, Effect
 from safe_clear_plugin.core.undo import RESTORABLE_STATES, Verdict
 from safe_clear_plugin.storage.rows import planned_with_run, same_task_instance
 from safe_clear_plugin.storage.tables import before_task_instance, plan_run, plan_task_instance
 
 
 def task_instance_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None = None) -> Subquery:
-    """Select, for each row that the clear changed, what an undo can do with it now.
+    """Select, for each row that the clear or the scheduler after it changed, what an undo can do with it now.
 
-    Columns run_id, task_id, map_index, effect, before, now, verdict; of runs that are cleared and not undone.
+    Columns run_id, task_id, map_index, effect, before, now, verdict and id_now, of runs that are cleared and
+    not undone.
     To be read within :func:`~safe_clear_plugin.airflow_api.platform.joins.hash_joins`.
     """
     planned, image, live = plan_task_instance, before_task_instance, task_instance
@@ -44,13 +46,14 @@ def task_instance_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | 
             planned.c.effect,
             planned.c.state.label("before"),
             live.c.state.label("now"),
+            live.c.id.label("id_now"),
             _verdict(planned, image, live).label("verdict"),
         )
         .select_from(_joined(plan_id, dag_id, run_ids))
         .where(
             planned.c.plan_id == plan_id,
             in_runs(planned, plan_id, run_ids),
-            planned.c.effect.in_(COVERED_EFFECTS),
+            planned.c.effect.in_(PLANNED_EFFECTS),
             *open_runs(run_ids),
         )
         .subquery("verdicts")
@@ -104,14 +107,27 @@ def _verdict(planned: Table, image: Table, live: Table) -> ColumnElement[str]:
         image,
         live,
         cleared=cleared,
-        marked_removed=or_(planned.c.after_state == "removed", image.c.state == "removed"),
+        marked_removed=or_(
+            planned.c.after_state == "removed",
+            planned.c.foreseen_state == "removed",
+            image.c.state == "removed",
+        ),
         cleared_at=plan_run.c.applied_at,
     )
     was_pending = and_(image.c.state.is_not(None), image.c.state.not_in(RESTORABLE_STATES))
+    created = planned.c.effect == Effect.SCHEDULER_CREATES.value
+    given_id = case(
+        (planned.c.effect.in_(SCHEDULER_EFFECTS), func.coalesce(image.c.id, live.c.id)),
+        else_=planned.c.new_task_instance_id,
+    )
     return case(
+        (
+            or_(and_(created, live.c.id.is_(None)), _is_as_it_was(planned, image, live)),
+            Verdict.PUT_BACK.value,
+        ),
         (live.c.id.is_(None), Verdict.GONE.value),
         (was_pending, Verdict.WAS_PENDING.value),
-        (live.c.id.is_distinct_from(planned.c.new_task_instance_id), Verdict.CLEARED_AGAIN.value),
+        (live.c.id.is_distinct_from(given_id), Verdict.CLEARED_AGAIN.value),
         (started, Verdict.STARTED.value),
         (start_evidence.is_version_removed(image.c.dag_version_id), Verdict.VERSION_GONE.value),
         (start_evidence.may_be_queued(image, live), Verdict.MAY_BE_QUEUED.value),
@@ -119,9 +135,30 @@ def _verdict(planned: Table, image: Table, live: Table) -> ColumnElement[str]:
     )
 
 
+def _is_as_it_was(planned: Table, image: Table, live: Table) -> ColumnElement[bool]:
+    """Whether the scheduler has not come to what it was to restore or to remove, so that nothing is left."""
+    return and_(
+        planned.c.effect.in_((Effect.SCHEDULER_RESTORES, Effect.SCHEDULER_REMOVES)),
+        live.c.id == image.c.id,
+        *(live.c[name].is_not_distinct_from(image.c[name]) for name in ("state", "try_number", "start_date")),
+        or_(image.c.state.is_(None), image.c.state.in_(RESTORABLE_STATES)),
+    )
+
+
+def is_change(verdicts: FromClause) -> ColumnElement[bool]:
+    """Whether the scheduler has created, restored or removed a task instance, as foreseen."""
+    created = verdicts.c.effect == Effect.SCHEDULER_CREATES.value
+    changed = verdicts.c.before.is_distinct_from(verdicts.c.now)
+    return and_(
+        verdicts.c.effect.in_(SCHEDULER_EFFECTS),
+        verdicts.c.id_now.is_not(None),
+        or_(created, changed),
+    )
+
+
 def is_covered(plan_id: UUID, row: FromClause) -> ColumnElement[bool]:
-    """Whether the plan's clear changed the task instance of a row."""
+    """Whether the plan's clear changed the task instance of a row, or the scheduler because of it."""
     planned = plan_task_instance.alias("of_plan")
     return exists().where(
-        planned.c.plan_id == plan_id, same_task_instance(planned, row), planned.c.effect.in_(COVERED_EFFECTS)
+        planned.c.plan_id == plan_id, same_task_instance(planned, row), planned.c.effect.in_(PLANNED_EFFECTS)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -153,6 +154,7 @@ def undo_preview_json(plan: PlanSummary, undo: UndoPreview) -> dict[str, Any]:
             }
             for run in undo.runs
         ],
+        "scheduler_changes": [asdict(change) for change in undo.scheduler_changes],
         "stays": [
             {
                 "run_id": row.run_id,

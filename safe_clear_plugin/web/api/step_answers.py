@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.plan import PlanStatus
 from safe_clear_plugin.core.undo import Verdict
 from safe_clear_plugin.web.api.answers import Answer
@@ -78,6 +79,15 @@ class Stay(Answer):
     why: str
 
 
+class SchedulerChange(Answer):
+    """Task instances of one task that the scheduler created, restored or removed because of the clear."""
+
+    effect: Effect
+    task_id: str
+    count: int
+    put_back: bool
+
+
 class UndoProblem(Answer):
     """Why there is nothing to undo."""
 
@@ -97,4 +107,7 @@ class UndoPreview(Answer):
     whole_dag_runs: int
     dag_runs: list[UndoRun]
     stays: list[Stay]
+    scheduler_changes: list[SchedulerChange] = Field(
+        description="What the scheduler did because of the clear, and whether the undo takes it back."
+    )
     problem: UndoProblem | None

@@ -64,6 +64,7 @@ def _receipt_page(plan: PlanSummary, context: dict[str, Any], now: datetime, ses
         batches=batches[:BATCHES],
         batches_total=len(batches),
         stays=_stays(plan, session),
+        not_taken_back=receipt.not_taken_back(plan, session) if plan.undone_runs else "",
         progress=rerun_progress.progress(plan, now, session),
         run_links=[(run, links.airflow_url("dags", plan.dag_id, "runs", run.run_id)) for run in runs],
         run_links_total=plan.cleared_runs,
