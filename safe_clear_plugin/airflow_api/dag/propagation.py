@@ -89,6 +89,48 @@ def with_mapped_relatives(
     return chosen
 
 
+def common_mapped_groups(dag: Any, task_ids: Iterable[str]) -> set[str]:
+    """Return the mapped task groups that hold all of these tasks."""
+    groups = [
+        {group.group_id for group in dag.get_task(task_id).iter_mapped_task_groups()} for task_id in task_ids
+    ]
+    return set.intersection(*groups) if groups else set()
+
+
+def with_relatives_of_group(
+    dag: Any,
+    task_ids: list[str],
+    map_index: int,
+    run_id: str | None,
+    *,
+    upstream: bool,
+    downstream: bool,
+    session: Session,
+) -> dict[Marker, Reason]:
+    """Return the reason by marker: one map index of tasks of a mapped task group, and what comes along.
+
+    Whatever is taken of the group is so at this map index alone. Of tasks outside of it, in one run those map
+    indexes are taken that Airflow finds for each task; over several runs, with ``run_id`` of ``None``, all.
+    """
+    groups = common_mapped_groups(dag, task_ids)
+    chosen: dict[Marker, Reason] = {(task_id, map_index): MATCHED for task_id in task_ids}
+    spread = {"upstream": upstream, "downstream": downstream}
+    found: list[dict[Marker, Reason]]
+    if run_id is None:
+        found = [{(task, None): why for task, why in with_relatives(dag, task_ids, **spread).items()}]
+    else:
+        found = [
+            with_mapped_relatives(dag, task_id, map_index, run_id, session=session, **spread)
+            for task_id in task_ids
+        ]
+    for markers in found:
+        for (task_id, index), why in markers.items():
+            inside = groups & {group.group_id for group in dag.get_task(task_id).iter_mapped_task_groups()}
+            chosen.setdefault((task_id, map_index if inside else index), why)
+    _drop_single_indexes_of({task: why for (task, index), why in chosen.items() if index is None}, chosen)
+    return chosen
+
+
 class _Uncopied:
     """A DAG as ``find_relevant_relatives`` uses it, which tells its subsets without copying tasks.
 

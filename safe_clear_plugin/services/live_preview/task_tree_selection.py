@@ -69,7 +69,8 @@ class Tree:
 def mark(selection: Selection, pattern: Regex, versions: Iterable[Version], session: Session) -> Marks:
     """Return by DAG version what is taken of it, with why.
 
-    :raises Invalid: when a map index is asked for, of several tasks, or the task regex takes too long
+    :raises Invalid: when a map index is asked for, of tasks that share no mapped task group, or the task
+        regex takes too long
     """
     found = {}
     for version in versions:

@@ -37,7 +37,7 @@ class Shapes:
     def add(self, versions: Iterable[dag_versions.Version]) -> None:
         """Sort versions in.
 
-        :raises Invalid: when a map index is asked for, of several tasks
+        :raises Invalid: when a map index is asked for, of tasks that share no mapped task group
         """
         for version in versions:
             key = self._key(version)

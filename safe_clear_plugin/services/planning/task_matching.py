@@ -43,7 +43,7 @@ def markers(
 ) -> dict[propagation.Marker, Reason]:
     """Return what a selection takes of a DAG version, with why, from the ids of the tasks that it matches.
 
-    :raises Invalid: when a map index is asked for, of several tasks
+    :raises Invalid: when a map index is asked for, of several tasks that share no mapped task group
     """
     if version.dag is None or not matched:
         return {}
@@ -55,9 +55,14 @@ def markers(
             (task_id, None): why
             for task_id, why in propagation.with_relatives(version.dag, matched, **spread).items()
         }
+    run_id = None if selection.mapped_in == ALL_INDEXES else selection.mapped_in
     if len(matched) > 1:
-        raise Invalid(_several_tasks(selection, matched))
-    if (run_id := selection.mapped_in) != ALL_INDEXES:
+        if not propagation.common_mapped_groups(version.dag, matched):
+            raise Invalid(_several_tasks(selection, matched))
+        return propagation.with_relatives_of_group(
+            version.dag, matched, selection.map_index, run_id, session=session, **spread
+        )
+    if run_id is not None:
         return propagation.with_mapped_relatives(
             version.dag, matched[0], selection.map_index, run_id, session=session, **spread
         )
@@ -66,8 +71,8 @@ def markers(
 
 def _several_tasks(selection: Selection, matched: list[str]) -> Problem:
     return Problem(
-        f"A map index needs one task, but {selection.task_regex} matches {len(matched):,}: "
-        f"{', '.join(matched[:NAMES_SHOWN])}.",
+        f"A map index needs one task or one mapped task group, but {selection.task_regex} matches "
+        f"{len(matched):,} tasks that share none: {', '.join(matched[:NAMES_SHOWN])}.",
         "Narrow the task regex, for example with ^ and $, or leave the map index empty.",
         "map_index",
     )
