@@ -19,6 +19,7 @@ from safe_clear_plugin.findings import (
     reruns,
     running,
     scheduling,
+    setups,
     side_effects,
     versions,
 )
@@ -28,6 +29,7 @@ AREAS: tuple[Area[Any], ...] = (
     limits.AREA,
     dependencies.AREA,
     outcomes.AREA,
+    setups.AREA,
     reruns.AREA,
     concurrent_plans.AREA,
     running.AREA,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 INCLUDE_DOWNSTREAM = "include_downstream"
 INCLUDE_UPSTREAM = "include_upstream"
+INCLUDE_SETUPS = "include_setups"
 RUN_ON_LATEST_VERSION = "run_on_latest_version"
 
 SUGGESTED_CHANGES = {
     INCLUDE_DOWNSTREAM: "Preview with downstream",
     INCLUDE_UPSTREAM: "Preview with upstream",
+    INCLUDE_SETUPS: "Preview with setups and teardowns",
     RUN_ON_LATEST_VERSION: "Preview on the latest version",
 }
 """The button for each field of the selection that a new plan would switch on."""

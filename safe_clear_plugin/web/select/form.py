@@ -46,6 +46,10 @@ class SelectionForm(Form):
     run_type = ChoicesField("Run type", choices=labelled(RUN_TYPES))
     run_state = ChoicesField("Run state", choices=labelled(RUN_STATES))
     state = ChoicesField("Task instance state", choices=labelled(TASK_INSTANCE_STATES))
+    include_setups = FlagField(
+        "With setups and teardowns",
+        description="Those of the tasks above, in any state: without them a state filter leaves them out.",
+    )
     map_index = StringField("Map index")
     index_run_id = StringField(
         "Map index as in run",
