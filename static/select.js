@@ -65,7 +65,10 @@
   };
   presets.addEventListener("click", (event) => {
     const chip = event.target.closest("button");
-    if (chip) pickStates(statesOf(chip));
+    if (!chip) return;
+    // Work that runs again needs what its setups made, and the teardowns have taken that away.
+    form.querySelector('input[name="include_setups"][type="checkbox"]').checked = "setups" in chip.dataset;
+    pickStates(statesOf(chip));
   });
 
   const regexes = document.querySelector("[data-regexes]");

@@ -54,7 +54,7 @@ def _tasks(selection: Selection) -> str:
 
 def _spread(selection: Selection) -> str:
     if not selection.task_regex:
-        return ""
+        return SETUPS_IN_ANY_STATE if selection.adds_setups else ""
     directions = [
         word
         for word, asked in (
@@ -65,7 +65,13 @@ def _spread(selection: Selection) -> str:
     ]
     along = f"all {' and '.join(directions)} tasks, and " if directions else ""
     limit = " in the same states" if selection.state else ""
-    return f"Includes {along}setup and teardown tasks{limit}."
+    if not selection.adds_setups:
+        return f"Includes {along}setup and teardown tasks{limit}."
+    also = f"Includes all {' and '.join(directions)} tasks{limit}. " if directions else ""
+    return also + SETUPS_IN_ANY_STATE
+
+
+SETUPS_IN_ANY_STATE = "Includes the setup and teardown tasks of these, in any state."
 
 
 def _without(selection: Selection) -> str:

@@ -32,7 +32,11 @@ ALL_INDEXES = "*"
 """In place of a run id: no run's mapping decides, and the relatives of a map index are taken whole."""
 
 SuggestedField = Literal[
-    "include_downstream", "include_upstream", "run_on_latest_version", "failed_and_skipped"
+    "include_downstream",
+    "include_upstream",
+    "include_setups",
+    "run_on_latest_version",
+    "failed_and_skipped",
 ]
 """A field of a selection that a finding may propose to switch on, or :meth:`Selection.failed_and_skipped`."""
 SUGGESTED_FIELDS: tuple[SuggestedField, ...] = get_args(SuggestedField)
@@ -57,7 +61,9 @@ class Selection:
     Both dates are aware and inclusive. Empty tuples and ``None`` mean "not restricted"; an empty
     ``task_regex`` means whole runs. ``run_on_latest_version`` of ``None`` leaves the choice to the DAG
     and to Airflow's configuration. ``index_run_id`` is the dag run whose mapping the relatives of a
-    ``map_index`` follow; where it is empty that is the run that is named, if one is.
+    ``map_index`` follow; where it is empty that is the run that is named, if one is. ``include_setups`` takes
+    the setups and teardowns of what is taken in spite of ``state``; without it a state filters them too, as
+    Airflow's clear does.
 
     Partition dates are what the clock shows in the zone of the DAG's timetable: the dates of a range of them
     are such readings, in UTC only so that they are aware.
@@ -74,6 +80,7 @@ class Selection:
     run_type: tuple[str, ...] = ()
     run_state: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
+    include_setups: bool = False
     map_index: int | None = None
     index_run_id: str = ""
     include_upstream: bool = False
@@ -101,6 +108,11 @@ class Selection:
     def is_by_partition(self) -> bool:
         """Whether the runs are those of some partitions."""
         return self.is_by_partition_date or bool(self.partition_key)
+
+    @property
+    def adds_setups(self) -> bool:
+        """Whether setups and teardowns are taken that the states do not let through."""
+        return self.include_setups and bool(self.state)
 
     @property
     def mapped_in(self) -> str:

@@ -52,14 +52,20 @@ def add_up(tallies: Iterable[Tally], taken: Taken, selection: Selection, scope: 
     for tally in tallies:
         if scope not in tally.scopes or not _takes(taken, tally) or not _passes(selection, tally):
             continue
-        running = tally.state in RUNNING_STATES
-        if running:
-            found.running[tally.task_id] += tally.count
-        if running and selection.running == "leave_out":
-            found.left_out += tally.count
-        else:
-            found.states[tally.state] += tally.count
+        add(found, [(tally.task_id, tally.state, tally.count)], selection)
     return found
+
+
+def add(found: Sum, counts: Iterable[tuple[str, str, int]], selection: Selection) -> None:
+    """Add task instances that are taken: task id, state and number."""
+    for task_id, state, number in counts:
+        running = state in RUNNING_STATES
+        if running:
+            found.running[task_id] += number
+        if running and selection.running == "leave_out":
+            found.left_out += number
+        else:
+            found.states[state] += number
 
 
 def _takes(taken: Taken, tally: Tally) -> bool:

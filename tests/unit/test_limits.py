@@ -105,7 +105,10 @@ def test_what_is_to_be_ticked():
         lacks(Limits(), Confirmation(acknowledge=("running_terminated", "dag_paused", "x")), **findings)
         == codes[:1]
     )
-    assert lacks(Limits(), Confirmation(acknowledge=("running_terminated", "stale_downstream")), **findings) == []
+    assert (
+        lacks(Limits(), Confirmation(acknowledge=("running_terminated", "stale_downstream")), **findings)
+        == []
+    )
 
 
 @pytest.mark.parametrize(("limit", "asks"), [(0, False), (311, True), (312, False)])

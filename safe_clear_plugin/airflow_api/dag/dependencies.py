@@ -10,11 +10,23 @@ from typing import Any, Literal
 from airflow.serialization.definitions.mappedoperator import is_mapped
 from packaging.version import Version as Release
 
-RelationKind = Literal["downstream", "upstream", "one_upstream", "setup", "mapped", "stopped", "follows"]
+RelationKind = Literal[
+    "downstream",
+    "upstream",
+    "one_upstream",
+    "setup",
+    "mapped",
+    "stopped",
+    "follows",
+    "setup_for",
+    "teardown_for",
+    "uses_setup",
+    "torn_down_by",
+]
 """``one_upstream`` is for a trigger rule that does not wait for every task upstream.
 
 ``stopped`` relates a task with itself: it is skipped for no reason of the DAG's own, unless a task that it
-``follows`` was skipped or failed.
+``follows`` was skipped or failed. The last four are of :mod:`~safe_clear_plugin.airflow_api.dag.setups`.
 """
 
 ONE_IS_ENOUGH = frozenset({"one_success", "one_failed", "one_done"})
@@ -136,11 +148,11 @@ def upstream_of(dag: Any, task_id: str) -> Upstream | None:
     kind: RelationKind = "one_upstream" if rule in ONE_IS_ENOUGH else "upstream"
     relations = (
         *(
-            Relation(task_id, kind, id_, apart and _share_mapping(task, other))
+            Relation(task_id, kind, id_, apart and share_mapping(task, other))
             for id_, other in direct.items()
         ),
         *(
-            Relation(task_id, "setup", id_, apart and _share_mapping(task, other))
+            Relation(task_id, "setup", id_, apart and share_mapping(task, other))
             for id_, other in setups.items()
         ),
         *(Relation(task_id, "mapped", id_) for id_ in sorted(mapped_over(task))),
@@ -161,18 +173,18 @@ def upstream_of(dag: Any, task_id: str) -> Upstream | None:
 def _reached_from(task: Any) -> dict[str, bool]:
     """Return each task downstream → whether it is reached within a mapped task group of ``task`` only."""
     found: dict[str, bool] = {}
-    ahead = [(relative, _share_mapping(task, relative)) for relative in task.downstream_list]
+    ahead = [(relative, share_mapping(task, relative)) for relative in task.downstream_list]
     while ahead:
         relative, same = ahead.pop()
         known = found.get(relative.task_id)
         if known is False or (known is True and same):
             continue
         found[relative.task_id] = same
-        ahead += [(further, same and _share_mapping(task, further)) for further in relative.downstream_list]
+        ahead += [(further, same and share_mapping(task, further)) for further in relative.downstream_list]
     return found
 
 
-def _share_mapping(one: Any, other: Any) -> bool:
+def share_mapping(one: Any, other: Any) -> bool:
     """Mirror ``_find_common_ancestor_mapped_group``: whether both lie in one mapped task group."""
     groups = {group.group_id for group in one.iter_mapped_task_groups()}
     return bool(groups) and any(group.group_id in groups for group in other.iter_mapped_task_groups())

@@ -119,7 +119,7 @@ def count_task_instances(
             func.coalesce(ti.c.state, NO_STATE).label("state"),
         )
         .select_from(runs.rows.join(ti, _of_run(runs)))
-        .where(*task_instance_conditions(_only_single_ones(runs.selection)))
+        .where(*task_instance_conditions(ti, _only_single_ones(runs.selection)))
         .subquery("instances")
     )
     query = select(*rows.c, func.count().label("found")).group_by(*rows.c)
@@ -137,7 +137,7 @@ def count_cleared_runs(
 ) -> int | None:
     """Count the dag runs of a range that anything is cleared of; ``None`` when there is no time for it."""
     ti, selection = task_instance, runs.selection
-    cleared = [_of_run(runs), *task_instance_conditions(selection), _is_selected(runs, taken)]
+    cleared = [_of_run(runs), *task_instance_conditions(ti, selection), _is_selected(runs, taken)]
     if selection.running == "leave_out":
         cleared.append(func.coalesce(ti.c.state, NO_STATE).not_in(RUNNING_STATES))
     query = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -29,8 +30,10 @@ from safe_clear_plugin.airflow_api.clear import cleared_columns
 from safe_clear_plugin.airflow_api.clear.column import shown_and_predicted
 from safe_clear_plugin.airflow_api.clear.predictions import TaskInstanceClear
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
+from safe_clear_plugin.airflow_api.platform.joins import exists_row
 from safe_clear_plugin.airflow_api.platform.key_table import rows_of_keys
-from safe_clear_plugin.core.inclusion import NOT_IN_DAG
+from safe_clear_plugin.core.effects import CLEARED_EFFECTS
+from safe_clear_plugin.core.inclusion import NOT_IN_DAG, Reason, ReasonKind
 from safe_clear_plugin.core.outcomes import Outcome, OutcomeReason
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import NO_STATE, RUNNING_STATES, UNFINISHED_RUN_STATES
@@ -74,7 +77,58 @@ def task_instances_select(
             *shown_and_predicted(cleared_columns.TASK_INSTANCE, ti, clear),
         )
         .select_from(source)
-        .where(runs.c.plan_id == plan_id, *task_instance_conditions(selection))
+        .where(runs.c.plan_id == plan_id, *task_instance_conditions(ti, selection))
+    )
+
+
+def companions_select(
+    plan_id: UUID,
+    selection: Selection,
+    latest: UUID,
+    *,
+    runs: Table,
+    tasks: Table,
+    relations: Table,
+    planned: Table,
+    all_map_indexes: int,
+    known: bool,
+) -> Select[Any]:
+    """Select the setups and teardowns of what is planned already that the states did not let through.
+
+    ``relations`` says which tasks these serve. Other tables and columns as :func:`task_instances_select`.
+    """
+    whatever_state = replace(selection, state=())
+    chosen = task_instances_select(
+        plan_id, whatever_state, latest, runs=runs, tasks=tasks, all_map_indexes=all_map_indexes, known=known
+    )
+    ti, serves, served = task_instance, relations.alias("serves"), planned.alias("served")
+    of_task = and_(
+        serves.c.plan_id == plan_id,
+        serves.c.shape == runs.c.shape,
+        serves.c.task_id == ti.c.task_id,
+        serves.c.kind.in_(("setup_for", "teardown_for")),
+    )
+    is_cleared = exists_row(
+        served,
+        served.c.plan_id == plan_id,
+        served.c.run_id == ti.c.run_id,
+        served.c.task_id == serves.c.related_task_id,
+        served.c.effect.in_(CLEARED_EFFECTS),
+        or_(~serves.c.same_map_index, served.c.map_index == ti.c.map_index, served.c.map_index < 0)
+        | (ti.c.map_index < 0),
+    )
+    words = case(
+        (serves.c.kind == "setup_for", Reason(ReasonKind.SETUP).words),
+        else_=Reason(ReasonKind.TEARDOWN).words,
+    )
+    why = select(func.min(words.concat(serves.c.related_task_id))).where(of_task, is_cleared)
+    columns = [
+        why.scalar_subquery().label("why") if column.name == "why" else column
+        for column in chosen.selected_columns
+    ]
+    return chosen.with_only_columns(*columns).where(
+        func.coalesce(ti.c.state, NO_STATE).not_in(selection.state),
+        exists_row(serves, of_task, is_cleared),
     )
 
 
@@ -97,9 +151,8 @@ def _taken(
     return select(tasks).where(same_task).offset(0).lateral("taken"), true()
 
 
-def task_instance_conditions(selection: Selection) -> Iterable[ColumnElement[bool]]:
-    """Yield the conditions on ``task_instance`` beside its run and its task."""
-    ti = task_instance
+def task_instance_conditions(ti: FromClause, selection: Selection) -> Iterable[ColumnElement[bool]]:
+    """Yield the conditions on a task instance beside its run and its task."""
     if selection.state:
         yield func.coalesce(ti.c.state, NO_STATE).in_(selection.state)
     if selection.exclude_task_id:
@@ -125,6 +178,17 @@ def missing_task_instances(selection: Selection, session: Session) -> list[Any]:
     keys = rows_of_keys(selection.exclude_task_instance)
     there = select(ti.c.id).where(ti.c.dag_id == selection.dag_id, *_is_key_of(ti, keys))
     return list(session.execute(select(keys).where(~there.exists())))
+
+
+def states_of(
+    dag_id: str, run_id: str, task_id: str, map_index: int | None, session: Session
+) -> set[str | None]:
+    """Return the states of a task's instances in a run, of one map index if that is given."""
+    ti = task_instance
+    query = select(ti.c.state).where(ti.c.dag_id == dag_id, ti.c.run_id == run_id, ti.c.task_id == task_id)
+    if map_index is not None:
+        query = query.where(ti.c.map_index == map_index)
+    return set(session.scalars(query.distinct()))
 
 
 def task_ids_with_rows(dag_id: str, task_ids: Iterable[str], session: Session) -> set[str]:

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.dag import dag_versions
+from safe_clear_plugin.airflow_api.dag import dag_versions, setups
 from safe_clear_plugin.airflow_api.platform.statement_timeout import Budget
-from safe_clear_plugin.airflow_api.selection import live_counts
+from safe_clear_plugin.airflow_api.selection import companion_counts, live_counts
 from safe_clear_plugin.core import selection_counts
 from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
@@ -49,12 +49,22 @@ def count_selection(
     if tallies is None:
         return None
     found = selection_counts.add_up(tallies, taken, selection, SELECTED)
+    companions = _companions(versions.used, taken) if selection.adds_setups else {}
+    more = companion_counts.count_companions(
+        covered, SELECTED, companions, taken, budget=budget, session=session
+    )
+    if more is None:
+        return None
+    selection_counts.add(found, more, selection)
     added: dict[str, Added | None] = {}
     for name in PROPAGATION_FIELDS:
         if getattr(selection, name):
             continue
         if name in TASK_PROPAGATION_FIELDS and not selection.task_regex:
             added[name] = Added(0, 0)
+        elif any(companions.values()):
+            # What a direction brings brings setups and teardowns of its own, run by run.
+            added[name] = None
         elif name in wider:
             added[name] = _added(found, selection_counts.add_up(tallies, wider[name], selection, SELECTED))
         elif name in covered.names:
@@ -63,6 +73,18 @@ def count_selection(
             added[name] = None
     cleared = live_counts.count_cleared_runs(covered, SELECTED, taken, budget, session)
     return Counts(found, cleared, added)
+
+
+def _companions(
+    versions: Mapping[UUID, dag_versions.Version], taken: selection_counts.Taken
+) -> companion_counts.Companions:
+    """Return by DAG version the setups and teardowns of the tasks that are taken."""
+    found = {}
+    for id_, version in versions.items():
+        tasks = taken.get(id_, ())
+        names = version.task_ids if tasks is None else dict.fromkeys(task_id for task_id, _ in tasks)
+        found[id_] = list(setups.serving(version.dag, names)) if version.dag is not None else []
+    return found
 
 
 def _tally(

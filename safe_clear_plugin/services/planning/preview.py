@@ -25,7 +25,14 @@ from safe_clear_plugin.services import retention
 from safe_clear_plugin.services.planning import shapes, task_matching
 from safe_clear_plugin.services.planning.resolution import Resolution, resolve
 from safe_clear_plugin.services.planning.time_limit import preview_time
-from safe_clear_plugin.storage.plans import plan_reader, plan_writer, scheduler_rows, statistics
+from safe_clear_plugin.storage.findings import task_relations
+from safe_clear_plugin.storage.plans import (
+    companion_writer,
+    plan_reader,
+    plan_writer,
+    scheduler_rows,
+    statistics,
+)
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 
@@ -104,6 +111,8 @@ def _write_rows(plan_id: UUID, resolved: Resolution, session: Session) -> bool:
     written = plan_writer.insert_task_instances(
         plan_id, resolved.selection, resolved.latest.id, session, known=known
     )
+    if resolved.selection.adds_setups:
+        written += _add_companions(plan_id, resolved, session, known=known)
     known = statistics.refresh_within(written, (plan_task_instance,), session) and known
     plan_writer.count_task_instances_per_run(plan_id, runs_written, session)
     # Once more: what is cleared in each run is known only now.
@@ -113,6 +122,16 @@ def _write_rows(plan_id: UUID, resolved: Resolution, session: Session) -> bool:
     checked = Checked(scheduler_rows.tables(plan_id), resolved.selection.dag_id, resolved.latest)
     scheduler_rows.add(checked, resolved.selection.reset_dag_runs, session)
     return known
+
+
+def _add_companions(plan_id: UUID, resolved: Resolution, session: Session, *, known: bool) -> int:
+    """Write the setups and teardowns of what is cleared that a state filter has left out; return how many."""
+    relations = shapes.serving(resolved.shapes)
+    if not task_relations.write_relations(plan_id, relations, session):
+        return 0
+    return companion_writer.insert_companions(
+        plan_id, resolved.selection, resolved.latest.id, session, known=known
+    )
 
 
 def _add_strays(plan_id: UUID, resolved: Resolution, session: Session) -> None:

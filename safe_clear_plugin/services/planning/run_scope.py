@@ -14,6 +14,11 @@ from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.selection import Selection
 
 
+def knows_partition_dates() -> bool:
+    """Whether this Airflow can select runs by a range of partition dates."""
+    return partitions.HAS_PARTITION_DATES
+
+
 def resolve_scope(selection: Selection, dag: Any, session: Session) -> Scope:
     """Turn run ids, dates, past and future into one range or one list of runs.
 

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.dag import dag_versions
+from safe_clear_plugin.airflow_api.dag import dag_versions, setups
+from safe_clear_plugin.airflow_api.dag.dependencies import Relation
 from safe_clear_plugin.airflow_api.dag.task_graph import Shape, TaskGraph, task_graph
 from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import ALL_INDEXES, Selection
@@ -59,6 +60,16 @@ class Shapes:
             for (task_id, map_index), reason in found.items()
         ]
         return Shape(number, version, tasks, bool(matched))
+
+
+def serving(shapes: Iterable[Shape]) -> dict[int, list[Relation]]:
+    """Return by shape the setups and teardowns of the tasks that are taken."""
+    found = {}
+    for shape in shapes:
+        taken = dict.fromkeys(row["task_id"] for row in shape.tasks)
+        if shape.version.dag is not None and (relations := list(setups.serving(shape.version.dag, taken))):
+            found[shape.number] = relations
+    return found
 
 
 def rows(shapes: Iterable[Shape]) -> Iterator[Row]:

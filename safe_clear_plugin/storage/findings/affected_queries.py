@@ -17,9 +17,10 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_fixed
 from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.outcomes import OutcomeReason
+from safe_clear_plugin.core.outcomes import Outcome, OutcomeReason
 from safe_clear_plugin.core.states import DONE_STATES, STAYING_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run
+from safe_clear_plugin.storage.findings.setup_queries import SETUP_KINDS, is_left_out
 from safe_clear_plugin.storage.findings.stopped_task_instances import stopped
 from safe_clear_plugin.storage.findings.task_relations import (
     among,
@@ -89,6 +90,18 @@ def _waiting(plan_id: UUID, dag_id: str) -> Select[Any]:
     )
 
 
+def _without(code: str, plan_id: UUID, dag_id: str) -> Select[Any]:
+    """Select cleared task instances that run again while their setup, or teardown, is left out."""
+    relation = plan_relation.alias("relation")
+    missed = exists_row(
+        relation,
+        *is_related(relation, plan_id, (SETUP_KINDS[code],)),
+        relation.c.task_id == rows_.c.task_id,
+        is_left_out(code, relation, rows_, plan_id, dag_id),
+    )
+    return _planned(plan_id).where(rows_.c.outcome.in_((Outcome.RUNS, Outcome.UNKNOWN)), missed)
+
+
 def _upstream_of(
     row: FromClause, plan_id: UUID, dag_id: str, kinds: Sequence[str], code: str
 ) -> ColumnElement[bool]:
@@ -129,6 +142,8 @@ AFFECTED_QUERIES: dict[str, Callable[[UUID, str, Session], Select[Any]]] = {
     "pool_blocks": lambda plan_id, *_: _with_reason(plan_id, OutcomeReason.POOL),
     "skipped_stay": lambda plan_id, dag_id, _: stopped(plan_id, dag_id),
     "upstream_unfinished": lambda plan_id, dag_id, _: _waiting(plan_id, dag_id),
+    "setup_left_out": lambda plan_id, dag_id, _: _without("setup_left_out", plan_id, dag_id),
+    "teardown_left_out": lambda plan_id, dag_id, _: _without("teardown_left_out", plan_id, dag_id),
 }
 """The query for the task instances of each finding that can list them, by its code."""
 

@@ -20,6 +20,7 @@ from safe_clear_plugin.storage.findings.affected_queries import (
     causes,
     is_caused_by,
 )
+from safe_clear_plugin.storage.findings.setup_queries import SETUP_KINDS, is_left_out
 from safe_clear_plugin.storage.findings.task_relations import is_cleared, is_unchanged, map_index_matches
 from safe_clear_plugin.storage.tables import plan_relation, plan_run
 
@@ -77,6 +78,21 @@ def count_blocking(code: str, plan_id: UUID, dag_id: str, session: Session) -> A
     return _tally(keys, session)
 
 
+def left_out_tasks(code: str, plan_id: UUID, dag_id: str, session: Session) -> list[str]:
+    """Return the setups, or teardowns, that the affected ones of a finding are left without."""
+    found = AFFECTED_QUERIES[code](plan_id, dag_id, session).subquery("found")
+    relation = plan_relation.alias("related")
+    of_task = and_(
+        relation.c.plan_id == plan_id,
+        relation.c.shape == found.c.shape,
+        relation.c.task_id == found.c.task_id,
+        relation.c.kind == SETUP_KINDS[code],
+    )
+    left_out = is_left_out(code, relation, found, plan_id, dag_id)
+    query = select(relation.c.related_task_id).select_from(found.join(relation, of_task)).where(left_out)
+    return sorted(session.scalars(query.distinct()))
+
+
 def _tally(found: FromClause, session: Session) -> Affected:
     by_task = (found.c.task_id, found.c.state)
     tally = session.execute(select(*by_task, func.count().label("n")).group_by(*by_task)).all()
@@ -124,7 +140,11 @@ def _first_cause(code: str, page: FromClause, plan_id: UUID, dag_id: str) -> Col
         relation.c.task_id == page.c.task_id,
     )
     related = select(func.min(relation.c.related_task_id)).where(*of_task)
-    if code in DOWNSTREAM_CODES:
+    if code in SETUP_KINDS:
+        related = related.where(
+            relation.c.kind == SETUP_KINDS[code], is_left_out(code, relation, page, plan_id, dag_id)
+        )
+    elif code in DOWNSTREAM_CODES:
         related = related.where(relation.c.kind == "downstream", is_cleared(relation, page, plan_id))
     else:
         related = related.where(

@@ -30,14 +30,22 @@ from safe_clear_plugin.airflow_api.dag.version_change import Move
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.airflow_api.selection.select_runs import Scope, runs_select
-from safe_clear_plugin.airflow_api.selection.select_task_instances import task_instances_select
+from safe_clear_plugin.airflow_api.selection.select_task_instances import (
+    task_instances_select,
+)
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.inclusion import MOVES_TO_LATEST
 from safe_clear_plugin.core.outcomes import Outcome, OutcomeReason, RunOutcome
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.storage.rows import is_cleared_run
-from safe_clear_plugin.storage.tables import ALL_MAP_INDEXES, plan, plan_run, plan_task, plan_task_instance
+from safe_clear_plugin.storage.tables import (
+    ALL_MAP_INDEXES,
+    plan,
+    plan_run,
+    plan_task,
+    plan_task_instance,
+)
 
 
 def insert_plan(values: Mapping[str, Any], session: Session) -> None:
@@ -55,10 +63,10 @@ def insert_runs(
     shapes: Mapping[UUID, int],
 ) -> int:
     """Write a row per covered dag run; returns how many."""
-    return _insert_chosen(plan_run, runs_select(plan_id, scope, on_latest, latest, shapes), session)
+    return insert_chosen(plan_run, runs_select(plan_id, scope, on_latest, latest, shapes), session)
 
 
-def _insert_chosen(table: Table, chosen: Select[Any], session: Session) -> int:
+def insert_chosen(table: Table, chosen: Select[Any], session: Session) -> int:
     """Write the rows of a query whose columns are named as the table's; returns how many."""
     return count_written(insert(table).from_select(chosen.selected_columns.keys(), chosen), session)
 
@@ -109,7 +117,7 @@ def insert_task_instances(
         all_map_indexes=ALL_MAP_INDEXES,
         known=known,
     )
-    return _insert_chosen(plan_task_instance, chosen, session)
+    return insert_chosen(plan_task_instance, chosen, session)
 
 
 def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> None:

@@ -168,6 +168,7 @@ class SelectionAnswer(Answer):
     run_type: list[str]
     run_state: list[str]
     state: list[str]
+    include_setups: bool
     map_index: int | None
     index_run_id: str
     include_upstream: bool

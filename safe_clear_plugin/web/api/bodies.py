@@ -65,6 +65,9 @@ class SelectionRequest(Request):
     state: Maybe[Annotated[list[TaskInstanceState], Field(min_length=1, max_length=50)]] = Field(
         None, description="States of task instances; `none` is that of one without a state."
     )
+    include_setups: bool = Field(
+        False, description="Take the setups and teardowns of what is taken in spite of `state`."
+    )
     map_index: Maybe[MapIndex] = Field(None, description="One index of a mapped task; -1: not expanded.")
     index_run_id: Maybe[Id] = Field(
         None, description="The dag run whose mapping the relatives of the map index follow; `*`: none."
@@ -102,6 +105,7 @@ class SelectionRequest(Request):
             run_type=_once(self.run_type),
             run_state=_once(self.run_state),
             state=_once(self.state),
+            include_setups=self.include_setups,
             map_index=self.map_index,
             index_run_id=self.index_run_id or "",
             include_upstream=self.include_upstream,

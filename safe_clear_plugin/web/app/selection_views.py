@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -10,6 +11,7 @@ from flask_appbuilder import expose
 
 from safe_clear_plugin.core import input_limits
 from safe_clear_plugin.core.problems import Invalid, Problem, Refused
+from safe_clear_plugin.services.live_preview import linked_task_instance
 from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.web import actions
 from safe_clear_plugin.web.api import form_data
@@ -98,6 +100,11 @@ def _linked_form() -> SelectionForm:
         require_may_clear(dag_id)
     if task_id := args.pop("task_id", ""):
         args.setdefault("task_regex", task_regex_of(task_id))
+        runs: Sequence[str] = values.get("run_id", ()) if dag_id else ()
+        if len(runs) == 1 and linked_task_instance.has_failed(
+            dag_id, runs[0], task_id, values.get("map_index")
+        ):
+            args.setdefault("include_setups", "true")
     return SelectionForm(args)
 
 

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 from werkzeug.datastructures import MultiDict
 from wtforms import Form, RadioField, SelectField, StringField
 
-from safe_clear_plugin.airflow_api.scheduling.partitions import HAS_PARTITION_DATES
 from safe_clear_plugin.core.dates import parse_moment
 from safe_clear_plugin.core.selection import DATE_FIELDS, RUN_TYPES, RUNNING_CHOICES, Selection
 from safe_clear_plugin.core.states import RUN_STATES, TASK_INSTANCE_STATES
+from safe_clear_plugin.services.planning import run_scope
 from safe_clear_plugin.web.select.fields import (
     ChoicesField,
     FlagField,
@@ -52,6 +52,10 @@ class SelectionForm(Form):
     run_type = ChoicesField("Run type", choices=labelled(RUN_TYPES))
     run_state = ChoicesField("Run state", choices=labelled(RUN_STATES))
     state = ChoicesField("Task instance state", choices=labelled(TASK_INSTANCE_STATES))
+    include_setups = FlagField(
+        "With setups and teardowns",
+        description="Those of the tasks above, in any state: without them a state filter leaves them out.",
+    )
     map_index = StringField("Map index")
     index_run_id = StringField(
         "Map index as in run",
@@ -85,7 +89,7 @@ class SelectionForm(Form):
     def __init__(self, given: MultiDict[str, str]) -> None:
         super().__init__(given)
         self.given = given
-        if not HAS_PARTITION_DATES and self.date_field.data != "partition_date":
+        if not run_scope.knows_partition_dates() and self.date_field.data != "partition_date":
             self.date_field.choices = labelled(name for name in DATE_FIELDS if name != "partition_date")
 
     def add_errors(self, errors: Mapping[str, Sequence[str]]) -> None:
