@@ -64,6 +64,8 @@ class PlanContext:
         """Whether it takes every task instance of its runs, so that no others are around them."""
         if self.total(Effect.LEAVE_OUT, *MOVED_EFFECTS, *SCHEDULER_EFFECTS):
             return False
+        if task_relations.removes_map_indexes(self.plan_id, self.session):
+            return False
         cleared = self.total(*CLEARED_EFFECTS)
         return task_relations.takes_whole_runs(self.plan_id, self.dag_id, cleared, self.session)
 

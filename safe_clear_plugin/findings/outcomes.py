@@ -68,6 +68,7 @@ def _predict(plan: PlanContext) -> int:
             )
             found[shape.number] = [task for task in upstream if task is not None]
     predicted_states.predict(plan.plan_id, plan.dag_id, found, plan.session)
+    predicted_states.drop_unexpanded(plan.plan_id, plan.session)
     written = {shape: [r for task in tasks for r in task.relations] for shape, tasks in found.items()}
     return task_relations.write_relations(plan.plan_id, written, plan.session)
 

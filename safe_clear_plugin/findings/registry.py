@@ -18,6 +18,7 @@ from safe_clear_plugin.findings import (
     pools,
     reruns,
     running,
+    scheduler_changes,
     scheduling,
     setups,
     side_effects,
@@ -45,6 +46,7 @@ AREAS: tuple[Area[Any], ...] = (
     side_effects.AREA,
     cost.AREA,
     versions.AREA,
+    scheduler_changes.AREA,
     deadlines.AREA,
 )
 

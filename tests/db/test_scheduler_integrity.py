@@ -24,6 +24,7 @@ from tests.db.scheduler_looks import (
     live,
     look,
     planned,
+    states,
 )
 from tests.support.factories import set_states, store_dag
 from tests.support.scenes import START
@@ -331,3 +332,71 @@ def test_a_new_mapping_over_results_has_as_many_as_these(history, session):
         ("run_2", "each", 0): CREATES,
         ("run_3", "each", -1): CREATES,
     }
+
+
+def test_a_new_task_between_two_decides_what_becomes_of_the_second(history, session):
+    def new():
+        a = task("a")
+        task("b", task("between", a, trigger_rule="one_failed"))
+
+    history(a_b, new)
+    plan, foreseen = foreseen_and_came(of("b"), session)
+    assert foreseen == in_all(("between", -1), effect=CREATES)
+    rows = planned(plan, session)
+    assert (rows["run_1", "between", -1].outcome, rows["run_1", "b", -1].outcome) == ("skipped", "skipped")
+    assert states(session)["run_1", "b", -1] == "skipped"
+
+
+def test_a_mapping_that_grows_and_is_skipped_is_not_expanded(history, session):
+    def old():
+        mapped("grow", 2, task("a"))
+
+    def new():
+        mapped("grow", 3, task("a"))
+
+    for run in history(old, new):
+        set_states(run, {"a": "skipped"}, session=session)
+    plan, foreseen = foreseen_and_came(of("grow"), session)
+    assert foreseen == {}
+    assert plan.outcomes["skipped"] == 6
+
+
+def test_the_changes_of_the_scheduler_are_to_be_acknowledged(history, session):
+    def old():
+        task("b", task("a"))
+        task("old")
+
+    def new():
+        a_b()
+        task("c")
+
+    history(old, new)
+    finding = findings_by_code(plan_of(of("b")))["scheduler_changes"]
+    assert (finding.level, finding.count) == ("acknowledge", 6)
+    assert finding.title == (
+        "6 more task instances will change when the scheduler looks at the runs: "
+        "3 created (`c` in 3 runs), 3 marked Removed (`old` in 3 runs)"
+    )
+    # The remedy that it offers.
+    moved, foreseen = foreseen_and_came(of("b", run_on_latest_version=True), session)
+    assert foreseen == {}
+    assert "scheduler_changes" not in findings_by_code(moved)
+
+
+def test_a_failure_that_is_removed_is_a_warning(history, session):
+    def old():
+        task("b", task("a"))
+        task("old")
+
+    for run in history(old, a_b):
+        set_states(run, {"old": "failed"}, session=session)
+    assert findings_by_code(plan_of(of("b")))["scheduler_changes"].level == "warn"
+
+
+def test_what_is_created_is_counted_in_the_estimate(history, session):
+    def new():
+        a_b()
+        task("d", pool="small")
+
+    history(a_b, new)
+    assert "pool_blocks" in findings_by_code(plan_of(of("b")))

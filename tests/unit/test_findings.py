@@ -19,6 +19,7 @@ from safe_clear_plugin.findings import (
     registry,
     reruns,
     running,
+    scheduler_changes,
     scheduling,
     side_effects,
     stopped_runs,
@@ -44,6 +45,7 @@ WITHOUT_FINDINGS = {
     "cost": cost.CostFacts(),
     "versions": versions.VersionFacts(latest_version=3),
     "deadlines": deadlines.DeadlineFacts(),
+    "scheduler_changes": scheduler_changes.SchedulerChangeFacts(),
 }
 
 

@@ -11,11 +11,17 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from uuid import UUID
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
 from safe_clear_plugin.airflow_api.scheduling.trigger_rules import SUCCESS_MATTERS
+from safe_clear_plugin.core.effects import Effect
+from safe_clear_plugin.core.inclusion import MAPPING_CHANGED
 from safe_clear_plugin.storage.findings.upstream_states import PlanScope, predict_task, states_upstream
+from safe_clear_plugin.storage.tables import plan_task_instance
+
+rows_ = plan_task_instance
 
 Shapes = frozenset[int]
 Rules = dict[Upstream, Shapes]
@@ -40,6 +46,18 @@ def predict(plan_id: UUID, dag_id: str, by_shape: Mapping[int, Sequence[Upstream
             for task, shapes in rules.items()
         }
         _predict_in_rounds(everywhere, rules, to_check, frozenset(by_shape), session)
+
+
+def drop_unexpanded(plan_id: UUID, session: Session) -> None:
+    """Drop what the scheduler would create when a mapped task starts, where the task does not start."""
+    session.execute(
+        delete(rows_).where(
+            rows_.c.plan_id == plan_id,
+            rows_.c.effect == Effect.SCHEDULER_CREATES.value,
+            rows_.c.why == MAPPING_CHANGED.words,
+            rows_.c.foreseen_state.is_not(None),
+        )
+    )
 
 
 def _in_order(by_shape: Mapping[int, Sequence[Upstream]]) -> Rules:

@@ -15,6 +15,7 @@ from safe_clear_plugin.airflow_api.dag.dependencies import Relation
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_fixed, is_one_of
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PENDING_EFFECTS, Effect
+from safe_clear_plugin.core.outcomes import OutcomeReason
 from safe_clear_plugin.core.states import FINISHED_STATES
 from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run
 from safe_clear_plugin.storage.rows import of_plan, planned_with_run, same_task_instance
@@ -83,6 +84,15 @@ def takes_whole_runs(plan_id: UUID, dag_id: str, planned: int, session: Session)
     runs = select(plan_run.c.run_id).where(plan_run.c.plan_id == plan_id)
     there = select(func.count()).where(ti.c.dag_id == dag_id, is_one_of(ti.c.run_id, runs))
     return session.scalar(there) == planned
+
+
+def removes_map_indexes(plan_id: UUID, session: Session) -> bool:
+    """Whether the scheduler removes what the plan clears, and others depend on it."""
+    runs = select(plan_run.c.run_id).where(plan_run.c.plan_id == plan_id, plan_run.c.is_verified.is_(True))
+    if session.scalar(runs.limit(1)) is None:
+        return False
+    gone = rows_.c.outcome_reason == OutcomeReason.MAP_INDEX_GONE.value
+    return session.scalar(select(rows_.c.run_id).where(of_plan(rows_, plan_id), gone).limit(1)) is not None
 
 
 def untouched_tasks(
