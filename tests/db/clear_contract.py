@@ -22,6 +22,7 @@ from airflow.utils.state import DagRunState, State, TaskInstanceState
 from sqlalchemy import select, update
 
 from safe_clear_plugin.core.actor import Actor
+from safe_clear_plugin.core.effects import SCHEDULER_EFFECTS
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.clear.apply import apply_plan
@@ -232,12 +233,15 @@ class Predicted:
 
 
 def predicted(plan_id: UUID, session: Any, run_id: str = "run") -> Predicted:
-    """Read what the stored plan says of one run."""
+    """Read what the stored plan says that the clear itself makes of one run; the scheduler comes later."""
     run = session.execute(
         select(plan_run).where(plan_run.c.plan_id == plan_id, plan_run.c.run_id == run_id)
     ).one()
     planned = plan_task_instance
-    rows = session.execute(select(planned).where(planned.c.plan_id == plan_id, planned.c.run_id == run_id))
+    by_clear = planned.c.effect.not_in(SCHEDULER_EFFECTS)
+    rows = session.execute(
+        select(planned).where(planned.c.plan_id == plan_id, planned.c.run_id == run_id, by_clear)
+    )
     return Predicted(run._mapping, {(row.run_id, row.task_id, row.map_index): row._mapping for row in rows})
 
 
