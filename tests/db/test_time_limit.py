@@ -72,7 +72,7 @@ def test_what_a_check_has_written_goes_with_it_and_the_rows_stay(session, short,
     store_done(session)
     monkeypatch.setattr(affected_task_instances, "count_by_task", never)
     plan = plan_of(days(1, 3, task_regex="^extract$"))
-    assert set(plan.findings_not_checked) == codes("dependencies")
+    assert set(plan.findings_not_checked) == codes("dependencies", "outcomes")
     assert finding(plan, "stale_downstream") is None
     assert finding(plan, "success_redone") is not None
     count = select(func.count()).select_from
@@ -108,7 +108,8 @@ def test_everything_too_late_leaves_the_limits_and_what_runs_now(session, monkey
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__MAX_TASK_INSTANCES", "2")
     plan = plan_of(days(1, 3))
     assert {found.code for found in plan.findings} == {"too_many", "not_checked"}
-    checked = codes("limits", "running") | {"not_checked"}
+    # The DAG has no setups and no timeout, so nothing is asked about these.
+    checked = codes("limits", "running", "scheduler_changes", "setups", "stopped_runs") | {"not_checked"}
     assert set(plan.findings_not_checked) == {check.code for check in CHECKS} - checked
     assert "and" in finding(plan, "not_checked").detail
 
@@ -124,7 +125,7 @@ def test_one_slow_check_leaves_time_for_the_next(session, short, monkeypatch):
     monkeypatch.setattr(affected_task_instances, "count_by_task", never)
     monkeypatch.setattr(concurrent_plans, "other_plans", never)
     plan = plan_of(days(1, 3, task_regex="^extract$"))
-    assert set(plan.findings_not_checked) == codes("dependencies", "concurrent_plans")
+    assert set(plan.findings_not_checked) == codes("dependencies", "outcomes", "concurrent_plans")
 
 
 def test_no_limit_is_no_limit(session, monkeypatch):

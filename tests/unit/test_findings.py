@@ -21,6 +21,7 @@ from safe_clear_plugin.findings import (
     running,
     scheduler_changes,
     scheduling,
+    setups,
     side_effects,
     stopped_runs,
     stuck_runs,
@@ -45,6 +46,7 @@ WITHOUT_FINDINGS = {
     "cost": cost.CostFacts(),
     "versions": versions.VersionFacts(latest_version=3),
     "deadlines": deadlines.DeadlineFacts(),
+    "setups": setups.SetupFacts(),
     "scheduler_changes": scheduler_changes.SchedulerChangeFacts(),
 }
 

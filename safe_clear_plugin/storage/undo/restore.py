@@ -69,7 +69,7 @@ def restore_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], s
     # Of what the scheduler changed alone nothing is to be seen afterwards, not even that it was undone.
     by_scheduler = planned.c.effect.in_(SCHEDULER_EFFECTS)
     now = literal(datetime.now(timezone.utc), live.c.updated_at.type)
-    values[live.c.updated_at] = case((by_scheduler, image.c.updated_at), else_=now)
+    values.setdefault(live.c.updated_at, case((by_scheduler, image.c.updated_at), else_=now))
     restored = (
         update(live)
         .where(
