@@ -15,6 +15,7 @@ from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.suggested_changes import INCLUDE_UPSTREAM
 from safe_clear_plugin.findings.wording import count_states, in_runs, is_or_are, join_tasks
 from safe_clear_plugin.storage.findings import affected_task_instances, predicted_states, task_relations
+from safe_clear_plugin.storage.findings.affected_queries import UPSTREAM_CODES
 from safe_clear_plugin.storage.plans import statistics
 from safe_clear_plugin.storage.tables import plan_relation
 
@@ -31,9 +32,6 @@ class OutcomeFacts:
     waiting: Affected = NOT_AFFECTED
     """Cleared, downstream of unfinished task instances that are not cleared with them."""
     waiting_for: Affected = NOT_AFFECTED
-
-
-UPSTREAM_CODES = ("upstream_failed", "upstream_skipped", "upstream_unfinished")
 
 
 def collect_facts(plan: PlanContext) -> OutcomeFacts:

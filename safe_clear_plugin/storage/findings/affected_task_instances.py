@@ -131,7 +131,7 @@ def affected_rows(
 
 def _first_cause(code: str, page: FromClause, plan_id: UUID, dag_id: str) -> ColumnElement[Any]:
     """Return the first, by name, of the tasks that cause the finding for a task instance, if tasks do."""
-    if code not in (*DOWNSTREAM_CODES, *UPSTREAM_CODES):
+    if code not in (*DOWNSTREAM_CODES, *UPSTREAM_CODES, *SETUP_KINDS):
         return null()
     relation = plan_relation.alias("relation")
     of_task = (
