@@ -261,6 +261,8 @@ def test_the_file(client, plan):
         "why": "downstream of transform",
         "outcome": "runs",
         "outcome_why": "",
+        "partition_key": "",
+        "partition_date": "",
     }
     assert len(lines) == 7
     _, filtered = file(client, plan, "?task_id=load&sort=-run")

@@ -31,8 +31,6 @@ COLUMNS = (
     "logical_date",
     "run_after",
     "run_type",
-    "partition_key",
-    "partition_date",
     "run_state_before",
     "run_state_after",
     "task_id",
@@ -45,6 +43,8 @@ COLUMNS = (
     "why",
     "outcome",
     "outcome_why",
+    "partition_key",
+    "partition_date",
 )
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet would take for the beginning of a formula."""
@@ -91,8 +91,6 @@ def _values(plan: PlanSummary, row: Any) -> Iterator[Any]:
     yield moments.iso(row.logical_date) if row.logical_date else ""
     yield moments.iso(row.run_after)
     yield row.run_type
-    yield row.partition_key or ""
-    yield moments.iso(row.partition_date) if row.partition_date else ""
     yield row.run_state or NO_STATE
     yield row.run_after_state or NO_STATE
     yield row.task_id
@@ -106,6 +104,8 @@ def _values(plan: PlanSummary, row: Any) -> Iterator[Any]:
     yield row.why
     yield row.outcome or ""
     yield reason_words(row.outcome_reason)
+    yield row.partition_key or ""
+    yield moments.iso(row.partition_date) if row.partition_date else ""
 
 
 def _harmless(value: Any) -> Any:
