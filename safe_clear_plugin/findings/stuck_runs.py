@@ -17,7 +17,7 @@ from safe_clear_plugin.storage.findings.stuck_runs import NOTHING_STUCK, Stuck
 
 @dataclass(frozen=True, slots=True)
 class StuckRunFacts:
-    """The runs that stay queued for ever."""
+    """The runs that stay queued forever."""
 
     dag_id: str = ""
     stuck: Stuck = NOTHING_STUCK

@@ -116,7 +116,7 @@ def _concurrency(workload: Workload) -> Concurrency:
 
 
 def _everything_starts(workload: Workload, loads: Sequence[TaskLoad]) -> bool:
-    """Whether the limits let every task instance start at some time, and none of them waits for ever."""
+    """Whether the limits let every task instance start at some time, and none of them waits forever."""
     dag = workload.dag
     if any(count.never_start or count.never_end for count in workload.counts):
         return False

@@ -55,13 +55,13 @@ NOT_A_TEXT = ["", None, [], ["x"], {}, 1, True]
 @pytest.mark.parametrize(
     ("field", "values"),
     [
-        *((name, NOT_A_LIST) for name in ("run_id", "exclude_task_id", "exclude_run_id")),
+        *((name, NOT_A_LIST) for name in ("run_id", "partition_key", "exclude_task_id", "exclude_run_id")),
         *((name, [*NOT_A_LIST, ["sleeping"], ["FAILED"]]) for name in ("state", "run_state", "run_type")),
         (
             "exclude_task_instance",
             [*NOT_A_LIST, [["load", "1", "run_1"]], [["load", -1]], [["load", True, "r"]]],
         ),
-        *((f"include_{name}", NOT_A_FLAG) for name in ("upstream", "downstream", "past", "future")),
+        *((f"include_{name}", NOT_A_FLAG) for name in ("upstream", "downstream", "past", "future", "setups")),
         ("reset_dag_runs", NOT_A_FLAG),
         ("run_on_latest_version", [one for one in NOT_A_FLAG if one is not None]),
         ("task_regex", [*NOT_A_TEXT, " ", "load ", " load", "load| "]),
@@ -250,6 +250,7 @@ LONG = {
     "dag_id": "x" * 251,
     "task_regex": "x" * 501,
     "run_id": ["x" * 251],
+    "partition_key": ["x" * 251],
     "date_from": "2" * 65,
     "timezone": "x" * 101,
     "index_run_id": "x" * 251,

@@ -90,7 +90,7 @@ class LatestVersion:
 def children_in_order(group: Any) -> list[Any]:
     """Return what is in a task group in topological order (``topological_sort``).
 
-    :raises ValueError: when tasks are no circle, but their groups are; Airflow 3.2 would sort them for ever
+    :raises ValueError: when tasks are no circle, but their groups are; Airflow 3.2 would sort them forever
     """
     if not _ENDS_WITHOUT_ORDER:
         siblings = group.children

@@ -107,7 +107,7 @@ def with_relatives_of_group(
     downstream: bool,
     session: Session,
 ) -> dict[Marker, Reason]:
-    """Return the reason by marker: one map index of tasks of a mapped task group, and what comes along.
+    """Return why each marker is taken: one map index of a mapped task group's tasks, and their relatives.
 
     Whatever is taken of the group is so at this map index alone. Of tasks outside of it, in one run those map
     indexes are taken that Airflow finds for each task; over several runs, with ``run_id`` of ``None``, all.

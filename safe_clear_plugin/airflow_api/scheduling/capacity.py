@@ -34,7 +34,7 @@ class TaskCount:
     never_start: int = 0
     """How many are cleared, and not counted above, since they never start."""
     never_end: int = 0
-    """How many of those counted above start and wait for ever."""
+    """How many of those counted above start and wait forever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
+from safe_clear_plugin.airflow_api.platform.joins import exists_row
 from safe_clear_plugin.airflow_api.scheduling.trigger_rules import SUCCESS_MATTERS
-from safe_clear_plugin.core.effects import Effect
-from safe_clear_plugin.core.inclusion import MAPPING_CHANGED
+from safe_clear_plugin.core.effects import CREATING_EFFECTS, Effect
 from safe_clear_plugin.storage.findings.upstream_states import PlanScope, predict_task, states_upstream
 from safe_clear_plugin.storage.tables import plan_task_instance
 
@@ -49,13 +49,23 @@ def predict(plan_id: UUID, dag_id: str, by_shape: Mapping[int, Sequence[Upstream
 
 
 def drop_unexpanded(plan_id: UUID, session: Session) -> None:
-    """Drop what the scheduler would create when a mapped task starts, where the task does not start."""
+    """Drop what the scheduler would create when a mapped task starts, where the task does not start.
+
+    Of such a task the plan has task instances that are there already; of a new task it has none.
+    """
+    there = rows_.alias("there")
     session.execute(
         delete(rows_).where(
             rows_.c.plan_id == plan_id,
             rows_.c.effect == Effect.SCHEDULER_CREATES.value,
-            rows_.c.why == MAPPING_CHANGED.words,
             rows_.c.foreseen_state.is_not(None),
+            exists_row(
+                there,
+                there.c.plan_id == rows_.c.plan_id,
+                there.c.run_id == rows_.c.run_id,
+                there.c.task_id == rows_.c.task_id,
+                there.c.effect.not_in((*CREATING_EFFECTS, Effect.LEAVE_OUT.value)),
+            ),
         )
     )
 

@@ -41,7 +41,7 @@ class Retention:
 
     Those that nobody confirmed go once they expired before ``expired_before``; of those that expired until
     ``now``, the oldest also go where they hold too much together. All others go once their last step was
-    before ``decided_before``; ``None`` keeps them for ever.
+    before ``decided_before``; ``None`` keeps them forever.
     """
 
     now: datetime

@@ -27,8 +27,9 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.key_table import rows_of_keys
-from safe_clear_plugin.airflow_api.scheduling import integrity
-from safe_clear_plugin.airflow_api.scheduling.integrity import Checked, Gone
+from safe_clear_plugin.airflow_api.scheduling import created_instances, gone_instances
+from safe_clear_plugin.airflow_api.scheduling.gone_instances import Gone
+from safe_clear_plugin.airflow_api.scheduling.integrity import Checked, find_differences
 from safe_clear_plugin.airflow_api.scheduling.latest_tasks import map_indexes
 from safe_clear_plugin.airflow_api.scheduling.map_lengths import MapLengths, read_lengths
 from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
@@ -58,14 +59,14 @@ def add(checked: Checked, resets: bool, session: Session) -> None:
     runs = session.scalar(compared) or 0
     if not runs:
         return
-    if found := integrity.find_differences(checked, runs, session):
+    if found := find_differences(checked, runs, session):
         lengths = _lengths(checked, found.changed | found.missing, session)
         if found.changed:
             _write_changes(checked, found.changed, lengths, session)
         if found.missing:
             _write_missing(checked, found.missing, lengths, session)
         if found.expanding:
-            later = integrity.later_expanded(checked, found.expanding, PENDING_EFFECTS)
+            later = created_instances.later_expanded(checked, found.expanding, PENDING_EFFECTS)
             _create(checked, later, MAPPING_CHANGED, session)
 
 
@@ -95,7 +96,7 @@ def _write_changes(
 ) -> None:
     keys = _keys(checked, task_ids, lengths, session)
     of_plan = Gone(checked, rows_, keys)
-    gone = integrity.planned_and_gone(of_plan, CLEARED_EFFECTS).subquery("gone")
+    gone = gone_instances.planned_and_gone(of_plan, CLEARED_EFFECTS).subquery("gone")
     session.execute(
         update(rows_)
         .where(rows_.c.plan_id == checked.plan.plan_id, *_same_key(rows_, gone))
@@ -108,7 +109,7 @@ def _write_changes(
             ),
         )
     )
-    left_out = integrity.planned_and_gone(of_plan, (Effect.LEAVE_OUT,)).subquery("left_out")
+    left_out = gone_instances.planned_and_gone(of_plan, (Effect.LEAVE_OUT,)).subquery("left_out")
     key = (rows_.c.run_id, rows_.c.task_id, rows_.c.map_index)
     session.execute(
         delete(rows_).where(
@@ -117,7 +118,7 @@ def _write_changes(
             tuple_(*key).in_(select(left_out.c.run_id, left_out.c.task_id, left_out.c.map_index)),
         )
     )
-    found = integrity.unplanned(Gone(checked, task_instance, keys), task_ids).subquery("found")
+    found = gone_instances.unplanned(Gone(checked, task_instance, keys), task_ids).subquery("found")
     _insert(_changed(checked, found), session)
 
 
@@ -144,9 +145,9 @@ def _changed(checked: Checked, found: FromClause) -> Select[Any]:
 def _write_missing(
     checked: Checked, task_ids: Collection[str], lengths: MapLengths, session: Session
 ) -> None:
-    _create(checked, integrity.missing_instances(checked, task_ids), DAG_CHANGED, session)
+    _create(checked, created_instances.missing_instances(checked, task_ids), DAG_CHANGED, session)
     if by_results := set(task_ids) & set(checked.tasks.by_results):
-        missing = integrity.missing_tasks(checked, by_results)
+        missing = created_instances.missing_tasks(checked, by_results)
         values = [
             _created(checked, row, map_index)
             for row in session.execute(missing).all()
