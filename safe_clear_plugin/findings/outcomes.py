@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from safe_clear_plugin.airflow_api.dag import dependencies
 from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected, Finding
 from safe_clear_plugin.core.formats import verb
 from safe_clear_plugin.core.plan_text import count
@@ -41,12 +42,13 @@ def collect_facts(plan: PlanContext) -> OutcomeFacts:
     written = _predict(plan)
     statistics.refresh_within(written, (plan_relation,), plan.session)
     of_plan = (plan.plan_id, plan.dag_id, plan.session)
-    found = {code: affected_task_instances.count_by_task(code, *of_plan) for code in UPSTREAM_CODES}
-    blocking = {
-        code: affected_task_instances.count_blocking(code, *of_plan)
-        for code in ("upstream_failed", "upstream_unfinished")
-        if found[code].count
-    }
+    with hash_joins(plan.session):
+        found = {code: affected_task_instances.count_by_task(code, *of_plan) for code in UPSTREAM_CODES}
+        blocking = {
+            code: affected_task_instances.count_blocking(code, *of_plan)
+            for code in ("upstream_failed", "upstream_unfinished")
+            if found[code].count
+        }
     return OutcomeFacts(
         failed=found["upstream_failed"],
         failed_by=blocking.get("upstream_failed", NOT_AFFECTED),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safe_clear_plugin.airflow_api.dag import setups
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected, Finding
 from safe_clear_plugin.core.formats import verb
@@ -71,7 +72,8 @@ def _write_relations(plan: PlanContext) -> int:
 
 def _affected(code: str, plan: PlanContext) -> tuple[Affected, tuple[str, ...]]:
     of_plan = (plan.plan_id, plan.dag_id, plan.session)
-    found = affected_task_instances.count_by_task(code, *of_plan)
+    with hash_joins(plan.session):
+        found = affected_task_instances.count_by_task(code, *of_plan)
     left_out = affected_task_instances.left_out_tasks(code, *of_plan) if found.count else ()
     return found, tuple(left_out)
 

@@ -77,6 +77,20 @@ def rows_read(node: dict[str, Any]) -> float:
     return float(each * node["Actual Loops"])
 
 
+def summarize(node: dict[str, Any]) -> str:
+    """Say what a node reads, and how."""
+    names = (
+        "Node Type",
+        "Relation Name",
+        "Index Name",
+        "Index Cond",
+        "Filter",
+        "Join Filter",
+        "Actual Loops",
+    )
+    return ", ".join(f"{name}: {node[name]}" for name in (*names, "Plan Rows", "Total Cost") if name in node)
+
+
 def work(plan: dict[str, Any]) -> float:
     """Return how many rows a plan's nodes went through, all together."""
     return sum(rows_read(node) for node in nodes(plan))

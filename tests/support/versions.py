@@ -69,7 +69,9 @@ def _models(run: DagRun, session: Session) -> dict[str, dict[str, Any]]:
         "version": session.execute(select(version).where(version.c.id == run.created_dag_version_id)),
         "run": session.execute(select(DagRun.__table__).where(DagRun.id == run.id)),
         "task_instance": session.execute(
-            select(TaskInstance.__table__).where(TaskInstance.run_id == run.run_id).limit(1)
+            select(TaskInstance.__table__)
+            .where(TaskInstance.dag_id == run.dag_id, TaskInstance.run_id == run.run_id)
+            .limit(1)
         ),
     }
     return {name: dict(rows.mappings().one()) for name, rows in found.items()}

@@ -84,7 +84,11 @@ def test_asking_writes_nothing(client, session, dag):
         ({"timezone": "Mars"}, "when", "Unknown time zone Mars"),
         ({"task_regex": "lo[ad"}, "tasks", "missing ]: [ad"),
         ({"task_regex": "^nothing$"}, "tasks", "No task of etl matches ^nothing$"),
-        ({"task_regex": "a", "map_index": "3"}, "tasks", "matches 3: extract, transform, load"),
+        (
+            {"task_regex": "a", "map_index": "3"},
+            "tasks",
+            "matches 3 tasks that share none: extract, transform, load",
+        ),
         ({"map_index": "x"}, "tasks", "whole number"),
         ({"run_id": ["gone"]}, "when", "no dag run gone"),
         ({"exclude_run_id": ["gone"]}, "when", "no dag run gone to exclude"),

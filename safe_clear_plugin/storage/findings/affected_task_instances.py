@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, FromClause, and_, func, null, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
+from safe_clear_plugin.airflow_api.platform.joins import is_one_of
 from safe_clear_plugin.core.finding import Affected
 from safe_clear_plugin.storage.findings.affected_queries import (
     AFFECTED_QUERIES,
@@ -71,7 +72,12 @@ def count_blocking(code: str, plan_id: UUID, dag_id: str, session: Session) -> A
                 ),
             )
         )
-        .where(*causes(code, up, plan_id), is_unchanged(up, plan_id))
+        .where(
+            *causes(code, up, plan_id),
+            is_unchanged(up, plan_id),
+            # Said of these too, or a hash join reads all of the DAG's.
+            is_one_of(up.c.run_id, select(plan_run.c.run_id).where(plan_run.c.plan_id == plan_id)),
+        )
         .distinct()
         .subquery("keys")
     )

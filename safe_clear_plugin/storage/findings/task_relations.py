@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dependencies import Relation
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
-from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_fixed, is_one_of
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, hash_joins, is_fixed, is_one_of
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PENDING_EFFECTS, Effect
 from safe_clear_plugin.core.outcomes import OutcomeReason
 from safe_clear_plugin.core.states import FINISHED_STATES
@@ -61,7 +61,9 @@ def planned_tasks(plan_id: UUID, session: Session) -> dict[int, PlannedTasks]:
     )
     found: dict[int, PlannedTasks] = {}
     unmapped: Counter[tuple[int, str]] = Counter()
-    for row in session.execute(query):
+    with hash_joins(session):
+        rows = session.execute(query).all()
+    for row in rows:
         tasks = found.setdefault(row.shape, PlannedTasks())
         tasks.pending.add(row.task_id)
         if row.effect in CLEARED_EFFECTS:
