@@ -12,12 +12,14 @@ VENV32 := .venv-airflow32/.made-from-lock
 PYTEST := .venv/bin/pytest
 PYTEST32 := .venv-airflow32/bin/pytest
 SUITE := scripts/suite
+# A suite that only computes, behind those in which servers and a browser must answer in time.
+COMPUTE := nice -n 10 $(SUITE)
 PARALLEL := --numprocesses 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help env env32 system test test-full lint demo bench clean \
-	test-unit test-sqlite test-postgresql test-psycopg2 test-airflow32 test-views test-auth test-browser test-soak \
-	test-scheduler test-query-plans test-package test-deployments test-python
+	test-unit test-sqlite test-postgresql test-psycopg2 test-airflow32 test-views test-auth test-browser test-cli test-soak \
+	test-scheduler test-celery test-query-plans test-package test-deployments test-python
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -41,40 +43,46 @@ $(VENV32): pyproject.toml uv.lock | $(UV)
 system: ## Install PostgreSQL and Chromium from Debian's packages if missing
 	@scripts/system-packages
 
-# Longest first, by measured time: suites that wait for servers leave the processors to the others.
-SUITES := test-browser test-postgresql test-sqlite test-views test-soak test-airflow32 test-psycopg2 test-scheduler \
-	test-auth test-query-plans test-package test-unit
+# Longest first, by measured time, but so that a suite which waits for servers is always beside ones that compute.
+SUITES := test-browser test-postgresql test-sqlite test-soak test-airflow32 test-scheduler test-views test-cli \
+	test-psycopg2 test-auth test-query-plans test-package test-unit
 
 test: env env32 system ## Run everything that a change needs, with the same examples each time
-	@MAKE="$(MAKE)" scripts/all-suites $(SUITES)
+	@MAKE="$(MAKE)" SAFE_CLEAR_LIMIT=$${SAFE_CLEAR_LIMIT:-3000} scripts/all-suites $(SUITES)
 
 test-full: env env32 system ## Run everything: random seeds, every kill point, other deployments; takes hours
 	@scripts/system-packages full
-	@MAKE="$(MAKE)" PYTEST_ARGS="$(PYTEST_ARGS) --full" scripts/all-suites $(SUITES) test-deployments
+	UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --locked --group celery
+	@MAKE="$(MAKE)" PYTEST_ARGS="$(PYTEST_ARGS) --full --timeout=7200" \
+		scripts/all-suites $(SUITES) test-celery test-deployments
 
 test-unit: $(VENV) ## Test the pure core: no Airflow, no database
-	@$(SUITE) $(PYTEST) tests/unit $(PYTEST_ARGS)
+	@$(COMPUTE) $(PYTEST) tests/unit $(PYTEST_ARGS)
 
 test-sqlite: $(VENV) ## Test on a SQLite metadata database
-	@$(SUITE) $(PYTEST) tests/db tests/crash $(PARALLEL) $(PYTEST_ARGS)
+	@$(COMPUTE) $(PYTEST) tests/db tests/crash $(PARALLEL) $(PYTEST_ARGS)
 
 test-postgresql: $(VENV) system ## Test on PostgreSQL with psycopg 3, where the database matters
-	@$(SUITE) $(PYTEST) tests/db tests/crash --backend postgresql $(PARALLEL) $(PYTEST_ARGS)
+	@$(COMPUTE) $(PYTEST) tests/db tests/crash --backend postgresql $(PARALLEL) $(PYTEST_ARGS)
 
 test-psycopg2: $(VENV) system ## Test on PostgreSQL with psycopg2, where the driver matters
-	@$(SUITE) $(PYTEST) tests/db --backend postgresql-psycopg2 $(PYTEST_ARGS)
+	@$(COMPUTE) $(PYTEST) tests/db --backend postgresql-psycopg2 $(PYTEST_ARGS)
 
 test-airflow32: $(VENV32) ## Test on Airflow 3.2, where the Airflow version matters
-	@$(SUITE) $(PYTEST32) tests/db $(PYTEST_ARGS)
-	@$(SUITE) $(PYTEST32) tests/views $(PYTEST_ARGS)
+	@$(COMPUTE) $(PYTEST32) tests/db $(PYTEST_ARGS)
+	@$(COMPUTE) $(PYTEST32) tests/views $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST32) tests/cli $(PYTEST_ARGS)
 
 test-views: $(VENV) ## Test the pages in Airflow's Flask app, with FAB and with SimpleAuthManager
-	@$(SUITE) $(PYTEST) tests/views $(PARALLEL) $(PYTEST_ARGS)
-	@$(SUITE) $(PYTEST) tests/views --auth simple $(PYTEST_ARGS)
+	@$(COMPUTE) $(PYTEST) tests/views $(PARALLEL) $(PYTEST_ARGS)
+	@$(COMPUTE) $(PYTEST) tests/views --auth simple $(PYTEST_ARGS)
 
 test-auth: $(VENV) $(VENV32) ## Test each auth mode through Airflow's whole ASGI app
 	@$(SUITE) $(PYTEST) tests/auth $(PYTEST_ARGS)
 	@$(SUITE) $(PYTEST32) tests/auth $(PYTEST_ARGS)
+
+test-cli: $(VENV) ## Test the command line against a running api-server
+	@$(SUITE) $(PYTEST) tests/cli $(PYTEST_ARGS)
 
 test-browser: $(VENV) system ## Test in Chromium against a running Airflow
 	@$(SUITE) $(PYTEST) tests/browser $(PYTEST_ARGS)
@@ -82,11 +90,15 @@ test-browser: $(VENV) system ## Test in Chromium against a running Airflow
 test-soak: $(VENV) system ## Test clears and undos while a scheduler runs
 	@$(SUITE) $(PYTEST) tests/soak --backend postgresql $(PYTEST_ARGS)
 
-test-scheduler: $(VENV) system ## Test findings and estimates against a real scheduler
+test-scheduler: $(VENV) system ## Test findings, estimates and outcomes against a real scheduler
 	@$(SUITE) $(PYTEST) tests/scheduler --backend postgresql $(PYTEST_ARGS)
+	@$(SUITE) $(PYTEST) tests/outcomes --backend postgresql $(PYTEST_ARGS)
 
-test-query-plans: $(VENV) system ## Test query plans and memory with a million task instances
-	@$(SUITE) $(PYTEST) tests/query_plans --backend postgresql --auth simple $(PYTEST_ARGS)
+test-celery: $(VENV) system ## Test clears and undos under two schedulers and Celery; after `uv sync --group celery`
+	@$(SUITE) $(PYTEST) tests/soak/test_soak.py --backend postgresql --executor celery $(PYTEST_ARGS)
+
+test-query-plans: $(VENV) system ## Test query plans and memory with a large history
+	@$(COMPUTE) $(PYTEST) tests/query_plans --backend postgresql --auth simple $(PYTEST_ARGS)
 
 test-package: $(VENV) ## Test the built wheel and sdist in clean environments
 	@$(SUITE) $(PYTEST) tests/package $(PYTEST_ARGS)

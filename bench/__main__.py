@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import breathing, machine, report, startup
+from bench import breathing, idle_driver, machine, other_dags, report, startup
 from bench.databases import TEMPLATE, BenchServer
 from bench.names import BESIDE
 from bench.options import DELAYED_SIZE, Options, parse
@@ -58,6 +58,19 @@ def others(runner: Runner, history: History) -> dict[str, Any]:
     return {"breathing": breathing.rows(runner.server, scope_of(size, history), runner.options.cap)}
 
 
+def elsewhere(runner: Runner, history: History) -> dict[str, Any]:
+    """How long other DAGs wait during the re-runs of a clear."""
+    size = min(other_dags.SIZE, max(runner.options.sizes))
+    runner.say(f"other DAGs, {size:,}")
+    return {"other_dags": other_dags.rows(runner.server, scope_of(size, history), runner.options.cap)}
+
+
+def idle(runner: Runner, _: History) -> dict[str, Any]:
+    """What the driver costs while there is nothing to do."""
+    runner.say("idle driver")
+    return {"idle_driver": idle_driver.rows(runner.server)}
+
+
 def starting(runner: Runner, _: History) -> dict[str, Any]:
     """What the plugin adds to a server that nobody clears with."""
     runner.say("start-up")
@@ -76,6 +89,8 @@ SECTIONS: dict[str, Section] = {
     "delayed": delayed,
     "mapped": mapped,
     "breathing": others,
+    "other_dags": elsewhere,
+    "idle_driver": idle,
     "startup": starting,
 }
 
@@ -83,7 +98,7 @@ SECTIONS: dict[str, Section] = {
 def main() -> None:
     """Start PostgreSQL, load the history, measure what was asked for."""
     options = parse(sys.argv[1:])
-    # Whoever ends it politely leaves no server and no files behind.
+    # A polite end leaves no server and no files behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     console = Console(width=None if sys.stdout.isatty() else 150)
     history = history_for(options.sizes, options.mapped)
@@ -112,28 +127,13 @@ def main() -> None:
         for part in options.parts:
             result.update(SECTIONS[part](runner, history))
             _write(options, result)
-    _show(console, result)
+    print("\n".join(report.lines(result)))
     console.print(f"Written to {options.output}")
 
 
 def _write(options: Options, result: dict[str, Any]) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2) + "\n")
-
-
-def _show(console: Console, result: dict[str, Any]) -> None:
-    titles = {
-        "rows": "As it is",
-        "rows_delayed": f"{result.get('delay_ms')} ms a round trip",
-        "rows_mapped": "One dag run, mapped",
-    }
-    for name, title in titles.items():
-        if name in result:
-            report.show(console, title, result[name] + result[f"{name}_beside"])
-    if "breathing" in result:
-        report.show_breathing(console, result["breathing"])
-    if "startup" in result:
-        report.show_startup(console, result["startup"])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ from tests.support.postgres import SUPERUSER
 from tests.support.server import AirflowServer
 
 SIZE = 10_000
-QUIET_SECONDS = 5.0
+QUIET_SECONDS = 20.0
+PARALLELISM = "32"
+FOLLOWED_EVERY = 1.0
 RUNNING = """
 WITH chosen AS (
     SELECT ti.id, r.id AS run_pk FROM dag_run r
@@ -48,10 +50,15 @@ Send = Callable[..., httpx.Response]
 
 
 def rows(server: BenchServer, scope: Scope, cap: float) -> list[dict[str, Any]]:
-    """Measure the waits while nothing goes on, while we clear, and while Airflow clears."""
-    ways = {"nothing": quiet, "ours": ours, "airflow_rest": airflow}
+    """Measure the waits without a driver and with an idle one, while we clear, and while Airflow clears."""
+    ways = {"no_driver": quiet, "nothing": quiet, "ours": ours, "airflow_rest": airflow}
     return [
-        {"op": "breathing", "size": scope.task_instances, "who": who, **_measure(server, scope, way, cap)}
+        {
+            "op": "breathing",
+            "size": scope.task_instances,
+            "who": who,
+            **_measure(server, scope, way, cap, driver="none" if who == "no_driver" else "api-server"),
+        }
         for who, way in ways.items()
     ]
 
@@ -62,7 +69,16 @@ def quiet(_: Send, __: Scope) -> None:
 
 
 def ours(send: Send, scope: Scope) -> None:
-    """Plan, and apply batch by batch as the page does."""
+    """Plan, confirm, and follow the driver as the page does."""
+    address, body = confirm(send, scope)
+    while (found := send(address, json=body).json())["status"] != "applied":
+        if found["status"] != "applying":
+            raise RuntimeError(f"the clear ended as {found}")
+        time.sleep(FOLLOWED_EVERY)
+
+
+def confirm(send: Send, scope: Scope, **more: Any) -> tuple[str, dict[str, Any]]:
+    """Plan and confirm; return the address and the body, which can be sent again to read the status."""
     home = "/pluginsv2/safe_clear/plans"
     fields = {"dag_id": scope.dag_id, "date_from": scope.date_from, "date_to": scope.date_to}
     plan = send(home, json=fields).json()
@@ -71,10 +87,10 @@ def ours(send: Send, scope: Scope) -> None:
         "reason": "because",
         "confirm_dag_id": scope.dag_id,
         "acknowledge": [finding["code"] for finding in plan["findings"]],
+        **more,
     }
-    while (found := send(f"{home}/{plan['id']}/apply", json=body).json())["status"] != "applied":
-        if found["status"] != "applying":
-            raise RuntimeError(f"the clear ended as {found}")
+    send(f"{home}/{plan['id']}/apply", json=body)
+    return f"{home}/{plan['id']}/apply", body
 
 
 def airflow(send: Send, scope: Scope) -> None:
@@ -84,17 +100,35 @@ def airflow(send: Send, scope: Scope) -> None:
 
 
 def _measure(
-    server: BenchServer, scope: Scope, clear: Callable[[Send, Scope], None], cap: float
+    server: BenchServer, scope: Scope, clear: Callable[[Send, Scope], None], cap: float, *, driver: str
 ) -> dict[str, Any]:
-    with server.copy(DATABASE), tempfile.TemporaryDirectory() as dags:
+    with server.copy(DATABASE):
         running = _set_going(server, scope)
+        with (
+            serving(server, "bench.idle.IdleExecutor", cap, AIRFLOW__SAFE_CLEAR__DRIVER=driver) as (
+                url,
+                send,
+            ),
+            _probing(server, url, running) as found,
+        ):
+            start = time.perf_counter()
+            clear(send, scope)
+            seconds = time.perf_counter() - start
+    return {"seconds": seconds, **found}
+
+
+@contextmanager
+def serving(server: BenchServer, executor: str, cap: float, **options: str) -> Iterator[tuple[str, Send]]:
+    """Run an api-server and a scheduler on the copy; yield the address, and how to post as an admin."""
+    with tempfile.TemporaryDirectory() as dags:
         web = AirflowServer(
             server.url(DATABASE),
             Path(dags),
             AIRFLOW__DATABASE__SQL_ALCHEMY_ENGINE_ARGS=engine_args(DRIVERS[0]),
-            AIRFLOW__CORE__EXECUTOR="bench.idle.IdleExecutor",
-            AIRFLOW__CORE__PARALLELISM="32",
+            AIRFLOW__CORE__EXECUTOR=executor,
+            AIRFLOW__CORE__PARALLELISM=PARALLELISM,
             AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR",
+            **options,
         )
         try:
             web.start(components=("scheduler",))
@@ -104,13 +138,9 @@ def _measure(
                 def send(address: str, **request: Any) -> httpx.Response:
                     return client.post(address, **request).raise_for_status()
 
-                with _probing(server, web.url, running) as found:
-                    start = time.perf_counter()
-                    clear(send, scope)
-                    seconds = time.perf_counter() - start
+                yield web.url, send
         finally:
             web.stop()
-    return {"seconds": seconds, **found}
 
 
 @contextmanager

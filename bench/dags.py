@@ -6,7 +6,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
 
-from bench.scopes import FIRST, MANY, TASKS
+from bench.scopes import BESIDE, FIRST, MANY, TASKS
 
 STEPS = ("extract", "check", "transform", "load", "publish")
 """The steps of each of a DAG's branches, in their order."""
@@ -29,6 +29,13 @@ def branched_dag(dag_id: str) -> DAG:
                 if before is not None:
                     before >> this
                 before = this
+    return dag
+
+
+def small_dag() -> DAG:
+    """Return a DAG of one task that runs when it is triggered."""
+    with DAG(BESIDE, schedule=None, start_date=FIRST) as dag:
+        BashOperator(task_id="report", bash_command="echo report")
     return dag
 
 

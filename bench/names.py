@@ -15,7 +15,7 @@ BY_DRIVER = ("preview", "apply", "undo")
 """What is measured with each driver; the rest only with the first one."""
 
 BESIDE = ("ours_http", "limit_aggregate")
-"""What is measured for comparison only: told apart in the JSON."""
+"""Measured for comparison only, and marked so in the JSON."""
 
 AIRFLOWS = ("airflow_rest", "airflow_dag_clear", "airflow_one_call")
 
@@ -27,7 +27,9 @@ LABELS = {
     "airflow_one_call": "Airflow, one call",
     "limit": "limit: set-based SQL",
     "limit_aggregate": "limit: an aggregate",
+    "ours_waves": "Safe Clear, two runs at a time",
     "nothing": "nothing is cleared",
+    "no_driver": "nothing, and no driver",
 }
 
 TITLES = {

@@ -11,7 +11,7 @@ from bench.databases import DRIVERS
 from bench.scopes import LARGE
 
 OPS = ("preview", "apply", "undo", "drift", "history")
-PARTS = ("sizes", "delayed", "mapped", "breathing", "startup")
+PARTS = ("sizes", "delayed", "mapped", "breathing", "other_dags", "idle_driver", "startup")
 DELAYED_SIZE = 1_000
 
 

@@ -11,7 +11,7 @@ from airflow import settings
 from airflow.models.taskmap import TaskMap
 from sqlalchemy import update
 
-from bench.dags import branched_dag, mapped_dag
+from bench.dags import branched_dag, mapped_dag, small_dag
 from bench.history import Loader
 from bench.scopes import DAGS, MANY, History, dag_id, hour, run_id
 from tests.support import prepare_server
@@ -30,6 +30,7 @@ def store_models(mapped: int) -> None:
                 expand(run, "load", 2, session=session)
             states = dict.fromkeys(dag.task_ids, "success")
             set_states(run, states, session=session, **WRITTEN_WHEN_RUN)
+        store_dag(small_dag(), session=session)
         session.execute(update(TaskMap).where(TaskMap.dag_id == MANY).values(length=mapped - 2))
         session.commit()
 

@@ -10,6 +10,8 @@ TASKS = 50
 DAGS = 10
 MANY = "bench_many"
 """The DAG with one run of many mapped task instances."""
+BESIDE = "bench_beside"
+"""A DAG without a history that runs while others are cleared."""
 FIRST = datetime(2024, 1, 1, tzinfo=timezone.utc)
 PLANS = 10_000
 LARGE = 10_000
@@ -92,7 +94,7 @@ def warm_scope() -> Scope:
 
 
 def history_scope() -> Scope:
-    """Return what the page of plans is about: so many plans."""
+    """Return the scope of the page of plans: the number of plans."""
     return Scope(dag_id(0), PLANS)
 
 

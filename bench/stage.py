@@ -30,7 +30,7 @@ class Stage:
     """Airflow's app with its plugins, as the api-server makes it, and ways to ask it."""
 
     def __init__(self) -> None:
-        """Build the app, the same one whoever is measured."""
+        """Build the app; it is the same for every measurement."""
         self.app = create_app(apps="core")
         token = auth.token(USER)
         self.program = Client(self.app, {"authorization": f"Bearer {token}"})

@@ -15,19 +15,22 @@ from bench.stage import Action, Stage
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.services.driver.loop import Driver
 from safe_clear_plugin.services.plans import get_plan
+from safe_clear_plugin.services.undo.undo import undo_plan
 from safe_clear_plugin.storage.clear import drift
 from safe_clear_plugin.storage.tables import plan as plan_table
-from tests.db.acting import clear, plan_of, step, undo_step
+from tests.db.acting import ME, clear, confirm, now, plan_of
 
 HOME = "/pluginsv2/safe_clear"
 TOKEN = re.compile(r'name="csrf_token"[^>]* value="([^"]*)"')
 FORM = "application/x-www-form-urlencoded"
+LONGEST = 600
 
 
 def preview(stage: Stage, scope: Scope) -> Action:
     """From the form that is sent to the page of the plan, as a person sees it."""
-    page = stage.browser.send("GET", f"{HOME}/", whole=True).body.decode()
+    page = stage.browser.send("GET", f"{HOME}/select", whole=True).body.decode()
     token = TOKEN.search(page)
     assert token is not None, "the form has no token"
     fields = {**_fields(scope), "csrf_token": html.unescape(token[1])}
@@ -48,16 +51,16 @@ def apply(_: Stage, scope: Scope) -> Action:
     plans = [_plan(scope)]
 
     def run() -> int:
-        plans.append(step(plans[-1]))
-        while plans[-1].status == "applying":
-            plans.append(step(plans[-1]))
+        confirm(plans[0])
+        Driver().run_until_idle(LONGEST)
+        plans.append(get_plan(plans[0].id))
         return 0
 
     return Action(run, lambda: plans[-1].cleared)
 
 
 def http_apply(stage: Stage, scope: Scope) -> Action:
-    """The same as requests, as the page and programs send them."""
+    """The same as a program asks for it."""
     plan = _plan(scope)
     confirmation = {
         "fingerprint": plan.fingerprint,
@@ -67,12 +70,11 @@ def http_apply(stage: Stage, scope: Scope) -> Action:
     }
 
     def run() -> int:
-        size, status = 0, "applying"
-        while status == "applying":
-            address = f"{HOME}/plans/{plan.id}/apply"
-            answer = stage.program.send("POST", address, json.dumps(confirmation).encode(), whole=True)
-            size, status = size + answer.size, json.loads(answer.body)["status"]
-        return size
+        address = f"{HOME}/plans/{plan.id}/apply"
+        answer = stage.program.send("POST", address, json.dumps(confirmation).encode(), whole=True)
+        # The application is not served here, so it has no thread of its own.
+        Driver().run_until_idle(LONGEST)
+        return answer.size
 
     return Action(run, lambda: get_plan(plan.id).cleared)
 
@@ -82,16 +84,16 @@ def undo(_: Stage, scope: Scope) -> Action:
     plans = [clear(_plan(scope))]
 
     def run() -> int:
-        plans.append(undo_step(plans[-1]))
-        while plans[-1].is_undoing:
-            plans.append(undo_step(plans[-1], resume=True))
+        undo_plan(plans[0], (), "I mixed the date", ME, now())
+        Driver().run_until_idle(LONGEST)
+        plans.append(get_plan(plans[0].id))
         return 0
 
     return Action(run, lambda: plans[-1].put_back)
 
 
 def compare(_: Stage, scope: Scope) -> Action:
-    """All of a plan held against the database; nothing has moved."""
+    """Compare all of a plan with the database; nothing has changed."""
     plan = _plan(scope)
 
     def run() -> int:
@@ -104,7 +106,7 @@ def compare(_: Stage, scope: Scope) -> Action:
 
 
 def history(stage: Stage, scope: Scope) -> Action:
-    """The page with the plans, of which there are as many as the scope says."""
+    """The page with the plans; the scope says how many."""
     count = "SELECT count(*) FROM safe_clear_plan"
     if not stage.scalar(count):
         _copy_plan(plan_of(Selection(scope.dag_id, run_id=(run_id(0),))), scope.task_instances - 1)

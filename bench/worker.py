@@ -83,7 +83,7 @@ def _answer(there: Connection, stage: Stage, job: dict[str, Any]) -> None:
 
 
 def disconnect() -> None:
-    """Close every connection, which no fork may share, whoever has made the engine."""
+    """Close every connection, which no fork may share, of any engine."""
     for thing in gc.get_objects():
         if isinstance(thing, Engine):
             thing.dispose()

@@ -11,7 +11,7 @@ DATABASE = "bench"
 
 
 class Worker:
-    """A process with Airflow's app on a database that is made anew for every job, under the same name."""
+    """A process with Airflow's app on a database that is created again for every job, under the same name."""
 
     def __init__(self, server: BenchServer, driver: str) -> None:
         """Nothing is started before the first job."""

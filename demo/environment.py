@@ -35,9 +35,10 @@ def reachable(host: str) -> str:
 def component_environment(host: str, port: int) -> dict[str, str]:
     """Return the environment for Airflow in ``.demo`` with its API server on ``host`` and ``port``.
 
-    ``AIRFLOW__*`` variables of the caller's shell are left out, so that the demo is the same for everybody.
+    ``AIRFLOW__*`` variables of the caller's shell are left out, so that the demo is the same for everybody,
+    but for the options of Safe Clear itself.
     """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
+    inherited = {name: value for name, value in os.environ.items() if _is_inherited(name)}
     return (
         inherited
         | _kept_secrets()
@@ -62,6 +63,10 @@ def component_environment(host: str, port: int) -> dict[str, str]:
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
     )
+
+
+def _is_inherited(name: str) -> bool:
+    return not name.startswith("AIRFLOW__") or name.startswith("AIRFLOW__SAFE_CLEAR__")
 
 
 def _kept_secrets() -> dict[str, str]:

@@ -11,13 +11,14 @@ from users import USERS
 TRY = (
     (
         "Clear by regex and dates",
-        "sales_etl → Safe Clear: tasks ^load\\.per_region$, the last three days. cluster.up and cluster.down "
-        "come along; what was published from it goes stale; four runs go at a time.",
+        "sales_etl → Safe Clear → Edit selection: tasks ^load\\.per_region$, the last three days. cluster.up "
+        "and cluster.down are cleared too. The report made from the load goes stale. At most four runs are "
+        "active.",
     ),
     (
         "Take it back",
         "sales_etl, every task of the last two weeks: stop it half-way, resume, then undo. All but the few "
-        "task instances that have started return to what they were. The list of Plans remembers it.",
+        "task instances that have started return to what they were. The History remembers it.",
     ),
     (
         "Repair a failed night",
@@ -37,7 +38,8 @@ TRY = (
     ),
     (
         "Stay out of it",
-        "As operator, platform's DAGs are not there. As viewer, everything is, and nothing can be cleared.",
+        "As operator, the platform team's Dags are not there. As viewer, everything is, and nothing can be "
+        "cleared.",
     ),
     ("Paused", "legacy_export: what is cleared there waits until somebody unpauses it."),
 )

@@ -73,7 +73,7 @@ class DagStory:
     incidents: tuple[Incident, ...] = ()
     #: The branching task, and which task it chose on a given logical date.
     branch: tuple[str, Callable[[datetime], str]] | None = None
-    #: By sensor; one that waited in vain has failed.
+    #: By sensor; a sensor whose wait was too long has failed.
     waits: dict[str, Wait] = field(default_factory=dict)
     #: None if the DAG runs by its schedule.
     cause: Cause | None = None

@@ -8,16 +8,17 @@ import airflow
 from airflow.plugins_manager import AirflowPlugin
 
 from safe_clear_plugin.airflow_api.auth.asgi_scope import ScopeMiddleware
+from safe_clear_plugin.airflow_api.driver_middleware import LifespanMiddleware, Stoppable
 
 NAME = "Safe Clear"
 PLACES = {
     "nav": "",
-    "dag": "?dag_id={DAG_ID}",
-    "dag_run": "?dag_id={DAG_ID}&run_id={RUN_ID}",
-    "task": "?dag_id={DAG_ID}&task_id={TASK_ID}",
-    "task_instance": "?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}",
+    "dag": "tab?dag_id={DAG_ID}",
+    "dag_run": "tab?dag_id={DAG_ID}&run_id={RUN_ID}",
+    "task": "tab?dag_id={DAG_ID}&task_id={TASK_ID}",
+    "task_instance": "tab?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}",
 }
-"""Where the page stands in Airflow's UI, and what is filled in there; the UI replaces the braces."""
+"""The place of the page in Airflow's UI, and the address that it opens; the UI replaces the braces."""
 
 
 class _Views:
@@ -28,10 +29,10 @@ class _Views:
 
     def __get__(self, instance: object, owner: type | None = None) -> list[dict[str, Any]]:
         try:
-            from safe_clear_plugin.web.app.views import SafeClearView  # noqa: PLC0415
+            from safe_clear_plugin.web.views.safe_clear_view import SafeClearView  # noqa: PLC0415
         except (ImportError, AttributeError, KeyError) as error:
             # A later Airflow may have moved a name; its web server starts all the same.
-            from safe_clear_plugin.web.app.unavailable import UnavailableView  # noqa: PLC0415
+            from safe_clear_plugin.web.views.unavailable import UnavailableView  # noqa: PLC0415
 
             return [{"view": UnavailableView(error, airflow.__version__)}]
         return [{"view": SafeClearView()}]
@@ -64,6 +65,13 @@ class _ExternalViews:
         return self._views
 
 
+def _start_driver() -> Stoppable | None:
+    """Start the driver, imported in the web server alone."""
+    from safe_clear_plugin.services.driver.thread import start_thread  # noqa: PLC0415
+
+    return start_thread()
+
+
 class SafeClearPlugin(AirflowPlugin):
     """The pages of Safe Clear, and their places in Airflow's UI."""
 
@@ -75,5 +83,10 @@ class SafeClearPlugin(AirflowPlugin):
             "name": "Safe Clear",
             "middleware": ScopeMiddleware,
             "kwargs": {"path": "/pluginsv2/safe_clear"},
-        }
+        },
+        {
+            "name": "Safe Clear's driver",
+            "middleware": LifespanMiddleware,
+            "kwargs": {"start": _start_driver},
+        },
     ]

@@ -1,4 +1,4 @@
-"""What Safe Clear tells Airflow's providers manager about itself."""
+"""Safe Clear's description for Airflow's providers manager."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-safe-clear",
         "name": "Safe Clear",
         "description": "See exactly what clearing task instances will do, then do exactly that.",
+        "cli": ["safe_clear_plugin.cli_definition.get_commands"],
         "db-managers": ["safe_clear_plugin.storage.db_manager.SafeClearDBManager"],
         "config": {
             "safe_clear": {
@@ -36,6 +37,16 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "integer",
                         "example": None,
                         "default": "650",
+                    },
+                    "canary_above": {
+                        "description": (
+                            "Above this number of task instances, a clear clears one dag run and then waits "
+                            "for a person, unless the user chooses otherwise. 0 turns this off."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": None,
+                        "default": "0",
                     },
                     "confirm_above": {
                         "description": (
@@ -106,6 +117,17 @@ def get_provider_info() -> dict[str, Any]:
                         "example": None,
                         "default": "False",
                     },
+                    "driver": {
+                        "description": (
+                            "Where confirmed clears and undos are carried out: `api-server` runs a thread in "
+                            "each api-server process. With `none`, run `airflow safe-clear driver` as a "
+                            "process of its own."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": None,
+                        "default": "api-server",
+                    },
                     "speedups": {
                         "description": (
                             "Whether a clear combines the statements of Airflow's function. If turned off, "
@@ -118,8 +140,8 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "preview_timeout": {
                         "description": (
-                            "How many seconds a preview of a clear or an undo can take before it is "
-                            "cancelled. 0 sets no limit."
+                            "How many seconds a preview of a clear or an undo, or the search for what "
+                            "failed, can take before it is cancelled. 0 sets no limit."
                         ),
                         "version_added": "0.1.0",
                         "type": "float",
@@ -145,6 +167,38 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "integer",
                         "example": None,
                         "default": "90",
+                    },
+                    "webhook_url": {
+                        "description": (
+                            "Address to which Safe Clear posts what happens to plans, such as a request for "
+                            "approval or a stopped clear. Empty: nothing is sent. The driver sends it, and "
+                            "uses the proxies of its environment."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "sensitive": True,
+                        "example": "https://pager.example.com/hooks/airflow",
+                        "default": "",
+                    },
+                    "webhook_secret": {
+                        "description": (
+                            "Key that signs the messages to `webhook_url`, so that the receiver can verify "
+                            "them. If it begins with whsec_, the rest is Base64. Empty: they are not signed."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "sensitive": True,
+                        "example": None,
+                        "default": "",
+                    },
+                    "webhook_format": {
+                        "description": (
+                            "How messages are written: json, or slack for an incoming webhook of Slack."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "slack",
+                        "default": "json",
                     },
                 },
             }

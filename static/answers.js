@@ -37,6 +37,39 @@
     if (focused) keyed.find((one) => one.dataset.key === focused)?.focus();
   };
 
+  // What is wrong stands below its field. A field that someone still types into is not marked before it is left.
+  let errors = new Map();
+  const describe = (control, id, yes) => {
+    const ids = new Set((control.getAttribute("aria-describedby") ?? "").split(" ").filter(Boolean));
+    if (yes) ids.add(id);
+    else ids.delete(id);
+    if (ids.size) control.setAttribute("aria-describedby", [...ids].join(" "));
+    else control.removeAttribute("aria-describedby");
+  };
+  const markField = (control, fresh) => {
+    const old = document.getElementById(`${control.id}-errors`);
+    if (!fresh && !old) return;
+    if (fresh && !old && document.activeElement === control) return;
+    if (fresh && old?.textContent === fresh.textContent) return;
+    old?.remove();
+    const holder = control.closest(".field, .option");
+    if (fresh) {
+      holder.append(fresh.cloneNode(true));
+      const fold = control.closest("details.more");
+      if (fold) fold.open = true;
+    }
+    holder.classList.toggle("wrong", Boolean(fresh));
+    control.toggleAttribute("aria-invalid", false);
+    if (fresh && control.matches("input, select, textarea")) control.setAttribute("aria-invalid", "true");
+    describe(control, `${control.id}-errors`, Boolean(fresh));
+  };
+  const markFields = () => {
+    for (const control of form.querySelectorAll(".field [id], .option > input[id]")) {
+      if (control.matches("input, select, textarea, [role=group], [role=radiogroup]")) markField(control, errors.get(control.id));
+    }
+  };
+  form.addEventListener("focusout", () => setTimeout(markFields));
+
   const show = (html) => {
     const answers = new DOMParser().parseFromString(html, "text/html");
     for (const fresh of answers.querySelectorAll("[data-answer]")) {
@@ -47,7 +80,25 @@
       put(place, fresh);
       shown.set(name, text);
     }
-    form.dispatchEvent(new CustomEvent("answered"));
+    errors = new Map([...answers.querySelectorAll("[data-field-errors] [data-field]")].map((one) => [one.dataset.field, one]));
+    markFields();
+    form.dispatchEvent(new CustomEvent("answered", { bubbles: true }));
+  };
+
+  // The address holds what the form says, for Back, a reload and a bookmark.
+  const DEFAULTS = { timezone: "UTC", date_field: "logical_date", running: "leave_out", reset_dag_runs: "true" };
+  const LONGEST_ADDRESS = 4_000;
+  const keepInAddress = (body) => {
+    const query = new URLSearchParams();
+    for (const name of new Set(body.keys())) {
+      if (name === "csrf_token" || name === "browser_timezone") continue;
+      // Before a ticked box a hidden field says "false".
+      const values = body.getAll(name).filter((value, index, all) => value.trim() && !(all.length > 1 && value === "false"));
+      if (values.length === 1 && values[0] === (DEFAULTS[name] ?? "false")) continue;
+      for (const value of values) query.append(name, value);
+    }
+    const address = `${form.dataset.page}?${query}`;
+    if (address.length <= LONGEST_ADDRESS) history.replaceState(history.state, "", address);
   };
 
   const words = (status, text) => {
@@ -77,6 +128,7 @@
     if (mine !== latest) return;
     clearTimeout(slow);
     if (status === 200) {
+      keepInAddress(body);
       show(text);
       say("");
       setBusy(false);
@@ -103,12 +155,20 @@
 
   const chosen = () => form.elements.namedItem("dag_id").value.trim() !== "";
 
+  const unfold = () => form.toggleAttribute("data-unchosen", !chosen());
+  form.addEventListener("input", unfold);
+  window.addEventListener("pageshow", unfold);
+  unfold();
+
   // A half-typed id is not a Dag yet, so only the combobox asks the server.
   form.addEventListener("input", (event) => {
     if (event.target.name !== "dag_id" && chosen()) askSoon();
   });
   form.addEventListener("change", (event) => {
     if (event.target.name === "dag_id") askSoon();
+  });
+  form.addEventListener("submit", () => {
+    if (chosen()) keepInAddress(new URLSearchParams(new FormData(form)));
   });
   retry.addEventListener("click", ask);
   window.addEventListener("pageshow", (event) => {

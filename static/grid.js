@@ -87,10 +87,11 @@
     const base = new URL(`${view().dataset.page}${location.search}`, location.href);
     for (const name of ["task", "task_id", "run", "run_id", "map_index", "run_from", "run_to", "state", "effect", "why", "offset"]) base.searchParams.delete(name);
     const row = cell.parentElement.cells[0];
-    const parts = [row.dataset.filter, columnOf(place(cell)[1])?.dataset.filter];
-    if (!parts[0] && !row.closest(".runs")) return null;
-    if (!parts[1]) return null;
-    for (const part of parts) for (const [name, value] of new URLSearchParams(part ?? "")) base.searchParams.set(name, value);
+    const ofColumn = columnOf(place(cell)[1])?.dataset.filter;
+    const isInPlan = row.querySelector("a[data-filters]") !== null;
+    if (!ofColumn || (!isInPlan && !row.closest(".runs"))) return null;
+    for (const [name, value] of new URLSearchParams(ofColumn)) base.searchParams.set(name, value);
+    if (isInPlan) base.searchParams.set("task_id", row.dataset.name);
     base.hash = "task-instances";
     return base.href;
   };
@@ -137,6 +138,14 @@
     }
   };
 
+  // The head can only stay in sight where the grid does not scroll by itself.
+  const fit = () => {
+    const box = table?.parentElement;
+    if (!box) return;
+    box.classList.remove("fits");
+    box.classList.toggle("fits", box.scrollWidth <= box.clientWidth);
+  };
+
   const start = () => {
     table = view()?.querySelector("table.grid");
     if (!table) return;
@@ -145,11 +154,11 @@
     table.querySelectorAll("a").forEach((link) => link.setAttribute("tabindex", "-1"));
     table.parentElement.removeAttribute("tabindex");
     for (const cell of table.querySelectorAll("th, td")) cell.setAttribute("tabindex", "-1");
+    fit();
     setCurrent(table.querySelector("tr.hit td[class]:not(.untouched, .sum)") ?? table.rows[0].cells[0], false);
     name(current);
   };
 
-  if (!view()) return;
   document.addEventListener("keydown", (event) => {
     if (!table || !table.contains(event.target) || event.altKey || event.metaKey) return;
     if (event.key === "Enter" && event.target.matches("th, td")) {
@@ -161,6 +170,7 @@
     event.preventDefault();
     setCurrent(next, true);
   });
+  window.addEventListener("resize", fit);
   document.addEventListener("mouseover", (event) => {
     const cell = table?.contains(event.target) && event.target.closest("th, td");
     if (cell) read(cell);
@@ -185,6 +195,7 @@
   // The links of the grid name what the table shows, which has changed.
   document.addEventListener("safe-clear:query", () => {
     const now = new URL(location.href).searchParams;
+    if (!view()) return;
     for (const link of view().querySelectorAll("a[data-zoom]")) {
       const href = new URL(link.href);
       for (const name of [...href.searchParams.keys()]) if (!OWN.includes(name)) href.searchParams.delete(name);
@@ -192,7 +203,6 @@
       link.href = href;
     }
   });
-  start();
   // On a receipt: read again while something that was cleared has yet to finish.
   const RENEW = 10_000;
   const asShown = () => {
@@ -203,12 +213,21 @@
     }
     return here;
   };
-  const renew = async () => {
+  const renew = async (signal) => {
+    if (signal.aborted) return;
     if (!document.hidden && !loading && !view().contains(document.activeElement)) await load(asShown(), false);
-    if (view().hasAttribute("data-moving")) setTimeout(renew, RENEW);
+    if (!signal.aborted && view().hasAttribute("data-moving")) setTimeout(renew, RENEW, signal);
   };
-  if (view().hasAttribute("data-moving")) setTimeout(renew, RENEW);
-  const asked = new URL(location.href).searchParams;
-  const byDay = view().querySelector('.levels a[href*="grid=day"]:not([aria-current])');
-  if (table && innerWidth < NARROW && byDay && !asked.has("grid") && !asked.has("from")) load(byDay.href, false);
+
+  window.safeClear.onPage((signal) => {
+    latest += 1; // an answer about another plan is not shown in this one
+    table = null;
+    if (!view()) return;
+    shown = new URL(location.href);
+    start();
+    if (view().hasAttribute("data-moving")) setTimeout(renew, RENEW, signal);
+    const asked = new URL(location.href).searchParams;
+    const byDay = view().querySelector('.levels a[href*="grid=day"]:not([aria-current])');
+    if (table && innerWidth < NARROW && byDay && !asked.has("grid") && !asked.has("from")) load(byDay.href, false);
+  });
 })();

@@ -12,7 +12,7 @@
   const shortest = 3_000;
   const longest = 15_000;
   const smallestShare = 0.6;
-  const numbers = new Intl.NumberFormat("en-US");
+  const { number } = window.safeClear;
   let pause = shortest;
   let shown = "";
 
@@ -37,7 +37,7 @@
     let after = null;
     for (const [state, count] of counts) {
       const item = itemFor(state) ?? newItem(state);
-      put(item.querySelector("[data-count]"), numbers.format(count));
+      put(item.querySelector("[data-count]"), number(count));
       const place = after ? after.nextElementSibling : legend.firstElementChild;
       if (place !== item) legend.insertBefore(item, place);
       after = item;
@@ -112,6 +112,7 @@
         pause = draw(progress) ? shortest : Math.min(pause * 1.3, longest);
         if (progress.finished) {
           finish();
+          if (progress.foreseen?.otherwise) location.replace(section.dataset.page); // the page says what
           return;
         }
       } catch {

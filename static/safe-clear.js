@@ -1,24 +1,41 @@
 "use strict";
-// On every page: where the focus starts, forms that are sent once, who goes on with a plan, links into Airflow.
+// On every page: where the focus starts, forms that are sent once, links into Airflow.
 // Read before the page is: no form can be sent before this knows of it, however slow the network is.
 (() => {
-  // A form that begins or resumes a plan leaves its id for the next page of this tab, and that page alone: only
-  // where somebody has just confirmed does a page send the batches that follow by itself.
-  const DRIVES = "safe-clear:drives";
-  const memory = (use) => {
+  window.safeClear = {};
+
+  // Runs a script's set-up on this page, and again on each page that replaces it; the signal ends with the page.
+  const setUps = [];
+  let page = new AbortController();
+  window.safeClear.onPage = (setUp) => {
+    setUps.push(setUp);
+    setUp(page.signal);
+  };
+  window.safeClear.turn = (put) => {
+    page.abort();
+    page = new AbortController();
+    put();
+    for (const setUp of setUps) setUp(page.signal);
+  };
+
+  // Whether another page fits the scripts of this one; after an upgrade it does not.
+  const scriptOf = (other) => other.querySelector("head script[src]")?.getAttribute("src");
+  window.safeClear.fits = (other) => scriptOf(other) === scriptOf(document);
+
+  // Numbers and plurals, as the server writes them.
+  const numbers = new Intl.NumberFormat("en-US");
+  window.safeClear.number = (value) => numbers.format(value);
+  window.safeClear.count = (value, noun) => `${numbers.format(value)} ${noun}${value === 1 ? "" : "s"}`;
+
+  // Uses the storage of this tab; returns ``otherwise`` if storage is switched off.
+  window.safeClear.session = (use, otherwise = null) => {
     try {
       return use(sessionStorage);
     } catch {
-      window.safeClear.forgets = true; // storage is switched off: each batch has to be asked for
-      return null;
+      return otherwise;
     }
   };
-  window.safeClear = {};
-  window.safeClear.drives = memory((storage) => {
-    const plan = storage.getItem(DRIVES);
-    storage.removeItem(DRIVES);
-    return plan;
-  });
+  window.safeClear.REASON_KEY = "safe-clear:reason"; // the reason on the page of a plan, for the page of its sensors
 
   const focusStart = () => {
     if (location.hash || document.activeElement !== document.body) return;
@@ -36,7 +53,10 @@
       label.textContent = busy && button.dataset.busy ? button.dataset.busy : button.dataset.label;
       button.setAttribute("aria-disabled", String(busy));
     }
+    if (!busy) document.dispatchEvent(new Event("safe-clear:free"));
   };
+
+  window.safeClear.setBusy = setBusy;
 
   document.addEventListener("submit", (event) => {
     const form = event.target;
@@ -45,7 +65,6 @@
       event.preventDefault();
       return;
     }
-    if (form.dataset.drives) memory((storage) => storage.setItem(DRIVES, form.dataset.drives));
     setBusy(form, true);
   });
 
@@ -75,5 +94,28 @@
     }
   });
 
+  // How much of the page the bar at its bottom covers: what has the focus is scrolled clear of it.
+  const measured = new ResizeObserver(([{ target }]) => {
+    const covered = getComputedStyle(target).position === "sticky" ? target.offsetHeight : 0;
+    document.documentElement.style.setProperty("--dock", `${covered}px`);
+  });
+  const measureDock = () => {
+    const dock = document.querySelector(".dock");
+    measured.disconnect();
+    if (dock) measured.observe(dock);
+  };
+
+  // As Airflow's own shortcut opens its dialog, this one leads to the button of the next step; it presses nothing.
+  const isTyping = (element) => element?.matches?.("textarea, select, input:not([type=checkbox], [type=radio])");
+  document.addEventListener("keydown", (event) => {
+    const { key, shiftKey, ctrlKey, metaKey, altKey } = event;
+    if (key !== "C" || !shiftKey || ctrlKey || metaKey || altKey || isTyping(event.target)) return;
+    const next = document.querySelector(".dock .btn.go:not([hidden])");
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
+  });
+
   document.addEventListener("DOMContentLoaded", focusStart);
+  document.addEventListener("DOMContentLoaded", () => window.safeClear.onPage(measureDock));
 })();

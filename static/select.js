@@ -40,8 +40,16 @@
       if (range) press(chip, field("date_from").value === range[0] && field("date_to").value === range[1]);
     }
   };
+  // The dates that are given, some days earlier or later, each with the rest of its text.
+  const shifted = (text, days) => {
+    const found = /^(\d{4}-\d\d-\d\d)(.*)$/.exec(text.trim());
+    if (!found || Number.isNaN(Date.parse(found[1]))) return text;
+    return new Date(Date.parse(found[1]) + days * 86_400_000).toISOString().slice(0, 10) + found[2];
+  };
+  const shift = (days) => fill(Object.fromEntries(["date_from", "date_to"].map((name) => [name, shifted(field(name).value, days)])));
   ranges.addEventListener("click", (event) => {
     const chip = event.target.closest("button");
+    if (chip?.dataset.shift) return void shift(Number(chip.dataset.shift));
     const range = chip && rangeOf(chip);
     if (!range) return;
     if (range[0] === null) field("timezone").focus();
@@ -71,44 +79,36 @@
     pickStates(statesOf(chip));
   });
 
+  const FAILED = ["failed_from", "failed_to"];
   const regexes = document.querySelector("[data-regexes]");
   const showRegex = () => {
     const regex = field("task_regex").value;
+    const ids = field("task_ids").value.trim();
     for (const chip of regexes.querySelectorAll("button")) {
-      press(chip, chip.hasAttribute("data-whole") ? !regex && !pickedStates().length : regex === chip.dataset.regex);
+      const whole = !regex && !ids && !pickedStates().length && FAILED.every((name) => !field(name).value);
+      press(chip, chip.hasAttribute("data-whole") ? whole : !ids && regex === chip.dataset.regex);
     }
   };
   regexes.addEventListener("click", (event) => {
     const chip = event.target.closest("button");
     if (!chip) return;
     const whole = chip.hasAttribute("data-whole");
-    fill({ task_regex: whole ? "" : chip.dataset.regex });
+    fill({ task_regex: chip.dataset.regex ?? "", task_ids: "", ...(whole && { failed_from: "", failed_to: "" }) });
     if (whole) pickStates([]);
   });
 
-  const copy = async (button) => {
-    const command = document.getElementById(button.dataset.copy);
-    const label = button.querySelector("span");
-    try {
-      await navigator.clipboard.writeText(command.textContent);
-      label.textContent = "Copied";
-    } catch {
-      // no clipboard without https, or in this frame: it is selected, to be copied by hand
-      getSelection().selectAllChildren(command);
-      label.textContent = "Selected";
-    }
-    setTimeout(() => {
-      label.textContent = "Copy";
-    }, 2_000);
-  };
+  form.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-set]");
+    if (!button) return;
+    fill({ [button.dataset.set]: button.dataset.value });
+    field(button.dataset.set).focus();
+  });
 
   form.addEventListener("click", (event) => {
-    const button = event.target.closest("button[data-copy], button[data-set]");
-    if (button?.dataset.copy) copy(button);
-    if (button?.dataset.set) {
-      fill({ [button.dataset.set]: button.dataset.value });
-      field(button.dataset.set).focus();
-    }
+    const [from, to] = event.target.closest("button[data-swap]")?.dataset.swap.split(" ") ?? [];
+    if (!from) return;
+    fill({ [to]: field(from).value, [from]: field(to).value });
+    field(from).focus();
   });
 
   const zones = document.getElementById("zones");

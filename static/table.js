@@ -2,31 +2,24 @@
 // The table of task instances: filters, sorts and pages in place, and remembers unticked rows.
 (() => {
   const section = () => document.getElementById("task-instances");
-  if (!section()) return;
   const unticked = new Map(); // "row|task|run" + value: its hidden field
-  const KEPT = `safe-clear:unticked:${section().dataset.page}`;
+  const kept = () => `safe-clear:unticked:${section().dataset.page}`;
   window.safeClear.unticked = unticked; // a plan is not cleared while it has some
   let latest = 0;
 
   // Unticked rows stay unticked when the reader leaves the page and comes back.
-  const memory = (use) => {
-    try {
-      return use(sessionStorage);
-    } catch {
-      return null; // storage is switched off
-    }
-  };
-  const keep = () => memory((storage) => {
-    if (unticked.size) storage.setItem(KEPT, JSON.stringify([...unticked]));
-    else storage.removeItem(KEPT);
+  const keep = () => window.safeClear.session((storage) => {
+    if (unticked.size) storage.setItem(kept(), JSON.stringify([...unticked]));
+    else storage.removeItem(kept());
   });
   const remember = () => {
     if (!document.getElementById("without")) return;
-    for (const [key, field] of JSON.parse(memory((storage) => storage.getItem(KEPT)) ?? "[]")) unticked.set(key, field);
+    const stored = window.safeClear.session((storage) => storage.getItem(kept())) ?? "[]";
+    for (const [key, field] of JSON.parse(stored)) unticked.set(key, field);
   };
 
   const nameOf = (box) => box.name.replace("keep_", "");
-  const valueOf = (box) => box.closest("[data-value]").dataset.value;
+  const valueOf = (box) => box.closest(".option").querySelector('input[type="hidden"]').value;
   const keyOf = (box) => `${nameOf(box)} ${valueOf(box)}`;
   const boxes = () => [...section().querySelectorAll('input[type="checkbox"][name^="keep_"]')];
 
@@ -51,7 +44,7 @@
     const nouns = { row: "task instance", task: "task", run: "run" };
     return Object.entries(counts)
       .filter(([, count]) => count)
-      .map(([name, count]) => `${count.toLocaleString("en-US")} ${nouns[name]}${count === 1 ? "" : "s"}`)
+      .map(([name, count]) => window.safeClear.count(count, nouns[name]))
       .join(", ");
   };
 
@@ -114,6 +107,7 @@
       if (mine !== latest) return;
       const { name: typing, selectionStart } = old.querySelector(".filters :focus") || {};
       keepTyped(fresh, before, filled());
+      fresh.inert = document.body.hasAttribute("data-previewing");
       old.replaceWith(fresh);
       history.replaceState(history.state, "", here);
       restore();
@@ -127,7 +121,7 @@
     } catch {
       if (mine !== latest) return;
       old.removeAttribute("aria-busy");
-      if (!unticked.size) location.assign(here);
+      if (focus && !unticked.size) location.assign(here);
       else trouble("Could not load these rows. The table is unchanged; try again.");
     }
   };
@@ -144,13 +138,18 @@
     else load(link.href, { focus: link.dataset.rows || "#rows-title" });
   });
 
+  const filterHref = (form) => {
+    const query = new URLSearchParams(new FormData(form));
+    for (const [name, value] of [...query]) if (!value) query.delete(name);
+    return `?${query}`;
+  };
+
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.matches("#task-instances .filters")) {
       event.preventDefault();
-      const query = new URLSearchParams(new FormData(form));
-      for (const [name, value] of [...query]) if (!value) query.delete(name);
-      load(`?${query}`, { focus: "#rows-title" });
+      clearTimeout(typing);
+      load(filterHref(form), { focus: "#rows-title" });
     }
     if (form.id === "without") {
       if (!unticked.size) {
@@ -163,6 +162,22 @@
     }
   }, true);
 
+  // The table follows what is typed into its filters, and what is chosen there.
+  const FILTER_DELAY = 400;
+  let typing = 0;
+  const followFilters = () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => {
+      if (!section()) return;
+      // What is on its way, such as another order, comes first.
+      if (section().getAttribute("aria-busy") === "true") followFilters();
+      else load(filterHref(section().querySelector(".filters")));
+    }, FILTER_DELAY);
+  };
+  document.addEventListener("input", ({ target }) => {
+    if (target.closest?.("#task-instances .filters")) followFilters();
+  });
+
   document.addEventListener("change", (event) => {
     const box = event.target;
     if (!box.matches('#task-instances input[name^="keep_"]')) return;
@@ -174,10 +189,16 @@
 
   // Ticks that the browser restored after going back.
   window.addEventListener("pageshow", () => {
+    if (!section()) return;
     for (const box of boxes()) if (!box.checked) unticked.set(keyOf(box), { name: nameOf(box), value: valueOf(box) });
     keep();
     show();
   });
-  remember();
-  restore();
+  window.safeClear.onPage(() => {
+    latest += 1; // an answer about another plan is not shown in this one
+    unticked.clear();
+    if (!section()) return;
+    remember();
+    restore();
+  });
 })();

@@ -5,6 +5,7 @@ This file is imported before any test module, and so before Airflow.
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 from pathlib import Path
@@ -35,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Configure Airflow and Hypothesis, before any test module imports them."""
+    gc.disable()
     chosen = options.read_options(config)
     backend = config.stash[BACKEND_KEY] = open_backend(chosen.backend, HOME)
     environment.configure_this_process(
@@ -54,6 +56,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out := [item for item in items if item not in kept]:
         config.hook.pytest_deselected(items=left_out)
         items[:] = wanted
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what is imported by now: it stays, and is most of what it would look at."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 def pytest_report_header() -> str:

@@ -1,1 +1,1 @@
-"""What a clear is, in plain values: no Airflow, no SQL, no clock."""
+"""Rules and values of a clear: no Airflow, no SQL, no clock."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: the id that the auth manager knows, and the name that people know."""
+    """A user: the id that the auth manager knows, and the name that people know."""
 
     id: str
     name: str

@@ -1,25 +1,25 @@
-"""How many task instances a clearing transaction takes, so that nobody waits long for its locks."""
+"""The number of task instances per transaction, so that nobody waits long for its locks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 SECONDS = 0.5
-"""What a transaction should take: the scheduler and the workers wait for its rows no longer than that."""
+"""Target duration of a transaction: the scheduler and the workers wait for its rows no longer than that."""
 FIRST = 200
 """Task instances of the first transaction of a process, which knows nothing of the database yet."""
-LEAST = 100
-"""Below this a transaction costs more than what is done in it."""
+MIN_SIZE = 100
+"""Below this a transaction costs more than its work."""
 
-MOST_AT_ONCE = 2
+MAX_CHANGE = 2
 """By how many times a transaction makes a task instance take longer than thought; the first, also shorter."""
 
 
 @dataclass(slots=True)
 class BatchSizer:
-    """What one process has learned of its database.
+    """The number of task instances per transaction, adjusted to the measured speed of the database.
 
-    Several threads may share one: a lost update costs nothing, the next transaction teaches the same.
+    Several threads may share one. A lost update does no harm: the next transaction measures the same.
     """
 
     seconds_each: float | None = None
@@ -33,28 +33,29 @@ class BatchSizer:
             most = min(most, self.ceiling)
         if self.seconds_each is None:
             return min(most, FIRST)
-        return min(most, max(LEAST, int(SECONDS / self.seconds_each)))
+        return min(most, max(MIN_SIZE, int(SECONDS / self.seconds_each)))
 
     def halve(self, task_instances: int) -> None:
-        """Take note that so many were too many, which says nothing of how long one of them takes."""
+        """Limit the next size to half of a size that was too large; the measured speed stays as it is."""
         self.ceiling = max(1, task_instances // 2)
 
     def observe(self, task_instances: int, seconds: float) -> None:
-        """Take note of how long a transaction over so many task instances took.
+        """Adjust the size to the duration of a transaction over this number of task instances.
 
-        A small one says nothing: most of it is what any transaction takes. Nor does a single wait say much.
+        A small transaction says nothing: most of its time is the fixed cost of any transaction. A single wait
+        does not say much either.
         """
         if self.ceiling is not None and seconds <= SECONDS:
             self.ceiling = 2 * self.ceiling if self.ceiling < FIRST else None
-        if task_instances <= LEAST // 2 or seconds <= 0:
+        if task_instances <= MIN_SIZE // 2 or seconds <= 0:
             return
         known = self.seconds_each or SECONDS / FIRST
-        measured = min(seconds / task_instances, MOST_AT_ONCE * known)
+        measured = min(seconds / task_instances, MAX_CHANGE * known)
         if self.seconds_each is None:
-            # What comes next may take longer than what came first.
-            measured = max(measured, known / MOST_AT_ONCE)
+            # The next runs may take longer than the first ones.
+            measured = max(measured, known / MAX_CHANGE)
         self.seconds_each = (known + measured) / 2 if self.seconds_each else measured
 
     def forget(self) -> None:
-        """Know as little as at the beginning."""
+        """Forget all measurements."""
         self.seconds_each = self.ceiling = None

@@ -1,4 +1,4 @@
-"""What a plan requires of the person who confirms it, and what of that is not met."""
+"""Requirements for the person who confirms a plan, and which of them are not met."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.core.formats import count
 from safe_clear_plugin.core.limits import Limits
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem
 
 MAX_DESCRIBED = 5
@@ -18,7 +18,7 @@ MAX_DESCRIBED = 5
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What a person gives who confirms a plan."""
+    """The input of a person who confirms a plan."""
 
     reason: str = ""
     confirm_dag_id: str = ""
@@ -27,7 +27,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a plan requires of the person who confirms it, by the options as they are now."""
+    """The requirements on the person who confirms a plan, by the options as they are now."""
 
     limits: Limits
     """Of ``protected``, only what concerns the plan: the rest may name DAGs that not everyone may see."""
@@ -54,7 +54,7 @@ class UnmetRequirement:
     value: Any = None
     config_source: str | None = None
     forbidden: bool = False
-    """Whether it is the person who may not, whatever else they give."""
+    """Whether the person may not confirm it, even with all the rest given."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -79,13 +79,14 @@ def requirements(plan: PlanSummary, limits: Limits, refused_now: Sequence[Findin
         limits=limits,
         refused=(*refused_now, *stored),
         acknowledge=tuple(finding for finding in plan.findings if finding.level == "acknowledge"),
-        dag_id=_above(plan.task_instances, limits.confirm_above),
+        dag_id=is_above(plan.task_instances, limits.confirm_above),
         reason=limits.require_reason,
-        approval=_above(plan.task_instances, limits.approve_above),
+        approval=is_above(plan.task_instances, limits.approve_above),
     )
 
 
-def _above(number: int, limit: int) -> bool:
+def is_above(number: int, limit: int) -> bool:
+    """Whether a number is above a limit that takes effect."""
     return 0 < limit < number
 
 
@@ -94,7 +95,7 @@ def unmet_requirements(
 ) -> Iterator[UnmetRequirement]:
     """Yield the requirements that this person does not meet with what they give."""
     for finding in required.refused:
-        yield _refusal(finding, required.limits)
+        yield refusal_of(finding, required.limits)
     if required.approval:
         yield from _approval(plan, required.limits, actor_id)
     for finding in required.acknowledge:
@@ -105,7 +106,7 @@ def unmet_requirements(
                 value=finding.code,
             )
     if required.reason and not (given.reason or (required.approval and plan.reason)):
-        yield _by_option(
+        yield by_option(
             required.limits,
             "require_reason",
             "reason",
@@ -116,14 +117,14 @@ def unmet_requirements(
 
 def _dag_id(plan: PlanSummary, required: Requirements, given: Confirmation) -> Iterator[UnmetRequirement]:
     if given.confirm_dag_id and given.confirm_dag_id != plan.dag_id:
-        yield _by_option(
+        yield by_option(
             required.limits,
             "confirm_above",
             "confirm_dag_id",
             Problem(f"This plan is for {plan.dag_id}.", "Type exactly this Dag id.", "confirm_dag_id"),
         )
     elif required.dag_id and not given.confirm_dag_id:
-        yield _by_option(
+        yield by_option(
             required.limits,
             "confirm_above",
             "confirm_dag_id",
@@ -139,12 +140,12 @@ def _dag_id(plan: PlanSummary, required: Requirements, given: Confirmation) -> I
 def unmet_to_request_approval(required: Requirements, reason: str) -> Iterator[UnmetRequirement]:
     """Yield what the author of a plan has not met to request approval."""
     for finding in required.refused:
-        yield _refusal(finding, required.limits)
+        yield refusal_of(finding, required.limits)
     if not reason:
         problem = Problem(
             "A reason is required to request approval.", "Enter why it must be cleared.", "reason"
         )
-        yield _by_option(required.limits, "approve_above", "reason", problem)
+        yield by_option(required.limits, "approve_above", "reason", problem)
 
 
 NO_DECLINE_REASON = UnmetRequirement(
@@ -152,11 +153,12 @@ NO_DECLINE_REASON = UnmetRequirement(
 )
 
 
-def _refusal(finding: Finding, limits: Limits) -> UnmetRequirement:
+def refusal_of(finding: Finding, limits: Limits) -> UnmetRequirement:
+    """Return a finding that refuses a plan as a requirement that nobody can meet."""
     problem = Problem(f"{finding.title}.", finding.remedy or finding.detail)
     option = REFUSED_BY.get(finding.code)
     return (
-        _by_option(limits, option, finding.code, problem)
+        by_option(limits, option, finding.code, problem)
         if option
         else UnmetRequirement(finding.code, problem)
     )
@@ -177,18 +179,19 @@ def _approval(plan: PlanSummary, limits: Limits, actor_id: str) -> Iterator[Unme
             f"{above}, and you are the author of this one ({plan.task_instances:,}).",
             "Request approval, and share the plan's link with someone else who can clear the Dag.",
         )
-        yield _by_option(limits, "approve_above", "approval", problem, forbidden=True)
+        yield by_option(limits, "approve_above", "approval", problem, forbidden=True)
     elif plan.approval_asked_at is None:
         problem = Problem(
             f"{above}, and {plan.created_by_name} has not requested approval yet.",
             "The author can request approval on the plan's page.",
         )
-        yield _by_option(limits, "approve_above", "approval", problem)
+        yield by_option(limits, "approve_above", "approval", problem)
 
 
-def _by_option(
+def by_option(
     limits: Limits, option: str, what: str, problem: Problem, *, forbidden: bool = False
 ) -> UnmetRequirement:
+    """Return a requirement that an option sets."""
     value = getattr(limits, option)
     return UnmetRequirement(
         what,
@@ -200,7 +203,7 @@ def _by_option(
     )
 
 
-def describe_missing(unmet: Collection[UnmetRequirement]) -> Problem:
+def describe_missing(unmet: Collection[UnmetRequirement], of: str = "plan") -> Problem:
     """Describe unmet requirements as one problem."""
     first = next(iter(unmet))
     if len(unmet) == 1:
@@ -209,7 +212,7 @@ def describe_missing(unmet: Collection[UnmetRequirement]) -> Problem:
     listed = " ".join(_with_option(one) for one in list(unmet)[:MAX_DESCRIBED])
     more = f" And {len(unmet) - MAX_DESCRIBED:,} more." if len(unmet) > MAX_DESCRIBED else ""
     missing = count(len(unmet), "requirement")
-    return Problem(f"This plan can't be confirmed yet: {missing} are missing.", listed + more)
+    return Problem(f"This {of} can't be confirmed yet: {missing} are missing.", listed + more)
 
 
 def _with_option(one: UnmetRequirement) -> str:

@@ -1,4 +1,4 @@
-"""What a plan does, as one sentence for the moment before it is confirmed."""
+"""One-sentence summary of a plan, shown before it is confirmed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from safe_clear_plugin.core import plan_text
+from safe_clear_plugin.core import formats
 from safe_clear_plugin.core.effects import MOVED_EFFECTS, SCHEDULER_EFFECTS, Effect
-from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange, run_date
-from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.formats import count
+from safe_clear_plugin.core.plan import PlanSummary
+from safe_clear_plugin.core.planned_rows import PlannedRun, StateChange, run_date
+from safe_clear_plugin.core.states import state_name
 
 DONE_WORDS = {Effect.CREATE: "created", Effect.RESTORE: "restored", Effect.REMOVE: "marked removed"}
 
 
 @dataclass(frozen=True, slots=True)
 class PlanExtent:
-    """What a plan changes, and the first and the last run in which it does."""
+    """The numbers of a plan, and the first and the last run that it changes."""
 
     changes: Sequence[StateChange]
     run_changes: Sequence[StateChange]
@@ -38,7 +40,7 @@ class ConfirmationSummary:
 
 
 def summarize(plan: PlanSummary, extent: PlanExtent, tasks: int) -> ConfirmationSummary:
-    """Say what is cleared, of how many tasks, in which runs, and what that does to them."""
+    """Say how many task instances of how many tasks are cleared, in which runs, and from which states."""
     what = (
         f"Clear {count(plan.task_instances, 'task instance')} of {count(tasks, 'task')} "
         f"in {count(plan.dag_runs, 'run')} of"
@@ -51,7 +53,7 @@ def span(first: PlannedRun | None, last: PlannedRun | None) -> str:
     """Return the dates of the first and the last run, each with its weekday, in UTC."""
     if first is None or last is None:
         return ""
-    start, end = (plan_text.moment(run_date(run)) for run in (first, last))
+    start, end = (formats.moment(run_date(run)) for run in (first, last))
     return start if start == end else f"{start.removesuffix(' UTC')} to {end}"
 
 
@@ -79,7 +81,7 @@ def _of_runs(changes: Iterable[StateChange]) -> Iterator[str]:
     goes: Counter[str] = Counter()
     stays: Counter[str] = Counter()
     for change in changes:
-        (stays if change.before == change.after else goes)[change.after or "no status"] += change.count
+        (stays if change.before == change.after else goes)[state_name(change.after)] += change.count
     parts = [f"will be {state}" for state, _ in goes.most_common()]
     parts += [f"{'stays' if n == 1 else 'stay'} {state}" for state, n in stays.most_common()]
     numbers = [*(n for _, n in goes.most_common()), *(n for _, n in stays.most_common())]

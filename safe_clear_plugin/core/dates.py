@@ -1,4 +1,4 @@
-"""Dates as people type them, read in a time zone with all its clock changes."""
+"""Dates as people type them, read in a time zone with all its clock changes, and the time now."""
 
 from __future__ import annotations
 
@@ -33,12 +33,17 @@ class NoSuchDay(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """What was typed: a day or a time of a day, as the clock on the wall shows it."""
+    """A typed day or time of a day, as the clock on the wall shows it."""
 
     wall: datetime
     has_time: bool
     offset: timedelta | None
     """From UTC, where the text says so."""
+
+
+def utcnow() -> datetime:
+    """Return the time now, with its zone, as Airflow's ``timezone.utcnow`` does."""
+    return datetime.now(timezone.utc)
 
 
 def parse_typed(text: str) -> Typed:

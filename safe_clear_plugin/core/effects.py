@@ -1,4 +1,4 @@
-"""What a clear does to a task instance, and the sets of effects that matter."""
+"""The effects of a clear on a task instance, and the sets of effects that matter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from safe_clear_plugin.core.codes import Code
 
 
 class Effect(Code):
-    """What a clear does to a task instance."""
+    """An effect of a clear on a task instance."""
 
     CLEAR = "clear"
     TERMINATE = "terminate"
@@ -26,7 +26,7 @@ class Effect(Code):
 
     @property
     def shown(self) -> Effect:
-        """What happens to the task instance, without who does it."""
+        """The effect without its cause, a clear or the scheduler."""
         return SHOWN_AS.get(self, self)
 
 
@@ -37,7 +37,7 @@ SHOWN_AS = {
 }
 
 SCHEDULER_EFFECTS = tuple(SHOWN_AS)
-"""What the scheduler does beside the clear: foreseen, not verified with it."""
+"""Changes that the scheduler makes because of the clear: foreseen, but not verified with it."""
 
 CLEARED_EFFECTS = (Effect.CLEAR, Effect.TERMINATE)
 """Handed to Airflow's ``clear_task_instances``."""
@@ -51,8 +51,14 @@ COVERED_EFFECTS = (*CLEARED_EFFECTS, *MOVED_EFFECTS)
 PLANNED_EFFECTS = (*COVERED_EFFECTS, *SCHEDULER_EFFECTS)
 """All that leave a task instance changed, by the clear or because of it."""
 
+DAG_CHANGE_EFFECTS = (*MOVED_EFFECTS, *SCHEDULER_EFFECTS)
+"""Because the run's DAG has other tasks than the run, by the clear or because of it."""
+
 CREATING_EFFECTS = (Effect.CREATE, Effect.SCHEDULER_CREATES)
 """Effects of task instances that are not there before the clear."""
+
+REMOVING_EFFECTS = (Effect.REMOVE, Effect.SCHEDULER_REMOVES)
+"""Effects of task instances that become ``removed``."""
 
 PENDING_EFFECTS = (
     *CLEARED_EFFECTS,

@@ -1,4 +1,4 @@
-"""How long the cleared task instances will keep Airflow busy, from past durations of the same tasks.
+"""An estimate of the time that the cleared task instances will take, from past durations of the same tasks.
 
 A deliberate simplification of the scheduler: dag runs start in rounds, as many at a time as can be active. A
 run takes as long as its longest chain of cleared tasks. The limits that several runs share (a pool, the
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """How long the successes of a task took, in seconds."""
+    """Durations of the successes of a task, in seconds."""
 
     median: float
     p90: float

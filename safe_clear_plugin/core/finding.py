@@ -20,7 +20,7 @@ class Link:
     kind: LinkKind
     id: str
     text: str = ""
-    """What to show instead of the id."""
+    """The text to show instead of the id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Finding:
     title: str
     """A sentence with numbers and objects."""
     detail: str
-    """What it means."""
+    """The meaning."""
     count: int
     remedy: str = ""
-    """What to do about it."""
+    """The remedy, as a sentence."""
     widen: tuple[str, ...] = ()
     """Fields of the selection that a new plan would switch on, such as ``include_downstream``."""
     rows: bool = False

@@ -1,4 +1,4 @@
-"""Why a plan has a task instance: how the selection came to its task."""
+"""Why a plan includes a task instance: how the selection reached its task."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from safe_clear_plugin.core.codes import Code
 
 
 class ReasonKind(Code):
-    """How a selection came to a task."""
+    """A way in which a selection reaches a task."""
 
     MATCHED = "matched"
     """By the task regex."""
     WHOLE_RUN = "whole_run"
     """Without a task regex."""
+    FAILED = "failed"
+    """Without a task regex: it failed in the time that was asked for."""
     NOT_IN_DAG = "not_in_dag"
     """Without a task regex, and the DAG version has no such task."""
     UPSTREAM = "upstream"
@@ -29,7 +31,7 @@ class ReasonKind(Code):
 
 
 class Reason(NamedTuple):
-    """How a selection came to a task; of a relative also what it is a relative of."""
+    """The reason why a selection includes a task; for a relative also the task that it is a relative of."""
 
     kind: ReasonKind
     task_id: str = ""
@@ -37,8 +39,8 @@ class Reason(NamedTuple):
 
     @property
     def is_chosen(self) -> bool:
-        """Whether the selection names the task, rather than taking it along with another."""
-        return self.kind in (ReasonKind.MATCHED, ReasonKind.WHOLE_RUN)
+        """Whether the selection names the task, rather than including it because of another."""
+        return self.kind in (ReasonKind.MATCHED, ReasonKind.WHOLE_RUN, ReasonKind.FAILED)
 
     @property
     def words(self) -> str:
@@ -50,6 +52,7 @@ class Reason(NamedTuple):
 WORDS = {
     ReasonKind.MATCHED: "matched",
     ReasonKind.WHOLE_RUN: "whole run",
+    ReasonKind.FAILED: "failed",
     ReasonKind.NOT_IN_DAG: "whole run, task not in the DAG",
     ReasonKind.UPSTREAM: "upstream of {task}",
     ReasonKind.DOWNSTREAM: "downstream of {task}",
@@ -62,6 +65,7 @@ WORDS = {
 
 MATCHED = Reason(ReasonKind.MATCHED)
 WHOLE_RUN = Reason(ReasonKind.WHOLE_RUN)
+FAILED = Reason(ReasonKind.FAILED)
 NOT_IN_DAG = Reason(ReasonKind.NOT_IN_DAG)
 MOVES_TO_LATEST = Reason(ReasonKind.MOVES_TO_LATEST)
 DAG_CHANGED = Reason(ReasonKind.DAG_CHANGED)

@@ -1,4 +1,4 @@
-"""The longest that each text, list and body of a request may be, and how much of it an answer repeats."""
+"""Maximum lengths of a request's texts, lists and body, and of the parts that an answer repeats."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ WORD = 100
 """Characters of a fingerprint, a code, a state or the name of a field."""
 FILTER = 250
 """Characters of a text that filters a list: no name that it could find is longer."""
+NAMES = 50
+"""Names in a filter that people choose by hand."""
 LIST_ITEMS = 10_000
-"""Values of a list; a database takes about so many in one statement."""
+"""Maximum number of values in a list. A database takes about that many in one statement."""
 CODES = 200
 """Findings that one request acknowledges."""
 BODY_BYTES = 3 * 1024 * 1024
@@ -27,7 +29,7 @@ OFFSET = 2**31
 MAP_INDEX = 2**31 - 1
 
 NAMES_SHOWN = 10
-"""Names that a refusal repeats: so many are enough to see what is wrong."""
+"""Maximum number of names that a refusal repeats: enough to see the mistake."""
 
 
 def shortened(text: str, most: int = WORD) -> str:

@@ -1,4 +1,4 @@
-"""The options that bound a clear."""
+"""The options that limit a clear, such as ``max_task_instances``. ``input_limits`` limits the inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mismatches: rows that came out of a clear otherwise than the plan said."""
+"""Mismatches: rows that differ from the plan after a clear."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safe_clear_plugin.core.keys import TaskInstanceKey
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A row that came out of the clear otherwise than the plan said."""
+    """A row that differs from the plan after the clear."""
 
     row: str
     column: str

@@ -1,24 +1,24 @@
-"""A plan: what would be cleared, frozen."""
+"""A plan: the stored preview of a clear."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from datetime import datetime
+from typing import Any, NamedTuple
 
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.codes import Code
-from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.finding import Finding
-from safe_clear_plugin.core.outcomes import Outcome, RunOutcome
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.stop_reason import LeftOutRuns, StopReason
+from safe_clear_plugin.core.waves import WaveReason, Waves, WaveState
 
 
 class PlanStatus(Code):
-    """How a plan stands."""
+    """The status of a plan."""
 
     READY = "ready"
     """It can be confirmed until it expires."""
@@ -36,7 +36,7 @@ class PlanStatus(Code):
 
 
 class ShownStatus(Code):
-    """How a plan stands at one moment, as lists and programs show it (:meth:`PlanSummary.shown_status`)."""
+    """The status of a plan at one moment, for lists and programs (:meth:`PlanSummary.shown_status`)."""
 
     READY = "ready"
     WAITING = "waiting"
@@ -45,19 +45,16 @@ class ShownStatus(Code):
     """Ready, but it can no longer be confirmed."""
     DECLINED = "declined"
     APPLYING = "applying"
+    INTERRUPTED = "interrupted"
+    """It is being cleared, and no driver runs that does it."""
     STOPPED = "stopped"
-    """Also a clear that was interrupted: nobody sent the next batch."""
     STALE = "stale"
     APPLIED = "applied"
     UNDONE = "undone"
 
 
-HEARTBEAT_TIMEOUT = timedelta(seconds=15)
-"""A clear that has committed nothing for so long counts as interrupted."""
-
-
 class TeamDag(NamedTuple):
-    """A DAG, and the team that it counts as belonging to once Airflow does not know it any more."""
+    """A DAG, and the team that it belongs to if Airflow no longer has the DAG."""
 
     dag_id: str
     team_name: str | None = None
@@ -85,16 +82,16 @@ class PlanSummary:
     findings_not_checked: tuple[str, ...] = ()
     """The codes of the checks that did not finish in time: what they would have found is not known."""
     outcomes: Mapping[str, int] = field(default_factory=dict)
-    """How many task instances come to each :class:`~safe_clear_plugin.core.outcomes.Outcome`."""
+    """The number of task instances by :class:`~safe_clear_plugin.core.outcomes.Outcome`."""
     reason: str = ""
     applied_by: str | None = None
     applied_by_name: str | None = None
     applied_at: datetime | None = None
     finished_at: datetime | None = None
     stop_reason: StopReason | None = None
-    """What stopped it."""
+    """The reason why it stopped."""
     left_out: LeftOutRuns | None = None
-    """What its undo left out."""
+    """The runs that its undo left out."""
     last_step_at: datetime | None = None
     batches: int = 0
     cleared: int = 0
@@ -112,15 +109,29 @@ class PlanSummary:
     """The codes of the acknowledged findings."""
     approval_asked_at: datetime | None = None
     approved_by: str | None = None
-    """Who applied it in place of its author, where a second person had to."""
+    """The user who applied it in place of its author, where a second person had to."""
     approved_by_name: str | None = None
     declined_by: str | None = None
-    """Who declined it, or its author, who withdrew it."""
+    """The user who declined it, or its author, who withdrew it."""
     declined_by_name: str | None = None
     declined_at: datetime | None = None
     decline_reason: str = ""
     team_name: str | None = None
     """The team that the DAG belonged to when the plan was made, where Airflow runs for several."""
+    requested_by: str | None = None
+    """The user for whom a driver clears or undoes it; ``request_reason`` is their reason."""
+    requested_by_name: str | None = None
+    request_reason: str = ""
+    waves: Waves | None = None
+    """The waves of its clear; ``None`` is all at once."""
+    wave_state: WaveState | None = None
+    """The last decision, while it is being cleared."""
+    wave_reason: WaveReason | None = None
+    change_set_id: str | None = None
+    """The change set that it is confirmed with, and its place in the order there, from 0."""
+    position: int = 0
+    is_interrupted: bool = False
+    """Whether it was in progress when it was read, and no driver had worked on it for a minute."""
 
     @property
     def dag(self) -> TeamDag:
@@ -138,6 +149,11 @@ class PlanSummary:
         return self.undone_runs > 0
 
     @property
+    def has_runs_to_undo(self) -> bool:
+        """Whether it cleared dag runs that have not been undone."""
+        return self.cleared_runs > self.undone_runs
+
+    @property
     def is_withdrawn(self) -> bool:
         """Whether its author declined it."""
         return self.status == PlanStatus.DECLINED and self.declined_by == self.created_by
@@ -150,14 +166,20 @@ class PlanSummary:
         """Return the reason if the actor wrote it: nobody confirms with another's words."""
         return self.reason if self.is_author(actor_id) else ""
 
-    def is_interrupted(self, now: datetime) -> bool:
-        """Whether the clear was under way and nobody sends its batches any more.
+    @property
+    def is_waiting_for_person(self) -> bool:
+        """Whether its waves go on only once somebody has decided."""
+        return self.status == PlanStatus.APPLYING and self.wave_state is WaveState.WAITING_FOR_PERSON
 
-        The tab was closed, the connection lost, or the server killed.
-        """
-        return self.status == PlanStatus.APPLYING and (
-            self.last_step_at is None or now - self.last_step_at >= HEARTBEAT_TIMEOUT
-        )
+    @property
+    def goes_in_waves(self) -> bool:
+        """Whether it is cleared in waves, or waits for a person who is to go on all at once."""
+        return self.waves is not None or self.is_waiting_for_person
+
+    @property
+    def requester(self) -> Actor:
+        """The user in whose name a driver clears or undoes."""
+        return Actor(self.requested_by or "", self.requested_by_name or "")
 
     def is_expired(self, now: datetime) -> bool:
         """Whether the plan can no longer be confirmed at ``now``."""
@@ -180,79 +202,9 @@ class PlanSummary:
             return ShownStatus.EXPIRED
         if self.is_waiting_for_approval(now):
             return ShownStatus.WAITING
-        return ShownStatus.STOPPED if self.is_interrupted(now) else ShownStatus(self.status)
-
-
-class HasRunDate(Protocol):
-    """A dag run, or a row that has the dates of one."""
-
-    @property
-    def logical_date(self) -> datetime | None:
-        """The start of the data interval; a run may have none."""
-
-    @property
-    def run_after(self) -> datetime:
-        """The earliest moment at which the run could start."""
-
-
-def run_date(run: HasRunDate) -> datetime:
-    """Return the date that a dag run goes by, as ``storage.rows.run_date`` does in SQL."""
-    return run.logical_date or run.run_after
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedRun:
-    """A dag run as the plan saw it, and as it will be right after the clear."""
-
-    run_id: str
-    logical_date: datetime | None
-    run_after: datetime
-    run_type: str
-    state: str | None
-    after_state: str | None
-    task_instances: int
-    applied_at: datetime | None = None
-    batch: int | None = None
-    """The number of the batch that cleared it; ``undo_batch`` of the one that undid it."""
-    undone_at: datetime | None = None
-    undo_batch: int | None = None
-    put_back: bool | None = None
-    """Whether the undo gave the run its own state back, or left it to go on."""
-    outcome: RunOutcome | None = None
-    outcome_reason: str | None = None
-    partition_key: str | None = None
-    partition_date: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedTaskInstance:
-    """A task instance as the plan saw it, and as it will be right after the clear.
-
-    ``id`` and ``try_number`` are ``None`` for one that the clear makes Airflow create.
-    """
-
-    run_id: str
-    task_id: str
-    map_index: int
-    id: str | None
-    state: str | None
-    try_number: int | None
-    effect: Effect
-    after_state: str | None
-    after_max_tries: int | None
-    why: str
-    outcome: Outcome | None = None
-    outcome_reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StateChange:
-    """``count`` task instances (or dag runs) go from one state to another."""
-
-    before: str | None
-    after: str | None
-    effect: Effect
-    count: int
+        if self.is_interrupted and self.status == PlanStatus.APPLYING:
+            return ShownStatus.INTERRUPTED
+        return ShownStatus(self.status)
 
 
 def fingerprint(*parts: Iterable[object]) -> str:

@@ -1,4 +1,4 @@
-"""Which plans, and which rows of a plan, a page or a program asks for."""
+"""Filters for plans and for the rows of a plan."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from safe_clear_plugin.core.plan import TeamDag
 
 @dataclass(frozen=True, slots=True)
 class PlanFilter:
-    """Which plans of these DAGs to list. ``user`` is a part of a name, ``user_id`` one person's id."""
+    """A filter for the plans of these DAGs. ``user`` is a part of a name, ``user_id`` one person's id."""
 
     now: datetime
     dags: Sequence[TeamDag] = ()
     user: str = ""
     user_id: str = ""
+    task_id: str = ""
+    run_id: str = ""
+    map_index: int | None = None
+    """Filters on the task instances that the plans clear."""
     status: str = ""
     """A :class:`~safe_clear_plugin.core.plan.ShownStatus`, or none of them."""
     since: datetime | None = None
@@ -25,7 +29,7 @@ class PlanFilter:
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Which rows of a plan to show; empty means all.
+    """A filter for the rows of a plan; empty means all.
 
     ``task``, ``run`` and ``why`` match a part, ``task_id`` and ``run_id`` all of it. The date that a run goes
     by lies from ``run_from`` on and before ``run_to``.

@@ -1,4 +1,4 @@
-"""What is on record beside a plan: its batches, its tasks, other clears of its task instances."""
+"""Records that belong to a plan: its batches, its tasks, other clears of its task instances."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """What one transaction did: ``task_instances`` were cleared or put back, ``stayed`` could not be."""
+    """The result of one transaction: ``task_instances`` were cleared or put back, ``stayed`` could not be."""
 
     number: int
     kind: Literal["clear", "undo"]
@@ -42,3 +42,13 @@ class TouchedTask:
     planned: int
     changed: int
     cleared: int
+
+
+@dataclass(frozen=True, slots=True)
+class DriverState:
+    """The driver of a plan that is in progress."""
+
+    name: str | None
+    is_working: bool
+    is_missing: bool
+    """Whether its next step has been due for so long that no driver seems to run."""

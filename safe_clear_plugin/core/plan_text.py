@@ -1,24 +1,23 @@
-"""What a selection and a plan say, in words."""
+"""Sentences that describe a selection or a plan."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from collections.abc import Sequence
+from datetime import datetime
 
+from safe_clear_plugin.core.formats import MANY, count, either, join_words, range_text
 from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.states import state_name
 
-# Not strftime's, which follow the server's locale.
-WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MANY = 3
-"""Names that a sentence lists before it only counts them."""
-
-
-def count(number: int, noun: str) -> str:
-    """Return ``1 dag run``, ``3 dag runs``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+REMEDY_FOR_PARSES = (
+    "Look in its file for values that are computed when it is parsed, such as datetime.now() in a "
+    "start_date, in params or in arguments."
+)
+"""The remedy for a DAG that gets a new version at each parse."""
 
 
 def headline(selection: Selection, task_instances: int, dag_runs: int, *, done: bool = False) -> str:
-    """Return the clear as an order, or with ``done`` as what was done."""
+    """Return the clear in one line: ``Clear 3 …``, or with ``done`` ``Cleared 3 …``."""
     verb = "Cleared" if done else "Clear"
     return (
         f"{verb} {count(task_instances, 'task instance')} in {count(dag_runs, 'run')} of {selection.dag_id}"
@@ -26,12 +25,12 @@ def headline(selection: Selection, task_instances: int, dag_runs: int, *, done: 
 
 
 def sentence(selection: Selection, *, on_latest: bool, brief: bool = False) -> str:
-    """Return the selection as a few plain sentences; a ``brief`` one leaves out the usual."""
-    parts = [f"{_tasks(selection)}, {_runs(selection)}."]
+    """Return the selection as a few plain sentences; with ``brief``, without the usual settings."""
+    parts = [f"{_tasks(selection)}, in {runs_text(selection)}."]
     if spread := _spread(selection):
         parts.append(spread)
-    if without := _without(selection):
-        parts.append(f"Without {without}.")
+    if without := excluded(selection):
+        parts.append(f"Without {join_words(without)}.")
     if selection.running == "terminate":
         parts.append("Running task instances are terminated and started again.")
     elif not brief:
@@ -45,109 +44,121 @@ def sentence(selection: Selection, *, on_latest: bool, brief: bool = False) -> s
 
 
 def _tasks(selection: Selection) -> str:
-    states = f" in state {_either(selection.state)}" if selection.state else ""
-    if not selection.task_regex:
-        return f"All tasks{states}"
+    states = f" in state {either_state(selection.state)}" if selection.state else ""
+    failed = _failed(selection)
+    if not selection.names_tasks:
+        return f"All tasks{states}{failed}"
     index = "" if selection.map_index is None else f" [{selection.map_index}]"
-    return f"Tasks matching {selection.task_regex}{index}{states}"
+    tasks = f"tasks matching {selection.task_regex}" if selection.task_regex else named_tasks(selection)
+    return f"{tasks[0].upper()}{tasks[1:]}{index}{states}{failed}"
+
+
+def named_tasks(selection: Selection, *, has_heading: bool = False) -> str:
+    """Return the tasks that a selection names: ``task load``, ``tasks extract, load`` or ``200 tasks``."""
+    return _names(selection.task_ids, "task", has_heading)
+
+
+def _failed(selection: Selection) -> str:
+    if not selection.is_by_failure:
+        return ""
+    return f" that failed {range_text(selection.failed_from, selection.failed_to, ' UTC')}"
 
 
 def _spread(selection: Selection) -> str:
-    if not selection.task_regex:
+    if not selection.names_tasks and not selection.adds_relatives:
         return SETUPS_IN_ANY_STATE if selection.adds_setups else ""
-    directions = [
-        word
-        for word, asked in (
-            ("upstream", selection.include_upstream),
-            ("downstream", selection.include_downstream),
-        )
-        if asked
-    ]
-    along = f"all {' and '.join(directions)} tasks, and " if directions else ""
+    added = directions(selection)
+    along = f"all {' and '.join(added)} tasks, and " if added else ""
     limit = " in the same states" if selection.state else ""
+    if selection.is_by_failure:
+        also = f"Includes all tasks {' and '.join(added)} of these{limit}. " if added else ""
+        return (also + (SETUPS_IN_ANY_STATE if selection.adds_setups else "")).strip()
     if not selection.adds_setups:
         return f"Includes {along}setup and teardown tasks{limit}."
-    also = f"Includes all {' and '.join(directions)} tasks{limit}. " if directions else ""
+    also = f"Includes all {' and '.join(added)} tasks{limit}. " if added else ""
     return also + SETUPS_IN_ANY_STATE
+
+
+def directions(selection: Selection) -> list[str]:
+    """Return the directions of the tasks that a selection adds."""
+    asked = (("upstream", selection.include_upstream), ("downstream", selection.include_downstream))
+    return [word for word, wanted in asked if wanted]
 
 
 SETUPS_IN_ANY_STATE = "Includes the setup and teardown tasks of these, in any state."
 
 
-def _without(selection: Selection) -> str:
-    excluded = [
+def excluded(selection: Selection) -> list[str]:
+    """Return the tasks, dag runs and task instances that a selection excludes."""
+    found = [
         _names(values, noun)
         for values, noun in ((selection.exclude_task_id, "task"), (selection.exclude_run_id, "run"))
         if values
     ]
     if selection.exclude_task_instance:
-        excluded.append(count(len(selection.exclude_task_instance), "single task instance"))
-    return " and ".join(part for part in (", ".join(excluded[:-1]), *excluded[-1:]) if part)
+        found.append(count(len(selection.exclude_task_instance), "single task instance"))
+    return found
 
 
-def _runs(selection: Selection) -> str:
-    kinds = _either(selection.run_type).replace("_", " ") + " " if selection.run_type else ""
-    states = f" in state {_either(selection.run_state)}" if selection.run_state else ""
+def runs_text(selection: Selection, *, has_heading: bool = False) -> str:
+    """Return the dag runs of a selection; under a heading, without ``run`` where the heading says it."""
+    kinds = either([kind_name(kind) for kind in selection.run_type]) + " " if selection.run_type else ""
+    states = f" in state {either_state(selection.run_state)}" if selection.run_state else ""
     states += _partitions(selection.partition_key)
     if not selection.run_id:
-        return _runs_by_date(selection, kinds, states)
-    text = f"in {_names(selection.run_id, 'run')}"
+        return _runs_by_date(selection, kinds, states, has_heading)
+    text = _names(selection.run_id, "run", has_heading)
     if selection.has_dates:
         text += _between(selection, selection.date_from, selection.date_to)
     if selection.include_past or selection.include_future:
         sides = {(True, True): "before and after", (True, False): "before", (False, True): "after"}
         side = sides[selection.include_past, selection.include_future]
         text += f" and every run {side} {'it' if len(selection.run_id) == 1 else 'them'}"
-        text += f" by {selection.date_field}"
+        text += f" by {_date_name(selection)}"
     return text + (f" ({kinds}runs{states} only)" if kinds or states else "")
 
 
-def _runs_by_date(selection: Selection, kinds: str, states: str) -> str:
-    """Say what past and future make of the dates: each drops one of them."""
+def _runs_by_date(selection: Selection, kinds: str, states: str, has_heading: bool) -> str:
+    """Return the runs by their dates: past and future drop one date each."""
     start = None if selection.include_past else selection.date_from
     end = None if selection.include_future else selection.date_to
     if start or end:
-        return f"in {kinds}runs{states}{_between(selection, start, end)}"
-    if selection.partition_key and not selection.has_dates:
-        return f"in every {kinds}run{states}"
+        noun = "" if has_heading and not kinds else "runs"
+        return f"{kinds}{noun}{states}{_between(selection, start, end)}".lstrip()
+    if (selection.partition_key or selection.is_by_failure) and not selection.has_dates:
+        return f"every {kinds}run{states}"
     dated = " with a logical date" if selection.date_field == "logical_date" else ""
-    return f"in every {kinds}run{states}{dated}, past and future"
+    return f"every {kinds}run{states}{dated}, past and future"
 
 
 def _partitions(keys: tuple[str, ...]) -> str:
     if len(keys) > MANY:
         return f" with one of {count(len(keys), 'partition key')}"
-    return f" with partition key {_either(keys)}" if keys else ""
+    return f" with partition key {either(keys)}" if keys else ""
+
+
+def _date_name(selection: Selection) -> str:
+    return selection.date_field.replace("_", " ")
 
 
 def _between(selection: Selection, start: datetime | None, end: datetime | None) -> str:
-    field, zone = selection.date_field, "" if selection.is_by_partition_date else " UTC"
-    first, last = (f"{clock(bound)}{zone}" if bound else "" for bound in (start, end))
+    field, zone = _date_name(selection), "" if selection.is_by_partition_date else " UTC"
     where = "" if zone else " in the time zone of the timetable"
-    if start and end:
-        return f" with {field} from {first} to {last}{where}"
-    return f" with {field} {f'from {first}' if start else f'up to {last}'}{where}"
+    return f" with {field} {range_text(start, end, zone)}{where}"
 
 
-def moment(value: datetime | None) -> str:
-    """Return a moment in UTC, to the minute unless it has seconds worth saying."""
-    return "–" if value is None else f"{clock(value)} UTC"
+def either_state(values: Sequence[str]) -> str:
+    """Return states as alternatives, as in ``Failed or No Status``."""
+    return either([state_name(value) for value in values])
 
 
-def clock(value: datetime) -> str:
-    """Return what :func:`moment` does without the name of the zone."""
-    utc = value.astimezone(timezone.utc)
-    last_of_day = utc.second == 59 and utc.microsecond == 999999
-    time = utc.time().isoformat("minutes" if last_of_day or not utc.second else "seconds")
-    return f"{WEEKDAYS[utc.weekday()]} {utc.date().isoformat()} {time}"
+def kind_name(run_type: str) -> str:
+    """Return the type of a dag run within a sentence: ``asset triggered``."""
+    return run_type.replace("_", " ")
 
 
-def _either(values: tuple[str, ...]) -> str:
-    shown = ["no status" if value == "none" else value for value in values]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
-
-
-def _names(values: tuple[str, ...], noun: str) -> str:
+def _names(values: tuple[str, ...], noun: str, has_heading: bool = False) -> str:
     if len(values) > MANY:
         return count(len(values), noun)
-    return f"{noun}{'' if len(values) == 1 else 's'} {', '.join(values)}"
+    names = ", ".join(values)
+    return names if has_heading else f"{noun}{'' if len(values) == 1 else 's'} {names}"

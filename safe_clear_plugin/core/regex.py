@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +17,11 @@ MAX_SECONDS = 2.0
 """Time that one pattern may take to search task ids, in one request."""
 
 
+_SPECIAL = re.compile(r"([\\.^$*+?{}\[\]|()])")
+
+_ESCAPED = re.compile(r"\\(.)")
+
+
 class RegexError(ValueError):
     """A pattern that is not used: ``reason`` says why, ``remedy`` what to do about it."""
 
@@ -26,18 +32,19 @@ class RegexError(ValueError):
 
 
 class Regex:
-    """A compiled pattern.
+    """A compiled pattern; ``of`` names what it is searched in, for its refusals.
 
     :raises RegexError: when the pattern is too long or too large, or RE2 cannot read it
     """
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, of: str = "task ids") -> None:
         if len(pattern) > TASK_REGEX:
             raise RegexError(
                 f"A regular expression has at most {TASK_REGEX} characters.",
-                "Shorten it: use a part that the task ids share.",
+                f"Shorten it: use a part that the {of} share.",
             )
         self._compiled = _compile(pattern)
+        self._of = of
         self._seconds = 0.0
 
     def search(self, text: str) -> bool:
@@ -61,7 +68,7 @@ class Regex:
             self._seconds += time.perf_counter() - begun
             if self._seconds > MAX_SECONDS:
                 raise RegexError(
-                    "This regular expression takes too long to match the task ids.", _SIMPLIFY_REMEDY
+                    f"This regular expression takes too long to match the {self._of}.", _SIMPLIFY_REMEDY
                 )
         return found
 
@@ -85,3 +92,14 @@ def _compile(pattern: str) -> Any:
         f"This regular expression is not valid: {text}.",
         "RE2 has no lookaround and no backreferences; the rest of the syntax is the usual one.",
     )
+
+
+def task_id_of(pattern: str) -> str:
+    """Return the task id of a pattern made by :func:`exactly`; empty for any other pattern."""
+    task_id = _ESCAPED.sub(r"\1", pattern[1:-1])
+    return task_id if pattern == exactly(task_id) else ""
+
+
+def exactly(task_id: str) -> str:
+    """Return the pattern that matches only this task id."""
+    return "^" + _SPECIAL.sub(r"\\\1", task_id) + "$"

@@ -1,39 +1,38 @@
-"""What a selection would take, counted from few rows: how many task instances there are of what."""
+"""Counts of the task instances that a selection would clear, added up from grouped rows."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from uuid import UUID
 
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import RUNNING_STATES
 
-Taken = Mapping[Hashable, Collection[tuple[str, int | None]] | None]
+Taken = Mapping[UUID, Collection[tuple[str, int | None]] | None]
 """By DAG version the tasks that are taken, each with one map index or with ``None`` for all of them.
 
-``None`` in place of the tasks means whatever a run has.
+``None`` in place of the tasks means all task instances of a run.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many task instances of one task, in one state, the runs of one DAG version have."""
+    """The number of task instances of one task in one state."""
 
-    version: Hashable
     task_id: str
-    map_index: int | None
-    """One of the map indexes that are asked for, ``None`` for all others together."""
     state: str
     scopes: frozenset[str]
     """The names of the ranges of dag runs that these belong to."""
+    sets: frozenset[str]
+    """The names of the sets of tasks that take them."""
     count: int
 
 
 @dataclass
 class Sum:
-    """What would be cleared and what would be left out, by state and by task."""
+    """Totals of the task instances to clear and of those to leave out, by state and by task."""
 
     states: Counter[str] = field(default_factory=Counter)
     running: Counter[str] = field(default_factory=Counter)
@@ -46,13 +45,12 @@ class Sum:
         return sum(self.states.values())
 
 
-def add_up(tallies: Iterable[Tally], taken: Taken, selection: Selection, scope: str) -> Sum:
-    """Add up what is taken of the runs in ``scope``, by the rules by which a plan takes it."""
+def add_up(tallies: Iterable[Tally], selection: Selection, *, scope: str, tasks: str) -> Sum:
+    """Add up the task instances in one range of dag runs that one set of tasks takes."""
     found = Sum()
     for tally in tallies:
-        if scope not in tally.scopes or not _takes(taken, tally) or not _passes(selection, tally):
-            continue
-        add(found, [(tally.task_id, tally.state, tally.count)], selection)
+        if scope in tally.scopes and tasks in tally.sets:
+            add(found, [(tally.task_id, tally.state, tally.count)], selection)
     return found
 
 
@@ -66,24 +64,3 @@ def add(found: Sum, counts: Iterable[tuple[str, str, int]], selection: Selection
             found.left_out += number
         else:
             found.states[state] += number
-
-
-def _takes(taken: Taken, tally: Tally) -> bool:
-    tasks = taken.get(tally.version, ())
-    if tasks is None:
-        return True
-    return (tally.task_id, None) in tasks or (
-        tally.map_index is not None and (tally.task_id, tally.map_index) in tasks
-    )
-
-
-def _passes(selection: Selection, tally: Tally) -> bool:
-    if selection.state and tally.state not in selection.state:
-        return False
-    return tally.task_id not in selection.exclude_task_id
-
-
-def indexes_asked_for(taken: Iterable[Taken]) -> set[int]:
-    """Return the single map indexes that any of the answers asks for."""
-    pairs: Iterable[Any] = (pair for one in taken for tasks in one.values() if tasks for pair in tasks)
-    return {index for _, index in pairs if index is not None}

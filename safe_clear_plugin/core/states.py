@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, get_args
 
 NO_STATE = "none"
-"""How the state of a task instance without one is written, as in Airflow's REST API."""
+"""The name of the state of a task instance without one, as in Airflow's REST API."""
 
 TaskInstanceState = Literal[
     "none",
@@ -37,6 +38,9 @@ PENDING_STATES = ("queued", "deferred", "awaiting_input")
 STAYING_STATES = ("failed", "upstream_failed", "skipped")
 """Finished task instances that a re-run of what lies upstream leaves as they are."""
 
+FAILED_STATES = ("failed", "upstream_failed")
+"""Task instances without a result: their own failure, or that of one upstream."""
+
 FINISHED_STATES = ("success", *STAYING_STATES)
 """Task instances that the scheduler has done with (``TaskInstanceState.finished``, without ``removed``)."""
 
@@ -48,7 +52,12 @@ UNFINISHED_RUN_STATES = ("queued", "running")
 
 
 def state_name(state: str | None) -> str:
-    """Return a state as Airflow's UI names it: ``Upstream Failed``, ``No Status``."""
+    """Return a state as Airflow's UI names it: ``Upstream Failed``, ``Up For Retry``, ``No Status``."""
     if state in (None, NO_STATE):
         return "No Status"
-    return str(state).replace("_", " ").title().replace(" For ", " for ")
+    return str(state).replace("_", " ").title()
+
+
+def counted_states(counts: Iterable[Sequence[Any]]) -> str:
+    """Return ``17 Failed, 3 No Status`` from pairs of state and count."""
+    return ", ".join(f"{number:,} {state_name(state)}" for state, number in counts)

@@ -10,12 +10,12 @@ from safe_clear_plugin.core.codes import Code
 
 
 class StopKind(Code):
-    """What stopped a plan."""
+    """A cause that stops a plan."""
 
     STOPPED = "stopped"
     """A person did."""
     INTERRUPTED = "interrupted"
-    """Nobody sent the next batch."""
+    """Nothing went on with it: a page of an earlier Safe Clear, which sent the batches, was closed."""
     DRIFT = "drift"
     """Rows changed after the preview."""
     MISMATCH = "mismatch"
@@ -24,6 +24,8 @@ class StopKind(Code):
     """Another version of Airflow than the one that the clear began under."""
     UNSUPPORTED = "unsupported_airflow"
     """Airflow's tables are no longer those that Safe Clear knows."""
+    NOT_BEGUN = "not_begun"
+    """The plan was not begun, because a plan before it in its change set stopped."""
     BUSY = "busy"
     """The database did not take the batch."""
     ERROR = "error"
@@ -46,6 +48,11 @@ class DriftRecord:
     before: str | None
     now: str | None
     how: str
+    attribute: str | None = None
+    before_state: str | None = None
+    before_try: int | None = None
+    now_state: str | None = None
+    now_try: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -64,7 +71,7 @@ NOT_RESUMABLE = (StopKind.DRIFT, StopKind.MISMATCH, StopKind.UPGRADED)
 
 @dataclass(frozen=True, slots=True)
 class StopReason:
-    """What stopped a plan, and what to do about it."""
+    """The reason why a plan stopped, and the remedy."""
 
     kind: StopKind
     reason: str = ""
@@ -76,7 +83,7 @@ class StopReason:
     mismatches: tuple[str, ...] = ()
     """The first of the rows that came out of the clear otherwise than planned, each as a sentence."""
     total: int = 0
-    """How many rows drifted, or came out otherwise."""
+    """The number of rows that drifted, or came out otherwise."""
     code: str = ""
     """The kind of an error, whose traceback is in the log under ``error_id``."""
     error_id: str = ""
@@ -88,7 +95,7 @@ class StopReason:
 
     @property
     def moved_runs(self) -> int:
-        """How many dag runs drifted; 0 where only the first of the rows are known."""
+        """The number of dag runs that drifted; 0 where only the first of the rows are known."""
         return len({row.run_id for row in self.moved}) if self.total == len(self.moved) else 0
 
     @property
@@ -97,7 +104,7 @@ class StopReason:
         return all(row.run_id for row in self.moved)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is given of it as JSON values."""
+        """Return the given parts as JSON values."""
         return _given({**asdict(self), "kind": self.kind.value})
 
     @classmethod
@@ -116,25 +123,45 @@ class StopReason:
         )
 
 
+EARLIER = "earlier"
+"""The key under which is stored that an earlier undo left runs out."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOutRuns:
-    """Runs that an undo left out because the database did not put them back in time."""
+    """Runs that an undo left out: the database did not put them back in time, or the undo was given up."""
 
     run_ids: tuple[str, ...]
+    """The first of them, where the undo was given up; else all."""
+    total: int = 0
+    """Their number, where the undo was given up."""
     reason: str = ""
     remedy: str = ""
     code: str = ""
     error_id: str = ""
+    is_earlier: bool = False
+    """Whether another undo has begun since; it may leave no runs out."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return _given(asdict(self))
+        found = _given(asdict(self))
+        return {EARLIER if name == "is_earlier" else name: value for name, value in found.items()}
+
+    @property
+    def count(self) -> int:
+        """The number of them."""
+        return self.total or len(self.run_ids)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> LeftOutRuns:
         """Rebuild it from :meth:`to_json`."""
         texts = {name: values.get(name) or "" for name in ("reason", "remedy", "code", "error_id")}
-        return cls(tuple(values.get("run_ids", ())), **texts)
+        return cls(
+            tuple(values.get("run_ids", ())),
+            values.get("total", 0),
+            is_earlier=bool(values.get(EARLIER)),
+            **texts,
+        )
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

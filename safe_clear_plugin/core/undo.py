@@ -1,4 +1,4 @@
-"""Undoing a clear: what can be put back, what stays, and why."""
+"""Undoing a clear: which task instances can be restored, which can't, and why."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safe_clear_plugin.core.problems import Problem
 
 
 class Verdict(Code):
-    """What an undo does with a task instance, and why."""
+    """The decision of an undo on a task instance, with the reason."""
 
     PUT_BACK = "put_back"
     STARTED = "started"
@@ -37,7 +37,7 @@ VERDICT_TEXT: Mapping[Verdict, str] = {
 
 
 class KeptRun(Code):
-    """Why an undo leaves a dag run to go on, instead of restoring its own row."""
+    """Why an undo lets a dag run continue instead of restoring its row."""
 
     DELETED = "deleted"
     NOT_RESET = "not_reset"
@@ -68,11 +68,28 @@ RESTORABLE_STATES = (
     "up_for_reschedule",
     "scheduled",
 )
-"""States, beside none at all, that a task instance can be put back to.
+"""States, besides no state, that an undo can restore.
 
-In the others something outside the metadata DB was at work: an executor that may have spent the try, a
-trigger that may be gone, a process that was killed.
+In the other states, the clear affected something outside the metadata DB: an executor may have used the try,
+a trigger may be gone, or a process was killed.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class RunChoice:
+    """The cleared runs of an undo: the named runs, or all.
+
+    ``part`` keeps only runs with this text in their id; ``without`` leaves runs out.
+    """
+
+    run_ids: tuple[str, ...] = ()
+    part: str = ""
+    without: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the database must be asked which runs match."""
+        return bool(self.part or self.without)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +133,8 @@ class UndoStay:
     map_index: int
     state_now: str | None
     verdict: Verdict
+    rendered_map_index: str | None = None
+    """The label that ``map_index_template`` makes of the map index."""
 
     @property
     def why(self) -> str:
@@ -145,20 +164,20 @@ def describe_changes(changes: Iterable[SchedulerChange]) -> str:
     for effect, words in CHANGED_WORDS.items():
         found = [change for change in listed if change.effect == effect]
         tasks = sorted({f"`{change.task_id}`" for change in found})
-        more = f" and {len(tasks) - MOST_TASKS:,} more tasks" if len(tasks) > MOST_TASKS else ""
+        more = f" and {len(tasks) - MAX_TASKS:,} more tasks" if len(tasks) > MAX_TASKS else ""
         if found:
             number = sum(change.count for change in found)
-            parts.append(f"{number:,} {words} ({', '.join(tasks[:MOST_TASKS])}{more})")
+            parts.append(f"{number:,} {words} ({', '.join(tasks[:MAX_TASKS])}{more})")
     return ", ".join(parts)
 
 
-MOST_TASKS = 5
+MAX_TASKS = 5
 """Tasks that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
 class UndoPreview:
-    """What an undo would do now. ``runs`` and ``stays`` are the first of them, the numbers are of all."""
+    """The preview of an undo. ``runs`` and ``stays`` are the first of them, the numbers are of all."""
 
     task_instances: int
     put_back: int
@@ -172,12 +191,12 @@ class UndoPreview:
 
     @property
     def taken_back(self) -> str:
-        """What the scheduler did because of the clear and is taken back with its run."""
+        """Changes of the scheduler because of the clear that are undone with their run."""
         return describe_changes(change for change in self.scheduler_changes if change.put_back)
 
     @property
     def not_taken_back(self) -> str:
-        """What it did and stays, since its run goes on."""
+        """Its changes that stay, since their run goes on."""
         return describe_changes(change for change in self.scheduler_changes if not change.put_back)
 
     @property

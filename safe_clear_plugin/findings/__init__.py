@@ -1,1 +1,1 @@
-"""What an operator should know before a clear: one module per area, listed in :mod:`.registry`."""
+"""Findings for an operator before a clear: one module per area, listed in :mod:`.registry`."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
 
-from safe_clear_plugin.airflow_api.scheduling.capacity import RunGroup
+from safe_clear_plugin.airflow_api.scheduling.capacity import RunGroup, TaskCount
 from safe_clear_plugin.core import formats
 from safe_clear_plugin.core.finding import Finding, Link
-from safe_clear_plugin.core.formats import verb
-from safe_clear_plugin.core.plan_text import MANY, count
+from safe_clear_plugin.core.formats import MANY, count, verb
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
-from safe_clear_plugin.findings.workload import Workload
+from safe_clear_plugin.findings.task_lists import AffectedTask, TaskList, Versions
+from safe_clear_plugin.findings.workload import Workload, task_in_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class CapacityFacts:
     widest: int = 0
     """Most task instances of a task in one run."""
     task_limits: tuple[TaskLimit, ...] = ()
+    limited: int = 0
+    """Task instances of the tasks with such a limit."""
 
 
 def collect_facts(plan: PlanContext) -> CapacityFacts:
@@ -70,7 +75,8 @@ def collect_facts(plan: PlanContext) -> CapacityFacts:
         max_active_tasks=workload.dag.max_active_tasks,
         widest_task=widest.task_id if widest else "",
         widest=widest.widest if widest else 0,
-        task_limits=tuple(_task_limits(workload)),
+        task_limits=tuple(_by_task(limit for _, limit in _limits(workload.counts, plan.versions))),
+        limited=sum(task.instances for task in affected_tasks(workload.counts, plan.versions)),
     )
 
 
@@ -85,20 +91,53 @@ def _concurrency_slots(group: RunGroup, workload: Workload) -> ConcurrencySlots:
     )
 
 
-def _task_limits(workload: Workload) -> list[TaskLimit]:
-    found: dict[tuple[str, str], TaskLimit] = {}
-    for tasks in workload.counts:
-        task = workload.task(tasks)
+def _limits(counts: Sequence[TaskCount], versions: Versions) -> list[tuple[TaskCount, TaskLimit]]:
+    """Return the limits that keep some waiting, of each task in each DAG version.
+
+    ``max_active_tis_per_dag`` counts a task's active task instances whatever their version
+    (``ConcurrencyMap``).
+    """
+    in_all_runs: Counter[str] = Counter()
+    for count_ in counts:
+        in_all_runs[count_.task_id] += count_.instances
+    found = []
+    for count_ in counts:
+        task = task_in_version(count_, versions) if count_.instances else None
         if task is None:
             continue
         for setting, limit, instances in (
-            ("max_active_tis_per_dag", task.max_active_tis_per_dag, tasks.instances),
-            ("max_active_tis_per_dagrun", task.max_active_tis_per_dagrun, tasks.widest),
+            ("max_active_tis_per_dag", task.max_active_tis_per_dag, in_all_runs[count_.task_id]),
+            ("max_active_tis_per_dagrun", task.max_active_tis_per_dagrun, count_.widest),
         ):
             if limit is not None and instances > limit:
-                key = (tasks.task_id, setting)
-                found.setdefault(key, TaskLimit(tasks.task_id, setting, limit, instances))
+                found.append((count_, TaskLimit(count_.task_id, setting, limit, instances)))
+    return found
+
+
+def _by_task(limits: Iterable[TaskLimit]) -> list[TaskLimit]:
+    """Return one limit of each task and setting: the lowest, and the most task instances."""
+    found: dict[tuple[str, str], TaskLimit] = {}
+    for one in limits:
+        known = found.get((one.task_id, one.setting), one)
+        found[one.task_id, one.setting] = replace(
+            one, limit=min(one.limit, known.limit), instances=max(one.instances, known.instances)
+        )
     return list(found.values())
+
+
+def affected_tasks(counts: Sequence[TaskCount], versions: Versions) -> list[AffectedTask]:
+    """Return the tasks with more task instances than a limit on them."""
+    details: dict[tuple[UUID, str], list[str]] = {}
+    for count_, limit in _limits(counts, versions):
+        details.setdefault((count_.version, count_.task_id), []).append(f"{limit.setting} = {limit.limit}")
+    return [
+        AffectedTask(one.version, one.task_id, one.instances, tuple(details[one.version, one.task_id]))
+        for one in counts
+        if (one.version, one.task_id) in details
+    ]
+
+
+TASK_LIST = TaskList(affected_tasks, "Limit")
 
 
 def runs_wait(facts: CapacityFacts) -> Finding | None:
@@ -164,14 +203,15 @@ def task_limits(facts: CapacityFacts) -> Finding | None:
         return None
     shown = [_task_limit(item) for item in facts.task_limits[:MANY]]
     if (more := len(facts.task_limits) - MANY) > 0:
-        shown.append(f"{count(more, 'more task')} {verb(more, 'has', 'have')} a limit.")
-    number = len(facts.task_limits)
+        shown.append(f"There {verb(more, 'is', 'are')} {count(more, 'more limit')}.")
+    number = len({item.task_id for item in facts.task_limits})
     return Finding(
         "task_limits",
         "info",
         f"{count(number, 'task')} can run only a few task instances at a time",
         " ".join(shown),
-        sum(item.instances for item in facts.task_limits),
+        facts.limited,
+        rows=True,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safe_clear_plugin.airflow_api.platform import config
+from safe_clear_plugin.airflow_api.platform.joins import look_up_rows
 from safe_clear_plugin.airflow_api.platform.statement_timeout import Budget
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.finding import Finding
@@ -20,7 +21,7 @@ from safe_clear_plugin.storage.findings import outcome_writer
 
 @dataclass(frozen=True, slots=True)
 class CheckedPlan:
-    """What the checks say of a plan."""
+    """The findings of a plan."""
 
     findings: tuple[Finding, ...]
     not_checked: tuple[str, ...]
@@ -31,7 +32,7 @@ class CheckedPlan:
 def check_plan(plan: PlanContext) -> CheckedPlan:
     """Collect the facts of a plan whose rows are written, and run all checks on them."""
     facts = collect_facts(plan)
-    if facts["outcomes"] is None:
+    if facts["outcomes"] is None or facts["never_starts"] is None:
         outcome_writer.mark_unknown(plan.plan_id, plan.session)
     return CheckedPlan(
         findings=tuple(run_checks(facts)),
@@ -47,6 +48,7 @@ def collect_facts(plan: PlanContext) -> Mapping[str, Any]:
     task instances that the scheduler is predicted to end at once.
     """
     facts: dict[str, Any] = {}
+    look_up_rows(plan.session)
     with TimeLimit(Budget(config.findings_timeout() or math.inf), plan.session) as limit:
         for area in AREAS:
             if not area.needs_workload:

@@ -11,15 +11,16 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.finding import Finding, Link
-from safe_clear_plugin.core.formats import verb
-from safe_clear_plugin.core.plan_text import count, moment
+from safe_clear_plugin.core.formats import count, moment, verb
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.storage.tables import plan as plan_table
 from safe_clear_plugin.storage.tables import plan_task_instance
 
 RECENT = timedelta(hours=24)
-"""How long ago another user's clear counts."""
+"""The age up to which another user's clear counts."""
+FRESH = timedelta(minutes=5)
+"""The age up to which an unconfirmed preview counts: most previews are never confirmed."""
 MAX_PLANS = 20
 """Other plans to compare with, the latest first."""
 MAX_LISTED = 5
@@ -33,6 +34,7 @@ class OtherPlan:
     plan_id: str
     by_name: str
     status: str
+    """``waiting`` for a plan that waits for approval."""
     at: datetime
     """When it was made, or when its clear last committed a batch."""
     shared: int
@@ -60,11 +62,12 @@ def other_plans(
     """Return open plans and recent clears of others that share task instances with a plan."""
     plan = plan_table
     others = session.execute(
-        select(plan.c.id, plan.c.status, plan.c.created_at, plan.c.last_step_at)
+        select(plan.c.id, _status().label("status"), plan.c.created_at, plan.c.last_step_at)
         .add_columns(func.coalesce(plan.c.applied_by_name, plan.c.created_by_name).label("by_name"))
         .where(plan.c.dag_id == dag_id, plan.c.id != plan_id, _is_of_others(actor_id, now))
         # Clears come before open plans.
-        .order_by(case((plan.c.status == "ready", 1), else_=0), plan.c.created_at.desc())
+        .order_by(case((plan.c.status == "ready", 1), else_=0), plan.c.approval_asked_at.is_(None))
+        .order_by(plan.c.created_at.desc())
         .limit(MAX_PLANS)
     ).all()
     found = [
@@ -80,9 +83,20 @@ def other_plans(
     return [other for other in found if other.shared]
 
 
+def _status() -> ColumnElement[str]:
+    plan = plan_table
+    is_waiting = and_(plan.c.status == "ready", plan.c.approval_asked_at.is_not(None))
+    return case((is_waiting, "waiting"), else_=plan.c.status)
+
+
 def _is_of_others(actor_id: str, now: datetime) -> ColumnElement[bool]:
     plan = plan_table
-    open_plan = and_(plan.c.status == "ready", plan.c.expires_at > now, plan.c.created_by != actor_id)
+    open_plan = and_(
+        plan.c.status == "ready",
+        plan.c.expires_at > now,
+        plan.c.created_by != actor_id,
+        or_(plan.c.approval_asked_at.is_not(None), plan.c.created_at > now - FRESH),
+    )
     recent_clear = and_(
         plan.c.status.in_(("applying", "stopped", "applied")),
         plan.c.last_step_at >= now - RECENT,
@@ -135,6 +149,7 @@ def other_plan(facts: ConcurrentPlanFacts) -> Finding | None:
 def _describe(plan: OtherPlan) -> str:
     size, at = count(plan.shared, "task instance"), moment(plan.at)
     return {
+        "waiting": f"{plan.by_name} asks for approval to clear {size} of these, in a plan of {at}.",
         "ready": f"{plan.by_name} previewed a clear of {size} of these at {at}.",
         "applying": f"{plan.by_name} is clearing {size} of these, last at {at}.",
         "stopped": f"{plan.by_name} stopped a clear of {size} of these at {at}.",

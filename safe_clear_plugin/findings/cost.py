@@ -1,4 +1,4 @@
-"""How much task time the clear takes, and when it will be done, from past durations of the same tasks."""
+"""The task time of the clear, and the moment when it will be done, from past durations of the same tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from safe_clear_plugin.core import formats
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.finding import Finding
-from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.formats import count
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.wording import join_tasks

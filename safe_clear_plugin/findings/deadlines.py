@@ -1,4 +1,4 @@
-"""How long a cleared run may take, and deadlines that Airflow cannot clear."""
+"""Time limits of cleared runs, and deadlines that Airflow cannot clear."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
 from safe_clear_plugin.airflow_api.platform.key_table import by_value, in_parts
 from safe_clear_plugin.airflow_api.scheduling import deadlines
-from safe_clear_plugin.core.finding import Finding
-from safe_clear_plugin.core.formats import verb
-from safe_clear_plugin.core.plan_text import count, moment
+from safe_clear_plugin.core.finding import Finding, Link
+from safe_clear_plugin.core.formats import count, exact, moment, verb
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
+from safe_clear_plugin.findings.links import MAX_LINKS
 from safe_clear_plugin.storage.findings.plan_runs import cleared_run_pks, is_cleared_run
 from safe_clear_plugin.storage.tables import plan_run
 
@@ -37,8 +37,8 @@ class DeadlineFacts:
     last_ends_at: datetime | None = None
     overdue: int = 0
     """Continuing runs whose time is up already."""
-    unclearable_runs: int = 0
-    """Runs with a deadline that Airflow's own clear cannot recalculate."""
+    unclearable_runs: tuple[str, ...] = ()
+    """The ids of runs with a deadline that Airflow's own clear cannot recalculate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ def collect_facts(plan: PlanContext) -> DeadlineFacts:
         first_ends_at=min(ends, default=None),
         last_ends_at=max(ends, default=None),
         overdue=count_started_before(plan.plan_id, since, plan.session),
-        unclearable_runs=_unclearable(plan) if plan.selection.reset_dag_runs else 0,
+        unclearable_runs=_unclearable(plan) if plan.selection.reset_dag_runs else (),
     )
 
 
-def _unclearable(plan: PlanContext) -> int:
-    return deadlines.runs_that_break_clear(cleared_run_pks(plan.plan_id), plan.now, plan.session)
+def _unclearable(plan: PlanContext) -> tuple[str, ...]:
+    return tuple(deadlines.runs_that_break_clear(cleared_run_pks(plan.plan_id), plan.now, plan.session))
 
 
 def count_timed_runs(plan_id: UUID, session: Session) -> dict[UUID, TimedRuns]:
@@ -133,7 +133,7 @@ def dagrun_timeout(facts: DeadlineFacts) -> Finding | None:
     """Find ``dagrun_timeout``: from the next start for queued runs, from the old one for running runs."""
     if not facts.restarting and not facts.continuing:
         return None
-    limit = " or ".join(_length(timeout) for timeout in facts.timeouts)
+    limit = " or ".join(exact(timeout) for timeout in facts.timeouts)
     restarts = (
         f"`dagrun_timeout` will start again for {count(facts.restarting, 'run')}: {limit} from the start of "
         "each"
@@ -162,25 +162,18 @@ def dagrun_timeout(facts: DeadlineFacts) -> Finding | None:
 
 def deadline_breaks_clear(facts: DeadlineFacts) -> Finding | None:
     """Refuse deadlines on which ``clear_task_instances`` itself fails."""
-    if not facts.unclearable_runs:
+    if not (run_ids := facts.unclearable_runs):
         return None
     return Finding(
         "deadline_breaks_clear",
         "refuse",
-        f"Airflow can't clear {count(facts.unclearable_runs, 'run')}: a deadline counts from when the run "
-        "was queued",
+        f"Airflow can't clear {count(len(run_ids), 'run')}: a deadline counts from when the run was queued",
         "A clear has to move such a deadline. This version of Airflow fails when it reads the interval of "
         "the deadline. Its own page and CLI fail on these runs too.",
-        facts.unclearable_runs,
-        remedy="Exclude these runs, keep the state of finished runs, or upgrade Airflow.",
+        len(run_ids),
+        remedy="Exclude these runs, switch “Queue finished runs again” off, or upgrade Airflow.",
+        links=tuple(Link("dag_run", run_id) for run_id in run_ids[:MAX_LINKS]),
     )
-
-
-def _length(timeout: timedelta) -> str:
-    minutes, seconds = divmod(int(timeout.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [f"{value:,} {unit}" for value, unit in ((hours, "h"), (minutes, "min"), (seconds, "s")) if value]
-    return " ".join(parts) or "0 s"
 
 
 AREA = Area(

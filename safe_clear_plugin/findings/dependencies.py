@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from safe_clear_plugin.airflow_api.dag import dependencies
 from safe_clear_plugin.airflow_api.dag.dependencies import Relation
 from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected, Finding
-from safe_clear_plugin.core.plan_text import count
-from safe_clear_plugin.core.states import state_name
+from safe_clear_plugin.core.formats import count, verb
+from safe_clear_plugin.core.states import counted_states, state_name
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.suggested_changes import INCLUDE_DOWNSTREAM
-from safe_clear_plugin.findings.wording import count_states, in_runs, is_or_are, join_tasks
+from safe_clear_plugin.findings.wording import in_runs, is_or_are, join_tasks
 from safe_clear_plugin.storage.findings import affected_task_instances, task_relations
 from safe_clear_plugin.storage.plans import statistics
 from safe_clear_plugin.storage.tables import plan_relation
@@ -33,12 +33,11 @@ def collect_facts(plan: PlanContext) -> DependencyFacts:
     if plan.clears_whole_runs:
         return DependencyFacts()
     written = _relate_downstream(plan)
+    if not written:
+        return DependencyFacts()
     statistics.refresh_within(written, (plan_relation,), plan.session)
-    of_plan = (plan.plan_id, plan.dag_id, plan.session)
-    return DependencyFacts(
-        stale=affected_task_instances.count_by_task("stale_downstream", *of_plan),
-        stays=affected_task_instances.count_by_task("downstream_stays", *of_plan),
-    )
+    stale, stays = affected_task_instances.count_downstream(plan.plan_id, plan.dag_id, plan.session)
+    return DependencyFacts(stale, stays)
 
 
 def _relate_downstream(plan: PlanContext) -> int:
@@ -86,19 +85,20 @@ def downstream_stays(facts: DependencyFacts) -> Finding | None:
     states = (
         state_name(stays.states[0][0])
         if len(stays.states) == 1
-        else f"as they are ({count_states(stays.states)})"
+        else f"as they are ({counted_states(stays.states)})"
     )
+    they, them = verb(stays.count, "It", "They"), verb(stays.count, "it", "them")
     so = (
         "A run with such a task instance may fail again even if everything that is cleared succeeds."
         if stays.has("failed", "upstream_failed")
-        else "They will not run, even if everything that is cleared succeeds."
+        else f"{they} will not run, even if everything that is cleared succeeds."
     )
     return Finding(
         "downstream_stays",
         "warn",
         f"{count(stays.count, 'downstream task instance')} will stay {states}: {join_tasks(stays.tasks)} "
         f"{is_or_are(len(stays.tasks))} not in this plan {in_runs(stays.runs)}",
-        f"They finished without success, and clearing their upstream tasks does not start them. {so}",
+        f"{they} finished without success. Clearing the upstream tasks does not start {them}. {so}",
         stays.count,
         remedy="Include downstream so that they run afterwards.",
         widen=(INCLUDE_DOWNSTREAM,),

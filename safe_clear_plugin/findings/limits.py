@@ -10,9 +10,8 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.core.finding import Finding
-from safe_clear_plugin.core.formats import verb
+from safe_clear_plugin.core.formats import count, join_some, verb
 from safe_clear_plugin.core.limits import Limits
-from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.protected_tasks import (
@@ -22,7 +21,7 @@ from safe_clear_plugin.findings.protected_tasks import (
     match_protected,
     read_pattern,
 )
-from safe_clear_plugin.findings.wording import is_or_are, join_some
+from safe_clear_plugin.findings.wording import is_or_are
 from safe_clear_plugin.storage.findings import task_counts
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from safe_clear_plugin.core.finding import Finding
-from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.formats import count
 from safe_clear_plugin.findings.area import Check
 
 MAX_NAMED = 6

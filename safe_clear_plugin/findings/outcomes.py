@@ -1,20 +1,20 @@
-"""What the scheduler will make of what is cleared: written to the plan's rows, which other areas read."""
+"""The outcomes of the cleared task instances, written to the plan's rows, which other areas read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from safe_clear_plugin.airflow_api.dag import dependencies
-from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
+from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected, Finding
-from safe_clear_plugin.core.formats import verb
-from safe_clear_plugin.core.plan_text import count
-from safe_clear_plugin.core.states import state_name
+from safe_clear_plugin.core.formats import count, verb
+from safe_clear_plugin.core.states import counted_states, state_name
+from safe_clear_plugin.findings import deciding_tasks
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
+from safe_clear_plugin.findings.deciding_tasks import DecidingTasks
 from safe_clear_plugin.findings.suggested_changes import INCLUDE_UPSTREAM
-from safe_clear_plugin.findings.wording import count_states, in_runs, is_or_are, join_tasks
+from safe_clear_plugin.findings.wording import in_runs, is_or_are, join_tasks
 from safe_clear_plugin.storage.findings import affected_task_instances, predicted_states, task_relations
 from safe_clear_plugin.storage.findings.affected_queries import UPSTREAM_CODES
 from safe_clear_plugin.storage.plans import statistics
@@ -37,40 +37,49 @@ class OutcomeFacts:
 
 def collect_facts(plan: PlanContext) -> OutcomeFacts:
     """Write the outcomes, and count the task instances whose outcome what lies upstream decides."""
+    found = deciding_tasks.find(plan)
+    written, any_ends = _predict(plan, found) if found.deciders or not plan.clears_whole_runs else (0, False)
+    deciding_tasks.write_later_outcomes(plan, found)
     if plan.clears_whole_runs:
         return OutcomeFacts()
-    written = _predict(plan)
     statistics.refresh_within(written, (plan_relation,), plan.session)
     of_plan = (plan.plan_id, plan.dag_id, plan.session)
     with hash_joins(plan.session):
-        found = {code: affected_task_instances.count_by_task(code, *of_plan) for code in UPSTREAM_CODES}
+        affected = {
+            code: affected_task_instances.count_by_task(code, *of_plan)
+            for code in (UPSTREAM_CODES if any_ends else ("upstream_unfinished",))
+        }
         blocking = {
             code: affected_task_instances.count_blocking(code, *of_plan)
             for code in ("upstream_failed", "upstream_unfinished")
-            if found[code].count
+            if code in affected and affected[code].count
         }
     return OutcomeFacts(
-        failed=found["upstream_failed"],
+        failed=affected.get("upstream_failed", NOT_AFFECTED),
         failed_by=blocking.get("upstream_failed", NOT_AFFECTED),
-        skipped=found["upstream_skipped"],
-        waiting=found["upstream_unfinished"],
+        skipped=affected.get("upstream_skipped", NOT_AFFECTED),
+        waiting=affected["upstream_unfinished"],
         waiting_for=blocking.get("upstream_unfinished", NOT_AFFECTED),
     )
 
 
-def _predict(plan: PlanContext) -> int:
-    """Write the tasks upstream of those that the scheduler will handle, and the states that they lead to."""
-    found: dict[int, list[Upstream]] = {}
-    for shape in plan.shapes:
-        if (planned := plan.planned_tasks.get(shape.number)) and (dag := shape.version.dag) is not None:
-            upstream = (
-                dependencies.upstream_of(dag, task_id) for task_id in shape.tasks_among(planned.pending)
-            )
-            found[shape.number] = [task for task in upstream if task is not None]
-    predicted_states.predict(plan.plan_id, plan.dag_id, found, plan.session)
-    predicted_states.drop_unexpanded(plan.plan_id, plan.session)
-    written = {shape: [r for task in tasks for r in task.relations] for shape, tasks in found.items()}
-    return task_relations.write_relations(plan.plan_id, written, plan.session)
+def _predict(plan: PlanContext, deciding: DecidingTasks) -> tuple[int, bool]:
+    """Write the tasks upstream of task instances that the scheduler will handle, and the states that follow.
+
+    Return the number of relations written, and whether trigger rules end any task instance at once.
+    """
+    decisions = deciding_tasks.decisions(plan, deciding)
+    of_plan = (plan.plan_id, plan.dag_id, plan.upstream, decisions, plan.session)
+    any_ends = predicted_states.predict(*of_plan, whole_runs=plan.clears_whole_runs)
+    if plan.total(Effect.SCHEDULER_CREATES):
+        predicted_states.drop_unexpanded(plan.plan_id, plan.session)
+    written = deciding_tasks.write_relations(plan, decisions)
+    if not plan.clears_whole_runs:
+        by_shape = {
+            shape: [r for task in tasks for r in task.relations] for shape, tasks in plan.upstream.items()
+        }
+        written += task_relations.write_relations(plan.plan_id, by_shape, plan.session)
+    return written, any_ends
 
 
 def upstream_failed(facts: OutcomeFacts) -> Finding | None:
@@ -127,7 +136,7 @@ def upstream_unfinished(facts: OutcomeFacts) -> Finding | None:
         "info",
         f"{count(waiting.count, 'cleared task instance')} will wait for unfinished upstream tasks: "
         f"{join_tasks(by.tasks)} {in_runs(by.runs)}",
-        f"Upstream and not in this plan: {count_states(by.states)}. The cleared ones start once these have "
+        f"Upstream and not in this plan: {counted_states(by.states)}. The cleared ones start once these have "
         "finished.",
         waiting.count,
         rows=True,

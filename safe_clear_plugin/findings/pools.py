@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from safe_clear_plugin.airflow_api.scheduling.capacity import TaskCount
 from safe_clear_plugin.airflow_api.scheduling.pool_slots import PoolSlots
 from safe_clear_plugin.core.finding import Finding, Link
-from safe_clear_plugin.core.formats import verb
-from safe_clear_plugin.core.plan_text import MANY, count
+from safe_clear_plugin.core.formats import MANY, count, verb
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.workload import Workload

@@ -7,27 +7,35 @@ from typing import Any
 
 from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.findings import (
+    callbacks,
     capacity,
     concurrent_plans,
     cost,
+    deadline_alerts,
     deadlines,
+    decisions,
     dependencies,
     limits,
+    never_starts,
     not_checked,
     outcomes,
     pools,
     reruns,
     running,
     scheduler_changes,
+    scheduler_order,
     scheduling,
     setups,
     side_effects,
     stopped_runs,
+    stored_state,
     stuck_runs,
     stuck_tasks,
+    triggered_runs,
     versions,
 )
 from safe_clear_plugin.findings.area import Area, Check
+from safe_clear_plugin.findings.task_lists import TaskList
 
 AREAS: tuple[Area[Any], ...] = (
     limits.AREA,
@@ -37,23 +45,37 @@ AREAS: tuple[Area[Any], ...] = (
     stuck_tasks.AREA,
     stopped_runs.AREA,
     setups.AREA,
+    never_starts.AREA,
+    decisions.AREA,
+    stored_state.AREA,
     reruns.AREA,
     concurrent_plans.AREA,
     running.AREA,
     scheduling.AREA,
+    scheduler_order.AREA,
     pools.AREA,
     capacity.AREA,
     side_effects.AREA,
+    triggered_runs.AREA,
+    callbacks.AREA,
     cost.AREA,
     versions.AREA,
     scheduler_changes.AREA,
     deadlines.AREA,
+    deadline_alerts.AREA,
 )
 
 CHECKS: tuple[Check[Any], ...] = (
     not_checked.CHECK,
     *(check for area in AREAS for check in area.checks),
 )
+
+TASK_LISTS: Mapping[str, TaskList] = {
+    "task_limits": capacity.TASK_LIST,
+    **side_effects.TASK_LISTS,
+    "callbacks": callbacks.TASK_LIST,
+}
+"""The findings whose task instances are those of some tasks, by code."""
 
 
 def run_checks(facts: Mapping[str, Any]) -> Iterator[Finding]:

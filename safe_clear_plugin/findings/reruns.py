@@ -6,18 +6,19 @@ from collections import Counter
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.joins import exists_row, hash_joins
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected, Finding
-from safe_clear_plugin.core.formats import verb
+from safe_clear_plugin.core.formats import count, verb
 from safe_clear_plugin.core.inclusion import NOT_IN_DAG
-from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.outcomes import Outcome
+from safe_clear_plugin.core.states import counted_states
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
-from safe_clear_plugin.findings.wording import count_states, in_runs, is_or_are, join_tasks
+from safe_clear_plugin.findings.wording import in_runs, is_or_are, join_tasks
 from safe_clear_plugin.storage.tables import plan_run, plan_task, plan_task_instance
 
 
@@ -29,6 +30,8 @@ class RerunFacts:
     not_in_dag: Affected = NOT_AFFECTED
     helpers: int = 0
     """Of the cleared ones that succeeded: setups and teardowns, which do no work of their own again."""
+    not_run: int = 0
+    """Of the others that succeeded: those that are foreseen not to run, to wait or to resume a job."""
 
 
 def collect_facts(plan: PlanContext) -> RerunFacts:
@@ -38,24 +41,35 @@ def collect_facts(plan: PlanContext) -> RerunFacts:
         if change.effect in CLEARED_EFFECTS:
             by_state[change.before] += change.count
     states = tuple(sorted(by_state.items(), key=lambda item: (-item[1], item[0] or "")))
-    takes_whole_runs = not plan.selection.task_regex
+    takes_whole_runs = not plan.selection.names_tasks
     return RerunFacts(
         cleared=Affected(count=by_state.total(), runs=plan.dag_runs, states=states),
         not_in_dag=count_not_in_dag(plan.plan_id, plan.session) if takes_whole_runs else NOT_AFFECTED,
         helpers=_count_helpers(plan) if by_state["success"] else 0,
+        not_run=_count_not_run(plan) if by_state["success"] else 0,
     )
 
 
 def _count_helpers(plan: PlanContext) -> int:
     """Count the cleared setups and teardowns that succeeded."""
-    if not (helpers := plan.setups_and_teardowns):
-        return 0
+    helpers = plan.setups_and_teardowns
+    return _count_succeeded(plan, plan_task_instance.c.task_id.in_(sorted(helpers))) if helpers else 0
+
+
+def _count_not_run(plan: PlanContext) -> int:
+    """Count the other cleared ones that succeeded and do not simply run again."""
+    rows = plan_task_instance
+    helps = rows.c.task_id.in_(sorted(plan.setups_and_teardowns))
+    return _count_succeeded(plan, ~helps, rows.c.outcome.not_in((Outcome.RUNS, Outcome.UNKNOWN)))
+
+
+def _count_succeeded(plan: PlanContext, *conditions: ColumnElement[bool]) -> int:
     rows = plan_task_instance
     query = select(func.count()).where(
         rows.c.plan_id == plan.plan_id,
         rows.c.effect.in_(CLEARED_EFFECTS),
         rows.c.state == "success",
-        rows.c.task_id.in_(sorted(helpers)),
+        *conditions,
     )
     return plan.session.scalar(query) or 0
 
@@ -85,13 +99,16 @@ def count_not_in_dag(plan_id: UUID, session: Session) -> Affected:
 def success_redone(facts: RerunFacts) -> Finding | None:
     """Find succeeded task instances that will run again."""
     cleared = facts.cleared
-    succeeded = dict(cleared.states).get("success", 0) - facts.helpers
+    succeeded = dict(cleared.states).get("success", 0) - facts.helpers - facts.not_run
     if not succeeded:
         return None
     others = [(state, number) for state, number in cleared.states if state != "success"]
-    named = [count_states(others)] if others else []
+    named = [counted_states(others)] if others else []
     if facts.helpers:
-        named.append(count(facts.helpers, "setup or teardown"))
+        noun = "setup or teardown" if facts.helpers == 1 else "setups and teardowns"
+        named.append(f"{facts.helpers:,} {noun}")
+    if facts.not_run:
+        named.append(f"{facts.not_run:,} Success with another outcome")
     rest = f" The others: {', '.join(named)}." if named else ""
     return Finding(
         "success_redone",

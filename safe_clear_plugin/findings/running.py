@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.core.finding import Finding
-from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.formats import count
 from safe_clear_plugin.core.states import PENDING_STATES
 from safe_clear_plugin.core.undo import RESTORABLE_STATES
 from safe_clear_plugin.findings.area import Area, Check
@@ -50,6 +50,7 @@ def running_terminated(facts: RunningFacts) -> Finding | None:
         "Airflow will end their processes and start a new try of each. "
         "To let them finish, choose “Leave out” under “Running task instances”.",
         facts.terminated,
+        filter={"effect": Effect.TERMINATE.value},
     )
 
 
@@ -64,6 +65,7 @@ def running_left_out(facts: RunningFacts) -> Finding | None:
         "They match the selection, but they are running. They will finish and are not cleared. "
         "Clear them once they have finished, or choose “Terminate” under “Running task instances”.",
         facts.left_out,
+        filter={"effect": Effect.LEAVE_OUT.value},
     )
 
 
@@ -78,6 +80,7 @@ def pending_cleared(facts: RunningFacts) -> Finding | None:
         "An executor may be about to start the queued ones. A deferred one may wait for a job outside "
         "Airflow, and a clear does not cancel the job.",
         facts.pending,
+        rows=True,
     )
 
 
@@ -92,6 +95,7 @@ def not_undoable(facts: RunningFacts) -> Finding | None:
         "Queued, running, restarting, deferred and awaiting-input task instances have been handed to an "
         "executor, a trigger or a person, so an undo cannot restore them. Their runs also continue.",
         facts.not_undoable,
+        rows=True,
     )
 
 

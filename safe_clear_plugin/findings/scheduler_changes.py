@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from safe_clear_plugin.core.effects import SCHEDULER_EFFECTS, Effect
 from safe_clear_plugin.core.finding import Finding
-from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.formats import count
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.suggested_changes import RUN_ON_LATEST_VERSION
@@ -23,7 +23,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class SchedulerChangeFacts:
-    """What the scheduler will do beside the clear."""
+    """Changes of the scheduler in addition to the clear."""
 
     changes: Sequence[Changed] = ()
     moved: bool = False
@@ -35,7 +35,7 @@ class SchedulerChangeFacts:
 
     @property
     def successes_lost(self) -> int:
-        """How many successes are removed."""
+        """The number of successes that are removed."""
         return sum(change.successes for change in self.of(Effect.SCHEDULER_REMOVES))
 
 
@@ -63,6 +63,7 @@ def scheduler_changes(facts: SchedulerChangeFacts) -> Finding | None:
         if facts.moved
         else "Run on the latest version to have the clear itself create, restore and remove them.",
         widen=() if facts.moved else (RUN_ON_LATEST_VERSION,),
+        rows=True,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -11,18 +10,19 @@ from safe_clear_plugin.airflow_api.scheduling import capacity
 from safe_clear_plugin.airflow_api.scheduling import depends_on_past as previous_runs
 from safe_clear_plugin.airflow_api.scheduling.depends_on_past import BlockedByPreviousRun
 from safe_clear_plugin.core.finding import Finding, Link
-from safe_clear_plugin.core.formats import verb
-from safe_clear_plugin.core.plan_text import count, moment
+from safe_clear_plugin.core.formats import count, moment, verb
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
-from safe_clear_plugin.findings.wording import join_some
+from safe_clear_plugin.findings.previous_run_wording import blocked_by_previous_run
 from safe_clear_plugin.findings.workload import Workload
+from safe_clear_plugin.storage.findings import run_counts
+from safe_clear_plugin.storage.findings.upstream_states import PlanScope
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulingFacts:
-    """What the scheduler checks before it starts a task instance."""
+    """Facts that the scheduler checks before it starts a task instance."""
 
     dag_id: str
     dag_is_paused: bool = False
@@ -32,6 +32,8 @@ class SchedulingFacts:
     runs_kept_finished: int = 0
     runs_of_paused_backfills: int = 0
     blocked: tuple[BlockedByPreviousRun, ...] = ()
+    blocked_successes: int = 0
+    """Runs that are Success and will never end, as they wait for an earlier run that will not succeed."""
     not_due: int = 0
     first_due: datetime | None = None
     after_end_date: int = 0
@@ -42,6 +44,7 @@ def collect_facts(plan: PlanContext) -> SchedulingFacts:
     workload = plan.workload
     dag = workload.dag
     not_due, first_due = capacity.not_due(workload.tables, plan.now, plan.session)
+    blocked, scope = _blocked(plan, workload), PlanScope(plan.plan_id, plan.dag_id)
     return SchedulingFacts(
         dag_id=plan.dag_id,
         dag_is_paused=bool(dag.is_paused),
@@ -54,7 +57,8 @@ def collect_facts(plan: PlanContext) -> SchedulingFacts:
             change.count for change in plan.run_changes if change.after in FINISHED_RUN_STATES
         ),
         runs_of_paused_backfills=sum(group.to_queue for group in workload.groups if group.paused),
-        blocked=_blocked(plan, workload),
+        blocked=blocked,
+        blocked_successes=run_counts.count_runs_blocked(scope, plan.session) if blocked else 0,
         not_due=not_due,
         first_due=first_due,
         after_end_date=capacity.runs_after(workload.tables, _end_dates(workload), plan.session),
@@ -175,43 +179,25 @@ def backfill_paused(facts: SchedulingFacts) -> Finding | None:
 
 def depends_on_past(facts: SchedulingFacts) -> Finding | None:
     """Find task instances that ``PrevDagrunDep`` blocks, as their previous run is not in the plan."""
-    return _blocked_by_previous_run(
+    return blocked_by_previous_run(
         "depends_on_past",
         [item for item in facts.blocked if not item.for_downstream],
         "A task with `depends_on_past` starts only if its task instances in the previous run are Success or "
         "Skipped.",
         "Its task instance",
+        facts.blocked_successes,
     )
 
 
 def wait_for_downstream(facts: SchedulingFacts) -> Finding | None:
     """Find task instances that wait for the direct downstream tasks in the previous run."""
-    return _blocked_by_previous_run(
+    return blocked_by_previous_run(
         "wait_for_downstream",
         [item for item in facts.blocked if item.for_downstream],
         "A task with `wait_for_downstream` starts only if its task instances and those directly downstream "
         "of it are Success or Skipped in the previous run.",
         "A task instance directly downstream of it",
-    )
-
-
-def _blocked_by_previous_run(
-    code: str, items: Sequence[BlockedByPreviousRun], rule: str, blocker: str
-) -> Finding | None:
-    if not items:
-        return None
-    total = sum(item.count for item in items)
-    first = items[0]
-    return Finding(
-        code,
-        "warn",
-        f"{count(total, 'task instance')} of {join_some([item.task_id for item in items], 'task')} will wait "
-        "for an earlier run that is not in the plan",
-        f"{rule} {blocker} in `{first.previous_run_id}` did not succeed, so `{first.task_id}` in "
-        f"`{first.run_id}` will not start, nor will anything downstream of it, in this run or later ones.",
-        total,
-        remedy="Include the earlier run, or get its task instances to Success first.",
-        filter={"task": first.task_id} if len(items) == 1 else {},
+        facts.blocked_successes,
     )
 
 
@@ -238,8 +224,13 @@ AREA = Area(
         Check("runs_not_reset", "finished runs that keep their state", runs_not_reset),
         Check("runs_not_due", "runs in the future", runs_not_due),
         Check("backfill_paused", "a paused backfill", backfill_paused),
-        Check("depends_on_past", "tasks that wait for an earlier run", depends_on_past),
-        Check("wait_for_downstream", "tasks that wait for an earlier run's downstream", wait_for_downstream),
+        Check("depends_on_past", "tasks that wait for an earlier run", depends_on_past, is_grave=True),
+        Check(
+            "wait_for_downstream",
+            "tasks that wait for an earlier run's downstream",
+            wait_for_downstream,
+            is_grave=True,
+        ),
         Check("after_end_date", "runs after the end date", after_end_date),
     ),
     needs_workload=True,

@@ -8,8 +8,7 @@ from safe_clear_plugin.airflow_api.dag import setups
 from safe_clear_plugin.airflow_api.platform.joins import hash_joins
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected, Finding
-from safe_clear_plugin.core.formats import verb
-from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.formats import count, verb
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.suggested_changes import INCLUDE_SETUPS

@@ -1,8 +1,4 @@
-"""What the cleared tasks set off in other DAGs.
-
-Titles and details name no other DAG, since not every reader may know of them. ``links`` do, and a page shows
-those that its reader can see.
-"""
+"""Assets, triggered dag runs and sensors of other DAGs that the cleared tasks affect."""
 
 from __future__ import annotations
 
@@ -11,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from safe_clear_plugin.airflow_api.dag import external_sensors, outlets_and_triggers
-from safe_clear_plugin.core.finding import Finding, Link
-from safe_clear_plugin.core.formats import verb
-from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.airflow_api.dag.outlets_and_triggers import OtherDagRow
+from safe_clear_plugin.airflow_api.scheduling.capacity import TaskCount
+from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.core.formats import count, join_some, verb
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
-from safe_clear_plugin.findings.wording import is_or_are, join_some, join_tasks
-
-MAX_LINKS = 200
+from safe_clear_plugin.findings.links import OtherDag, asset_links, dag_links
+from safe_clear_plugin.findings.task_lists import AffectedTask, Details, TaskList, Versions, find_tasks
+from safe_clear_plugin.findings.wording import is_or_are, join_tasks
+from safe_clear_plugin.storage.findings import plan_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +30,6 @@ class Outlet:
 
 
 @dataclass(frozen=True, slots=True)
-class OtherDag:
-    """Another DAG that is affected; ``paused`` if it is paused, or gone from the DAG files."""
-
-    dag_id: str
-    paused: bool = False
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class SideEffectFacts:
     """Assets, triggered runs and sensors of other DAGs that the cleared tasks concern."""
 
@@ -48,7 +37,9 @@ class SideEffectFacts:
     """Task instances that update an asset."""
     outlets: tuple[Outlet, ...] = ()
     consumers: tuple[OtherDag, ...] = ()
-    """DAGs that are scheduled on the updated assets."""
+    """DAGs that are scheduled on the updated assets, and on events such as these runs create."""
+    other_partitions: int = 0
+    """DAGs that such an event does not queue: they wait for one with a partition key, or for one without."""
     triggering: int = 0
     """Task instances that trigger dag runs."""
     triggered: tuple[OtherDag, ...] = ()
@@ -66,26 +57,52 @@ def collect_facts(plan: PlanContext) -> SideEffectFacts:
     """Examine the tasks as their DAG versions define them."""
     workload, session = plan.workload, plan.session
     pairs = [(tasks, task) for tasks in workload.counts if (task := workload.task(tasks)) is not None]
-    tasks = [task for _, task in pairs]
-    found, aliases = outlets_and_triggers.outlet_assets(tasks, session)
-    triggers = list(outlets_and_triggers.triggers(tasks))
-    triggering = {trigger.task_id for trigger in triggers}
+    starting = [task for tasks, task in pairs if tasks.instances]
+    found, aliases = outlets_and_triggers.outlet_assets(starting, session)
+    triggers = list(outlets_and_triggers.triggers(starting))
     task_ids = {tasks.task_id for tasks in workload.counts}
+    listening = outlets_and_triggers.consumers(found, aliases, session)
+    queued = _queued(listening, plan)
     waiting = external_sensors.waiting_dag_ids(plan.dag_id, task_ids, session) if task_ids else ()
     return SideEffectFacts(
-        updates=sum(count.instances for count, task in pairs if outlets_and_triggers.has_outlets(task)),
+        updates=sum(task.instances for task in updating_tasks(workload.counts, plan.versions)),
         outlets=(
             *(Outlet(asset.id, asset.name) for asset in found),
             *(Outlet(None, name, alias=True) for name in aliases),
         ),
-        consumers=_other_dags(outlets_and_triggers.consumers(found, aliases, session)),
-        triggering=sum(count.instances for count, _ in pairs if count.task_id in triggering),
+        consumers=_other_dags(queued),
+        other_partitions=len(listening) - len(queued),
+        triggering=sum(task.instances for task in triggering_tasks(workload.counts, plan.versions)),
         triggered=_known_dags({t.dag_id for t in triggers if t.dag_id is not None}, plan),
         templated=_sorted(t.task_id for t in triggers if t.dag_id is None),
         fixed_runs=_sorted(t.task_id for t in triggers if t.fixed_run),
         waiting=_known_dags(waiting, plan),
-        marked=_known_dags(outlets_and_triggers.marked_dag_ids(tasks), plan),
+        marked=_known_dags(outlets_and_triggers.marked_dag_ids([task for _, task in pairs]), plan),
     )
+
+
+def updating_tasks(counts: Sequence[TaskCount], versions: Versions) -> list[AffectedTask]:
+    """Return the tasks that update assets."""
+    return find_tasks(counts, versions, lambda task: outlets_and_triggers.outlet_names(task) or None)
+
+
+def triggering_tasks(counts: Sequence[TaskCount], versions: Versions) -> list[AffectedTask]:
+    """Return the tasks that trigger dag runs, with the DAG where it is known."""
+    return find_tasks(counts, versions, _triggered_by)
+
+
+def _triggered_by(task: Any) -> Details | None:
+    for trigger in outlets_and_triggers.triggers([task]):
+        return (trigger.dag_id,) if trigger.dag_id else ()
+    return None
+
+
+def _queued(listening: Sequence[OtherDagRow], plan: PlanContext) -> list[OtherDagRow]:
+    """Return the DAGs that the events queue: those of partitions or the others (``_queue_dagruns``)."""
+    if not listening:
+        return []
+    with_key, without = plan_runs.count_by_partition(plan.plan_id, plan.session)
+    return [row for row in listening if (with_key if row.is_partitioned else without)]
 
 
 def _known_dags(dag_ids: Iterable[str], plan: PlanContext) -> tuple[OtherDag, ...]:
@@ -116,7 +133,7 @@ def assets(facts: SideEffectFacts) -> Finding | None:
     if awake := sum(not dag.paused for dag in facts.consumers):
         title += f", which {verb(number, 'triggers', 'trigger')} {count(awake, 'Dag')}"
     names = join_some([f"`{outlet.name}`" for outlet in facts.outlets], "asset")
-    detail = [f"Each success creates an event of {names}.", *_consumers(facts.consumers)]
+    detail = [f"Each success creates an event of {names}.", *_consumers(facts)]
     if any(outlet.alias for outlet in facts.outlets):
         detail.append("The assets of an alias are only known when the task runs.")
     return Finding(
@@ -125,17 +142,21 @@ def assets(facts: SideEffectFacts) -> Finding | None:
         title,
         " ".join(detail),
         facts.updates,
-        links=(
-            *(Link("asset", str(o.id), o.name) for o in facts.outlets[:MAX_LINKS] if o.id is not None),
-            *_links(facts.consumers),
-        ),
+        rows=True,
+        links=(*asset_links(facts.outlets), *dag_links(facts.consumers)),
     )
 
 
-def _consumers(consumers: Sequence[OtherDag]) -> list[str]:
-    if not consumers:
-        return ["No Dag is scheduled on it."]
-    text = ["A Dag that is scheduled on several assets waits until its whole condition is met."]
+def _consumers(facts: SideEffectFacts) -> list[str]:
+    text = []
+    if others := facts.other_partitions:
+        text.append(
+            f"{count(others, 'Dag')} that {verb(others, 'is', 'are')} scheduled on it will not run: Airflow "
+            "runs partitioned Dags for events with a partition key only, and other Dags for events without."
+        )
+    if not (consumers := facts.consumers):
+        return text or ["No Dag is scheduled on it."]
+    text.append("A Dag that is scheduled on several assets waits until its whole condition is met.")
     if paused := sum(dag.paused for dag in consumers):
         text.append(f"{count(paused, 'Dag')} {is_or_are(paused)} paused and will miss the event.")
     return text
@@ -166,7 +187,8 @@ def triggers(facts: SideEffectFacts) -> Finding | None:
         f"{count(known, 'other Dag') if known else 'other Dags'} again",
         " ".join(detail),
         facts.triggering,
-        links=_links(facts.triggered),
+        rows=True,
+        links=dag_links(facts.triggered),
     )
 
 
@@ -185,18 +207,14 @@ def waited_for(facts: SideEffectFacts) -> Finding | None:
         "waiting sensor keeps waiting.",
         number,
         remedy="When these task instances have finished, clear those in the other Dags too.",
-        links=_links(tuple(dags.values())),
+        links=dag_links(tuple(dags.values())),
     )
 
 
-def _links(dags: Sequence[OtherDag]) -> tuple[Link, ...]:
-    return tuple(Link("dag", dag.dag_id, _link_text(dag)) for dag in dags[:MAX_LINKS])
-
-
-def _link_text(dag: OtherDag) -> str:
-    notes = [note for note in ("paused" if dag.paused else "", dag.note) if note]
-    return f"{dag.dag_id} ({', '.join(notes)})" if notes else ""
-
+TASK_LISTS = {
+    "assets": TaskList(updating_tasks, "Updates"),
+    "triggers": TaskList(triggering_tasks, "Triggers", names_dags=True),
+}
 
 AREA = Area(
     "side_effects",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from safe_clear_plugin.airflow_api.dag import dependencies
 from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected, Finding
-from safe_clear_plugin.core.plan_text import count
+from safe_clear_plugin.core.formats import count
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.suggested_changes import FAILED_AND_SKIPPED
@@ -16,17 +16,19 @@ from safe_clear_plugin.storage.findings import affected_task_instances, stopped_
 
 @dataclass(frozen=True, slots=True)
 class StoppedRunFacts:
-    """What was skipped when runs were stopped, and what ``fail_fast`` would stop now."""
+    """Task instances that were skipped when runs stopped, and those that ``fail_fast`` would stop now."""
 
     skipped: Affected = NOT_AFFECTED
     fail_fast: bool = False
     runs: int = 0
+    can_take_skipped: bool = True
+    """Whether a selection can say what is skipped in these runs: not one of what failed in some time."""
     unfinished_beside: int = 0
     """Unfinished task instances outside the plan, in its runs."""
 
 
 def collect_facts(plan: PlanContext) -> StoppedRunFacts:
-    """Count what is skipped for no reason of the DAG's own, where the DAG has a timeout or ``fail_fast``."""
+    """Count task instances that nothing in the DAG has skipped, if it has a timeout or ``fail_fast``."""
     dags = [version.dag for version in plan.versions.values() if version.dag is not None]
     # The latest DAG's, which is that of the column that the api-server reads.
     fail_fast = bool(plan.latest.dag is not None and plan.latest.dag.fail_fast)
@@ -46,6 +48,7 @@ def collect_facts(plan: PlanContext) -> StoppedRunFacts:
         skipped=affected_task_instances.count_by_task("skipped_stay", *of_plan),
         fail_fast=fail_fast,
         runs=plan.dag_runs,
+        can_take_skipped=not plan.selection.is_by_failure,
         unfinished_beside=stopped_task_instances.count_unfinished_beside(*of_plan) if fail_fast else 0,
     )
 
@@ -63,8 +66,10 @@ def skipped_stay(facts: StoppedRunFacts) -> Finding | None:
         "They never ran: a timeout of the Dag run or `fail_fast` skipped them. If everything that is cleared "
         "succeeds, the runs will become Success without them and without what is downstream of them.",
         skipped.count,
-        remedy="Preview what has failed and what is skipped in these runs, and clear both.",
-        widen=(FAILED_AND_SKIPPED,),
+        remedy="Preview what has failed and what is skipped in these runs, and clear both."
+        if facts.can_take_skipped
+        else "Select these runs by their dates or run ids, in states Failed, Upstream Failed and Skipped.",
+        widen=(FAILED_AND_SKIPPED,) if facts.can_take_skipped else (),
         rows=True,
     )
 
@@ -82,6 +87,7 @@ def fail_fast(facts: StoppedRunFacts) -> Finding | None:
         "The Dag has `fail_fast`. When a task instance fails without a retry left, Airflow fails what is "
         "running in its run and skips what waits. Teardowns still run.",
         beside or facts.runs,
+        rows=bool(beside),
     )
 
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from safe_clear_plugin.airflow_api.scheduling import backfills
 from safe_clear_plugin.core.finding import Finding, Link
-from safe_clear_plugin.core.formats import verb
+from safe_clear_plugin.core.formats import count, verb
 from safe_clear_plugin.core.outcomes import OutcomeReason
-from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.storage.findings import stuck_runs

@@ -8,13 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from safe_clear_plugin.airflow_api.auth import teams
-from safe_clear_plugin.airflow_api.scheduling import executors, pool_slots
+from safe_clear_plugin.airflow_api.scheduling import executors
 from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.core.formats import count, join_some
 from safe_clear_plugin.core.outcomes import OutcomeReason
-from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
-from safe_clear_plugin.findings.wording import in_runs, is_or_are, join_some
+from safe_clear_plugin.findings.wording import in_runs, is_or_are
 from safe_clear_plugin.storage.findings import stuck_runs
 from safe_clear_plugin.storage.findings.stuck_runs import NOTHING_STUCK, Stuck
 
@@ -31,7 +31,7 @@ def collect_facts(plan: PlanContext) -> StuckTaskFacts:
     """Write that tasks never start for which there is no executor or no room in their pool."""
     team = teams.team_of(plan.dag_id, plan.session)
     _mark_without_pool(plan, team)
-    asked = {task.executor for task in _tasks(plan) if task.executor}
+    asked = {task.executor for task in plan.tasks if task.executor}
     unknown = executors.unknown_executors(asked, team)
     if not unknown:
         return StuckTaskFacts()
@@ -40,11 +40,9 @@ def collect_facts(plan: PlanContext) -> StuckTaskFacts:
 
 
 def _mark_without_pool(plan: PlanContext, team: str | None) -> None:
-    pools = pool_slots.pool_limits({task.pool for task in _tasks(plan)}, plan.session)
-
     def has_no_room(task: Any) -> bool:
-        pool = pools.get(task.pool)
-        return pool is None or not pool.has_room(task.pool_slots, team)
+        pool = plan.pools.get(task.pool)
+        return pool is None or not pool.when_empty.has_room(task.pool_slots, team)
 
     _mark(plan, has_no_room, OutcomeReason.POOL)
 
@@ -57,11 +55,6 @@ def _mark(plan: PlanContext, is_stuck: Callable[[Any], bool], reason: OutcomeRea
         and (tasks := frozenset(task.task_id for task in version.dag.tasks if is_stuck(task)))
     }
     return stuck_runs.mark_tasks(plan.plan_id, found, reason, plan.session) if found else NOTHING_STUCK
-
-
-def _tasks(plan: PlanContext) -> list[Any]:
-    versions = plan.versions.values()
-    return [task for version in versions if version.dag is not None for task in version.dag.tasks]
 
 
 def executor_missing(facts: StuckTaskFacts) -> Finding | None:

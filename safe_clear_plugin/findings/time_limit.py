@@ -6,7 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
-from sqlalchemy.orm import Session
+from sqlalchemy import event
+from sqlalchemy.orm import ORMExecuteState, Session
 
 from safe_clear_plugin.airflow_api.platform.statement_timeout import Budget, OutOfTime, limited
 
@@ -22,19 +23,30 @@ class TimeLimit:
 
     def __init__(self, budget: Budget, session: Session) -> None:
         self._budget, self._session = budget, session
+        self._has_written = False
 
     def __enter__(self) -> TimeLimit:
-        self._savepoint = self._session.begin_nested()
+        self._begin()
+        event.listen(self._session, "do_orm_execute", self._note)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+        event.remove(self._session, "do_orm_execute", self._note)
         if kind is None:
             self._savepoint.commit()
 
+    def _note(self, state: ORMExecuteState) -> None:
+        self._has_written = self._has_written or state.is_insert or state.is_update or state.is_delete
+
     def keep_writes(self) -> None:
-        """Keep the rows written so far, whatever is given up later."""
-        self._savepoint.commit()
+        """Keep the rows written so far, even if later ones are given up."""
+        if self._has_written:
+            self._savepoint.commit()
+            self._begin()
+
+    def _begin(self) -> None:
         self._savepoint = self._session.begin_nested()
+        self._has_written = False
 
     def ask(self, read: Callable[[], T]) -> T | None:
         """Return the answer, or ``None`` when it does not come in time.
@@ -46,5 +58,5 @@ class TimeLimit:
                 return read()
         except OutOfTime:
             self._savepoint.rollback()
-            self._savepoint = self._session.begin_nested()
+            self._begin()
             return None

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from safe_clear_plugin.airflow_api.dag.version_history import gets_version_at_each_parse
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.finding import Finding
-from safe_clear_plugin.core.formats import verb
-from safe_clear_plugin.core.plan_text import MANY, count
+from safe_clear_plugin.core.formats import MANY, count, join_words, verb
+from safe_clear_plugin.core.plan_text import REMEDY_FOR_PARSES
 from safe_clear_plugin.findings.area import Area, Check
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.findings.suggested_changes import RUN_ON_LATEST_VERSION
-from safe_clear_plugin.findings.wording import join_tasks, join_words
+from safe_clear_plugin.findings.wording import join_tasks
 from safe_clear_plugin.storage.findings import plan_runs
 
 
@@ -37,6 +38,9 @@ class VersionFacts:
     unexpanded: int = 0
     """Tasks related to a map index that are not expanded in their run."""
     older: tuple[OlderVersion, ...] = ()
+    dag_id: str = ""
+    versions_of_parses: int | None = None
+    """The number of versions of the DAG, if it gets one at each parse."""
 
 
 def collect_facts(plan: PlanContext) -> VersionFacts:
@@ -50,6 +54,8 @@ def collect_facts(plan: PlanContext) -> VersionFacts:
             row["map_index"] == -1 != plan.selection.map_index for shape in plan.shapes for row in shape.tasks
         ),
         older=_older_versions(plan),
+        dag_id=plan.dag_id,
+        versions_of_parses=gets_version_at_each_parse(plan.dag_id, plan.session),
     )
 
 
@@ -88,9 +94,9 @@ def moves_to_latest(facts: VersionFacts) -> Finding | None:
         "moves_to_latest",
         "warn",
         f"{count(total, 'more task instance')} will change with the Dag version: {', '.join(parts)}",
-        f"Runs that move to the latest Dag version{version} get the tasks of that version. "
-        "The table below lists these task instances.",
+        f"Runs that move to the latest Dag version{version} get the tasks of that version.",
         total,
+        rows=True,
     )
 
 
@@ -128,6 +134,21 @@ def dag_version(facts: VersionFacts) -> Finding | None:
     )
 
 
+def version_at_each_parse(facts: VersionFacts) -> Finding | None:
+    """Find a DAG whose file gives another DAG each time it is parsed."""
+    if not facts.versions_of_parses:
+        return None
+    return Finding(
+        "version_at_each_parse",
+        "info",
+        f"{facts.dag_id} gets a new Dag version at each parse: it has {facts.versions_of_parses:,}",
+        "Its file gives a different Dag each time it is parsed. A version with the same tasks and settings "
+        "does not stop this clear. Any other one does, and the plan's page then names what changed.",
+        facts.versions_of_parses,
+        remedy=REMEDY_FOR_PARSES,
+    )
+
+
 def _versions_used(older: Sequence[OlderVersion], runs: int) -> str:
     if len(older) > MANY:
         numbers = [version.number for version in older]
@@ -154,6 +175,7 @@ AREA = Area(
     (
         Check("moves_to_latest", "runs that will move to the latest Dag version", moves_to_latest),
         Check("dag_version", "Dag versions before the latest", dag_version),
+        Check("version_at_each_parse", "Dag versions that come at each parse", version_at_each_parse),
         Check("unexpanded_relatives", "mappings that are not expanded yet", unexpanded_relatives),
     ),
 )

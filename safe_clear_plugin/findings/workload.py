@@ -1,4 +1,4 @@
-"""What a plan gives the scheduler to do, and the limits on how much of it may run at a time."""
+"""The work that a plan gives the scheduler, and the limits on how much of it may run at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.auth import teams
 from safe_clear_plugin.airflow_api.dag import dag_versions
 from safe_clear_plugin.airflow_api.dag.dag_versions import Version
+from safe_clear_plugin.airflow_api.platform.plan_tables import PlanTables
 from safe_clear_plugin.airflow_api.scheduling import capacity, pool_slots, task_durations
-from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
 from safe_clear_plugin.core.estimate import Concurrency, Estimate, RunQueue, TaskLoad, estimate
-from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
+from safe_clear_plugin.storage.rows import plan_tables
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,23 @@ class Workload:
 
 
 def read_workload(
-    plan_id: UUID, dag_id: str, versions: Mapping[UUID, Version], now: datetime, session: Session
+    plan_id: UUID,
+    dag_id: str,
+    versions: Mapping[UUID, Version],
+    limits: Mapping[str, pool_slots.PoolLimits],
+    *,
+    now: datetime,
+    session: Session,
 ) -> Workload:
     """Read what the scheduler will have to do with the plan."""
-    tables = PlanTables(plan_id, plan_run, plan_task_instance)
+    tables = plan_tables(plan_id)
     counts = capacity.task_counts(tables, session)
     groups = capacity.run_groups(tables, dag_id, session)
     dag = dag_versions.get_dag_model(dag_id, session)
     loads = [load for count in counts if (load := _task_load(count, versions)) is not None]
     tasks = [task for count in counts if (task := task_in_version(count, versions)) is not None]
-    pools = pool_slots.pools({task.pool for task in tasks}, session)
+    used = {name: limits[name] for name in {task.pool for task in tasks} if name in limits}
+    pools = pool_slots.pools(used, session)
     team = teams.team_of(dag_id, session)
     workload = Workload(tables, dag, team, versions, counts, groups, pools, None)
     if not loads:
@@ -64,9 +71,9 @@ def read_workload(
 
 
 def task_in_version(count: capacity.TaskCount, versions: Mapping[UUID, Version]) -> Any:
-    """Return the task in its DAG version, or ``None`` if the version does not have it."""
-    dag = versions[count.version].dag
-    return dag.task_dict.get(count.task_id) if dag else None
+    """Return the task in its DAG version; ``None`` if the version lacks it, or Airflow lacks the version."""
+    version = versions.get(count.version)
+    return version.dag.task_dict.get(count.task_id) if version and version.dag else None
 
 
 def _task_load(count: capacity.TaskCount, versions: Mapping[UUID, Version]) -> TaskLoad | None:

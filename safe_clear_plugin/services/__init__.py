@@ -1,1 +1,1 @@
-"""Preview and apply: short recipes over the layers below."""
+"""Use cases: preview, confirm, clear, undo, each as a short sequence of calls to the layers below."""

@@ -1,7 +1,8 @@
-"""Which plans and DAGs a user may see and clear, and what to ask an admin for."""
+"""The plans and DAGs that a user may see and clear, and the permissions to ask an admin for."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from sqlalchemy.orm import Session
@@ -10,9 +11,10 @@ from safe_clear_plugin.airflow_api.auth import permissions, rights
 from safe_clear_plugin.airflow_api.auth.permissions import BaseUser, FoundDags
 from safe_clear_plugin.airflow_api.auth.teams import dags_by_id
 from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.airflow_api.selection.chosen_dags import dags_with
 from safe_clear_plugin.core.finding import Finding
+from safe_clear_plugin.core.formats import count
 from safe_clear_plugin.core.plan import PlanSummary, TeamDag
-from safe_clear_plugin.core.plan_text import count
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.services.plans import get_plan, plan_not_found
 
@@ -60,6 +62,44 @@ def search_clearable_dags(text: str, user: BaseUser, limit: int) -> FoundDags:
         return permissions.search_clearable_dags(text, user, session, limit)
 
 
+def may_clear_any(user: BaseUser) -> bool:
+    """Whether the user may clear a DAG.
+
+    The answer is yes if there was no time to ask for every DAG, or if Airflow has none yet.
+    """
+    with new_session() as session:
+        found = permissions.search_clearable_dags("", user, session, 1)
+        return bool(found.dags) or not found.complete or not dags_with(session)
+
+
+def may_pause(plan: PlanSummary, user: BaseUser) -> bool:
+    """Whether the user may pause the plan's DAG."""
+    return permissions.may_edit_dag(plan.dag, user)
+
+
+def require_may_pause(plan: PlanSummary, user: BaseUser) -> None:
+    """Refuse a user who may not pause the plan's DAG.
+
+    :raises Refused: 403
+    """
+    if not may_pause(plan, user):
+        raise Refused(
+            403,
+            Problem(f"You can’t pause {plan.dag_id}.", f"Ask an Airflow admin for {rights.to_pause(user)}."),
+        )
+
+
+def only_reads(dag_id: str, user: BaseUser) -> bool:
+    """Whether the user may see the DAG's task instances but not clear them.
+
+    False for a visitor who is not logged in: after the login, that person may be allowed to clear.
+    """
+    if permissions.is_anonymous(user):
+        return False
+    dag = TeamDag(dag_id)
+    return permissions.may_read(dag, user) and not permissions.may_clear(dag, user)
+
+
 def missing_rights(dag_id: str, user: BaseUser) -> str:
     """Return what the user lacks to clear the DAG; any DAG when no id is given."""
     return rights.to_clear(dag_id, user)
@@ -78,9 +118,14 @@ def redact(plan: PlanSummary, user: BaseUser, session: Session) -> PlanSummary:
     }
     if not others:
         return plan
-    found = permissions.readable_dags(dags_by_id(sorted(others), session), user, session)
-    readable = {plan.dag_id, *(dag.dag_id for dag in found.dags)}
+    readable = {plan.dag_id, *readable_dag_ids(others, user, session)}
     return replace(plan, findings=tuple(_readable(finding, readable) for finding in plan.findings))
+
+
+def readable_dag_ids(dag_ids: Collection[str], user: BaseUser, session: Session) -> set[str]:
+    """Return the ids of those DAGs that the user may read."""
+    found = permissions.readable_dags(dags_by_id(sorted(dag_ids), session), user, session)
+    return {dag.dag_id for dag in found.dags}
 
 
 def _readable(finding: Finding, dag_ids: set[str]) -> Finding:

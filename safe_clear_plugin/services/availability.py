@@ -9,7 +9,7 @@ from safe_clear_plugin.airflow_api.platform.compatibility import Unsupported
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.storage.plans import plan_reader
-from safe_clear_plugin.storage.schema.table_setup import set_up_tables
+from safe_clear_plugin.storage.table_setup import set_up_tables
 
 UNSUPPORTED_AIRFLOW = compatibility.CODE
 

@@ -1,7 +1,7 @@
-"""What people are told of an error, and what goes to the log: the only way for an exception's text.
+"""Errors as users see them, and as the log has them: no other module writes an exception's text.
 
-The text of an error of the database names hosts, users, files and statements. It goes to the log of the
-api-server, under an id that the page, the JSON and the stored reason have too.
+The text of an error of the database names hosts, users, files and statements. So the text goes to the log of
+the api-server only, under an id that the page, the JSON and the stored reason have too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Failure:
 
     @property
     def details(self) -> dict[str, str]:
-        """What the JSON and the stored reason have beside the texts."""
+        """The fields that the JSON and the stored reason have in addition to the texts."""
         return {"code": self.code, "error_id": self.error_id}
 
     def to_json(self) -> dict[str, Any]:
@@ -83,9 +83,9 @@ class Failure:
 
 
 def explain(error: BaseException, doing: str, outcome: str = "") -> Failure:
-    """Log an error with its traceback and return what people are told of it.
+    """Log an error with its traceback and return the text for users.
 
-    ``doing`` is what was under way, for the log; ``outcome`` is a sentence on what became of it. The same
+    ``doing`` names the current work, for the log; ``outcome`` is a sentence on its result. The same
     error is logged once, however many layers it passes, and keeps its id.
     """
     error_id = getattr(error, _KNOWN_AS, None)

@@ -1,4 +1,4 @@
-"""The grid of a plan: which level, which columns and rows, and what is in the cells."""
+"""The grid of a plan: its level of time, its columns and rows, and the content of the cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sqlalchemy import CTE
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag import dag_versions, task_groups
-from safe_clear_plugin.core.grid import model, time_buckets
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins
+from safe_clear_plugin.core.grid import folding, model, time_buckets
 from safe_clear_plugin.core.grid.model import Cell, Column, Level, Node, Row, Segment
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.services import grid_columns
@@ -32,7 +33,7 @@ SUFFICIENT_COLUMNS = 14
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which part of the grid is asked for, and how coarse; with ``live`` the states are those of now."""
+    """The requested part of the grid, and its level; with ``live`` the states are those of now."""
 
     level: Level | None = None
     start: datetime | None = None
@@ -41,23 +42,29 @@ class Question:
     first_row: int = 0
     first_column: int = 0
     live: bool = False
+    restorable: bool = False
+    """Whether the task instances that an undo would put back now are marked; needs ``live``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is shown, and what else there is to look at."""
+    """The part that is shown, and the other parts."""
 
     level: Level
     levels: tuple[Level, ...]
     whole: Extent
     here: Extent
-    zoomed: bool
     columns: tuple[Column, ...]
     all_columns: int
     rows: tuple[Row, ...]
     all_rows: int
     runs: Mapping[object, Cell]
     question: Question
+
+    @property
+    def zoomed(self) -> bool:
+        """Whether it shows a part of the plan's time."""
+        return self.question.start is not None or self.question.end is not None
 
 
 def build(
@@ -69,17 +76,12 @@ def build(
     """
     window = Window(UUID(plan.id), plan.dag_id, question.start, question.end)
     whole = grid_queries.extent(Window(window.plan_id, window.dag_id), session)
+    here = whole if window.is_whole else grid_queries.extent(window, session)
     if whole is None:
         return None
-    here = grid_queries.extent(window, session)
     if here is None:
-        question = replace(question, start=None, end=None)
-        window, here = Window(window.plan_id, window.dag_id), whole
-    if tasks is None:
-        tasks = [task.task_id for task in task_counts.tasks(window.plan_id, session)]
-    nodes = _nodes(window.plan_id, tasks, session)
-    concerned = {*tasks, *task_relations.downstream_tasks(window.plan_id, session)}
-    rows = model.folded(nodes, concerned, question.opened)
+        return build(plan, replace(question, start=None, end=None), session, tasks=tasks)
+    nodes, rows = _rows(question, tasks, window, session)
     level = question.level or _level(here, len(rows))
     columns, all_columns, source, window = grid_columns.columns(
         level, question.first_column, window, whole, here, session=session
@@ -87,17 +89,17 @@ def build(
     shown, all_rows = _page(rows, len(columns), question.first_row)
     asked = None if len(shown) == len(nodes) else [row.node.id for row in shown if row.kind == "task"]
     stale = any(finding.code == "stale_downstream" for finding in plan.findings)
-    found = _count(window, columns, source, asked, session, live=question.live, stale=stale)
+    with hash_joins(session):
+        found = _count(window, columns, source, asked, session, question=question, stale=stale)
+        runs = _run_cells(window, columns, source, session, live=question.live)
     if asked is None:
         shown += _gone(found, nodes)
-    runs = _run_cells(window, columns, source, session, live=question.live)
     columns = [replace(one, runs=runs[one.key].count if one.key in runs else 0) for one in columns]
     return Grid(
         level=level,
         levels=tuple(_levels(here)),
         whole=whole,
         here=here,
-        zoomed=question.start is not None or question.end is not None,
         columns=tuple(columns),
         all_columns=all_columns,
         rows=tuple(_filled(shown, found)),
@@ -107,6 +109,17 @@ def build(
     )
 
 
+def _rows(
+    question: Question, tasks: Collection[str] | None, window: Window, session: Session
+) -> tuple[list[Node], list[Row]]:
+    """Return the tasks and groups, and the rows; those that the plan leaves alone are folded together."""
+    if tasks is None:
+        tasks = [task.task_id for task in task_counts.tasks(window.plan_id, session)]
+    nodes = _nodes(window.plan_id, tasks, session)
+    concerned = {*tasks, *task_relations.downstream_tasks(window.plan_id, session)}
+    return nodes, folding.folded(nodes, concerned, question.opened)
+
+
 def _nodes(plan_id: UUID, tasks: Iterable[str], session: Session) -> list[Node]:
     """Return the tasks of the DAG version that most runs use, then those of others, then those gone."""
     ids = grid_queries.versions_by_use(plan_id, session)[: 1 + OTHER_VERSIONS]
@@ -114,13 +127,13 @@ def _nodes(plan_id: UUID, tasks: Iterable[str], session: Session) -> list[Node]:
     trees = [task_groups.nodes(versions[id_]) for id_ in ids if id_ in versions]
     others = [node for tree in trees[1:] for node in tree]
     known = {node.id for tree in trees for node in tree}
-    return model.with_others(trees[0] if trees else [], others, [one for one in tasks if one not in known])
+    return folding.with_others(trees[0] if trees else [], others, [one for one in tasks if one not in known])
 
 
 def _gone(found: Sequence[Counted], nodes: Sequence[Node]) -> list[Row]:
     known = {node.id for node in nodes}
     gone = {one.task_id for one in found if one.task_id not in known}
-    return [Row("group" if n.group else "task", n, len(n.path)) for n in model.with_others([], [], gone)]
+    return [Row("group" if n.group else "task", n, len(n.path)) for n in folding.with_others([], [], gone)]
 
 
 def _level(here: Extent, rows: int) -> Level:
@@ -170,11 +183,13 @@ def _count(
     task_ids: Collection[str] | None,
     session: Session,
     *,
-    live: bool,
+    question: Question,
     stale: bool,
 ) -> list[Counted]:
-    if live:
+    if question.live:
         found = grid_cells.cleared_cells(window, source, task_ids, session)
+        if question.restorable:
+            found += grid_cells.restorable_cells(window, source, task_ids, session)
     else:
         found = grid_cells.planned_cells(window.plan_id, source, task_ids, session)
         if stale:

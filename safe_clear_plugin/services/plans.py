@@ -1,4 +1,4 @@
-"""Plans read back for a page or a program."""
+"""Reads stored plans for a page or a program."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.auth import permissions
-from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.confirmation_summary import PlanExtent
-from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary, StateChange
+from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_filters import PlanFilter, RowFilter
 from safe_clear_plugin.core.plan_records import BatchRecord, TouchedTask
+from safe_clear_plugin.core.planned_rows import PlannedRun, PlannedTaskInstance, StateChange
 from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.services.lookup import find_by_id
 from safe_clear_plugin.storage.findings import task_counts
-from safe_clear_plugin.storage.plans import plan_list, plan_reader, plan_rows
+from safe_clear_plugin.storage.plans import plan_counts, plan_list, plan_reader, plan_rows
 
 
 def plan_not_found() -> Refused:
@@ -32,15 +33,7 @@ def get_plan(plan_id: str) -> PlanSummary:
 
     :raises Refused: 404 when it is gone, or ``plan_id`` is no id of a plan
     """
-    try:
-        key = UUID(hex=plan_id)
-    except ValueError:
-        raise plan_not_found() from None
-    with new_session() as session:
-        plan = plan_reader.get(key, session)
-    if plan is None:
-        raise plan_not_found()
-    return plan
+    return find_by_id(plan_id, plan_reader.get, plan_not_found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +69,20 @@ def list_plans(
 
 def state_changes(plan: PlanSummary, session: Session) -> list[StateChange]:
     """Count the plan's task instances by state before, state after and effect."""
-    return plan_reader.state_changes(UUID(plan.id), session)
+    return plan_counts.state_changes(UUID(plan.id), session)
+
+
+def map_index_label(plan: PlanSummary, session: Session) -> str:
+    """Return the label that ``map_index_template`` makes of the selected map index; empty without one."""
+    index = plan.selection.map_index
+    if index is None or index < 0:
+        return ""
+    return plan_reader.selected_label(UUID(plan.id), index, session) or ""
 
 
 def run_outcomes(plan: PlanSummary, session: Session) -> dict[str, int]:
     """Count the plan's dag runs by outcome."""
-    return plan_reader.run_outcomes(UUID(plan.id), session)
+    return plan_counts.run_outcomes(UUID(plan.id), session)
 
 
 def extent(plan: PlanSummary, session: Session) -> PlanExtent:
@@ -89,8 +90,8 @@ def extent(plan: PlanSummary, session: Session) -> PlanExtent:
     plan_id = UUID(plan.id)
     first, last = plan_reader.first_and_last_run(plan_id, session)
     return PlanExtent(
-        plan_reader.state_changes(plan_id, session),
-        plan_reader.run_state_changes(plan_id, session),
+        plan_counts.state_changes(plan_id, session),
+        plan_counts.run_state_changes(plan_id, session),
         first,
         last,
     )
@@ -109,6 +110,11 @@ def days_with_runs(plan: PlanSummary, days: Iterable[date], session: Session) ->
 def runs(plan: PlanSummary, session: Session, *, offset: int = 0, limit: int) -> list[PlannedRun]:
     """Return a page of the plan's dag runs, in the order in which they are cleared."""
     return plan_reader.runs(UUID(plan.id), session, offset=offset, limit=limit)
+
+
+def cleared_runs(plan: PlanSummary, session: Session, *, limit: int) -> list[PlannedRun]:
+    """Return the first of the dag runs that have been cleared."""
+    return plan_reader.runs(UUID(plan.id), session, limit=limit, only_cleared=True)
 
 
 def batches(plan: PlanSummary, session: Session) -> list[BatchRecord]:

@@ -1,4 +1,4 @@
-"""Removes plans that are kept no longer, beside the requests, so that Safe Clear's tables stay small.
+"""Removes plans that are past their retention, in a background thread.
 
 ``airflow db clean`` knows only the tables on its own list.
 """
@@ -11,17 +11,18 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.services import failures
-from safe_clear_plugin.services.clear.retry import retrying
-from safe_clear_plugin.storage.plans import plan_purge
-from safe_clear_plugin.storage.plans.plan_purge import Retention
+from safe_clear_plugin.services.retry import retrying
+from safe_clear_plugin.storage import plan_purge
+from safe_clear_plugin.storage.plan_purge import Retention
 
 UNCONFIRMED_KEPT = timedelta(days=1)
-"""How long a plan that nobody confirmed stays in the list of plans after it expired."""
+"""The time for which a plan that nobody confirmed stays in the list of plans after it expired."""
 
 _one_at_a_time = threading.Lock()
 
@@ -32,10 +33,20 @@ def retention(now: datetime) -> Retention:
     return Retention(now, now - UNCONFIRMED_KEPT, now - timedelta(days=days) if days else None)
 
 
+def long_expired(now: datetime) -> datetime:
+    """Return the moment before which a plan must have expired to be removed at once."""
+    return now - UNCONFIRMED_KEPT - timedelta(seconds=1)
+
+
 def is_over(plan: PlanSummary, now: datetime) -> bool:
     """Whether the plan's rows are being removed: it can neither go on nor be undone."""
     with new_session() as session:
-        return plan_purge.is_over(UUID(plan.id), retention(now), session)
+        return is_over_in(plan, now, session)
+
+
+def is_over_in(plan: PlanSummary, now: datetime, session: Session) -> bool:
+    """Say the same in a transaction, for one that has locked the plan's row."""
+    return plan_purge.is_over(UUID(plan.id), retention(now), session)
 
 
 def clean_up(now: datetime) -> None:

@@ -1,1 +1,1 @@
-"""Safe Clear's own tables and what is read from and written to them."""
+"""Safe Clear's own tables, and the queries that read and write them."""

@@ -39,7 +39,7 @@ class SafeClearDBManager(BaseDBManager):
     migration_dir = (_HERE / "migrations").as_posix()
     alembic_file = (_HERE / "alembic.ini").as_posix()
     supports_table_dropping = True
-    revision_heads_map: ClassVar[dict[str, str]] = {"0.1.0": "5afec1ea0006"}
+    revision_heads_map: ClassVar[dict[str, str]] = {"0.1.0": "5afec1ea0010"}
 
     def check_migration(self) -> bool:
         """Whether nothing is left to migrate, as where there is nothing to make."""
@@ -51,7 +51,7 @@ class SafeClearDBManager(BaseDBManager):
             super().initdb(*args, **options)
 
     def create_db_from_orm(self) -> None:
-        """Make the tables, or what is missing of them, as ``initdb`` does where no revision is named."""
+        """Make the tables, or the missing ones, as ``initdb`` does where no revision is named."""
         self.upgradedb()
 
     def upgradedb(
@@ -103,7 +103,7 @@ class SafeClearDBManager(BaseDBManager):
             yield connection, config
 
     def _repair(self, connection: Connection, config: Config, *, make_all: bool) -> None:
-        """Have the version table name the revision of the tables that are there, which are completed first.
+        """Complete the existing tables, and write their revision to the version table.
 
         With ``make_all`` an empty database gets all the tables at once.
         """

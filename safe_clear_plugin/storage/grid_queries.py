@@ -1,8 +1,8 @@
-"""The dag runs of a plan's grid: how far they reach, which there are, and the column of each."""
+"""The dag runs of a plan's grid: their range of dates, their number, and the column of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     CTE,
+    Boolean,
     ColumnElement,
     Row,
     Select,
@@ -19,10 +20,12 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    union_all,
 )
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_one_of
 from safe_clear_plugin.storage.rows import RUN_DATE
 from safe_clear_plugin.storage.tables import plan_run
 
@@ -44,6 +47,11 @@ class Window:
     dag_id: str
     start: datetime | None = None
     end: datetime | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has no bound."""
+        return self.start is None and self.end is None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return SQL conditions on the plan's dag runs."""
@@ -83,20 +91,24 @@ def neighbour_runs(
     window: Window, first: datetime, last: datetime, session: Session, *, each: int
 ) -> tuple[list[Row[Any]], list[Row[Any]]]:
     """Return the DAG's runs outside the plan that come right before and right after it, in order."""
-    before = _nearest(window, first, session, each, earlier=True)
-    return before[::-1], _nearest(window, last, session, each, earlier=False)
+    queries = [*_nearest(window, first, each, earlier=True), *_nearest(window, last, each, earlier=False)]
+    found = list(session.execute(union_all(*queries)))
+    before = sorted((row for row in found if row.earlier), key=lambda row: row.date)
+    after = sorted((row for row in found if not row.earlier), key=lambda row: row.date)
+    return before[-each:], after[:each]
 
 
-def _nearest(window: Window, edge: datetime, session: Session, each: int, *, earlier: bool) -> list[Row[Any]]:
-    # Dated and undated runs apart, so that an index leads to each.
-    found: list[Row[Any]] = []
+def _nearest(window: Window, edge: datetime, each: int, *, earlier: bool) -> Iterator[Select[Any]]:
+    """Select the dated runs that come right before or after a moment, and then those without a logical date.
+
+    They are apart so that an index leads to each.
+    """
     logical, due = dag_run.c.logical_date, dag_run.c.run_after
     for date, kind in ((logical, logical.is_not(None)), (due, logical.is_(None))):
         beyond = date < edge if earlier else date > edge
         query = _other_runs(window).where(kind, beyond).order_by(date.desc() if earlier else date)
-        found += session.execute(query.limit(each))
-    found.sort(key=lambda row: row.date, reverse=earlier)
-    return found[:each]
+        nearest = query.limit(each).subquery()
+        yield select(nearest, literal(earlier, Boolean).label("earlier"))
 
 
 def runs_between(
@@ -109,12 +121,12 @@ def runs_between(
 
 
 def _other_runs(window: Window) -> Select[Any]:
-    planned = select(plan_run.c.run_id).where(
-        plan_run.c.plan_id == window.plan_id, plan_run.c.run_id == dag_run.c.run_id
+    planned = exists_row(
+        plan_run, plan_run.c.plan_id == window.plan_id, plan_run.c.run_id == dag_run.c.run_id
     )
     date = func.coalesce(dag_run.c.logical_date, dag_run.c.run_after).label("date")
     return select(dag_run.c.run_id, date, dag_run.c.logical_date).where(
-        dag_run.c.dag_id == window.dag_id, ~planned.exists()
+        dag_run.c.dag_id == window.dag_id, ~planned
     )
 
 
@@ -165,11 +177,15 @@ def _bin_of(date: ColumnElement[Any], starts: Sequence[datetime], offset: int) -
 
 
 def bin_runs(columns: CTE, session: Session, *, live: bool) -> list[Row[Any]]:
-    """Count the runs of each column by state before and after; with ``live``, by their state now."""
+    """Count the runs of each column by state before and after; with ``live``, by their state now.
+
+    To be read within :func:`~safe_clear_plugin.airflow_api.platform.joins.hash_joins`.
+    """
     source: Any = columns
     state: ColumnElement[Any] = columns.c.state
     if live:
-        source = columns.join(dag_run, dag_run.c.id == columns.c.dag_run_id)
+        of_columns = is_one_of(dag_run.c.id, select(columns.c.dag_run_id))
+        source = columns.join(dag_run, and_(dag_run.c.id == columns.c.dag_run_id, of_columns))
         state = dag_run.c.state
     single = (
         select(

@@ -1,14 +1,15 @@
-"""Until when the scheduler's lock is left to the schedulers: one row, which every api-server knows."""
+"""Until when Safe Clear leaves the scheduler's lock to the schedulers: one row for all api-servers."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from sqlalchemy import case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import UtcDateTime
+from safe_clear_plugin.core.dates import utcnow
 from safe_clear_plugin.storage.tables import scheduler_pause as pause
 
 ONLY_ROW = 1
@@ -17,9 +18,10 @@ TURN_LOCK = (0x5AFE, 0xC1EA)
 
 
 def take_turn(session: Session) -> bool:
-    """Be the only transaction that is about to take the scheduler's lock, until it ends, if nobody else is.
+    """Keep Safe Clear's other transactions from the scheduler's lock; ``False`` if one tries to get it.
 
-    So nobody queues for that lock, and takes it straight from the one before. SQLite has one writer anyway.
+    So no two of them queue for that lock and take it one directly after the other. SQLite has one writer
+    anyway.
     """
     if not _is_postgresql(session):
         return True
@@ -44,7 +46,7 @@ def extend(seconds: float, session: Session) -> None:
 def _now(session: Session) -> datetime:
     """Return the database's time, since the clocks of several api-servers differ."""
     if not _is_postgresql(session):
-        return datetime.now(timezone.utc)
+        return utcnow()
     now: datetime = session.execute(select(func.clock_timestamp(type_=UtcDateTime))).scalar_one()
     return now
 

@@ -1,4 +1,8 @@
-"""The tables of Safe Clear. What a plan says is written once; clear and undo add how far they have come."""
+"""The tables of Safe Clear. A plan's preview is written once; clear and undo add their progress.
+
+All are in this module, in spite of its length, since a reader of one table compares it with the others, and
+since ``metadata`` must know each of them.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +55,27 @@ def _plan_id_of_many() -> Column[object]:
     return Column("plan_id", Uuid(), primary_key=True, nullable=False)
 
 
+# Several plans that are confirmed, driven and undone together. The status of a set comes from its plans.
+change_set = Table(
+    "safe_clear_change_set",
+    metadata,
+    Column("id", Uuid(), primary_key=True),
+    # The choice of its DAGs and the selection in each, as in the request.
+    Column("made_from", JSON(), nullable=False),
+    # The DAGs in which nothing matched: [{dag_id, reason, remedy}].
+    Column("left_out", JSON(), nullable=False),
+    # A digest of the fingerprints of its plans, in their order.
+    Column("fingerprint", String(64), nullable=False),
+    Column("created_by", String(512), nullable=False),
+    Column("created_by_name", String(512), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("reason", Text(), nullable=False, server_default=""),
+    Column("applied_by", String(512)),
+    Column("applied_by_name", String(512)),
+    Column("applied_at", UtcDateTime),
+)
+
 plan = Table(
     "safe_clear_plan",
     metadata,
@@ -64,7 +89,7 @@ plan = Table(
     Column("findings", JSON(), nullable=False),
     # The codes of the checks that did not finish in time.
     Column("findings_not_checked", JSON()),
-    # How many task instances come to each outcome: {outcome: count}.
+    # Number of task instances by outcome: {outcome: count}.
     Column("outcomes", JSON()),
     Column("fingerprint", String(64), nullable=False),
     Column("task_instances", Integer(), nullable=False),
@@ -80,7 +105,7 @@ plan = Table(
     Column("finished_at", UtcDateTime),
     # Why the plan went stale or stopped: what moved, or what came out otherwise than planned.
     Column("problem", JSON()),
-    # When a transaction of the clear or the undo last committed; a clear that is silent has been left.
+    # When somebody last asked for a clear or an undo, or a transaction of it committed.
     Column("last_step_at", UtcDateTime),
     Column("batches", Integer(), nullable=False, server_default="0"),
     Column("cleared", Integer(), nullable=False, server_default="0"),
@@ -92,7 +117,7 @@ plan = Table(
     Column("undone_runs", Integer(), nullable=False, server_default="0"),
     # The Airflow that cleared: before-images have its columns.
     Column("airflow_version", String(50)),
-    # What it is likely to cost, as :meth:`Estimate.to_json` wrote it.
+    # The likely cost, as :meth:`Estimate.to_json` wrote it.
     Column("estimate", JSON()),
     # The codes of the acknowledged findings.
     Column("acknowledged", JSON()),
@@ -106,6 +131,27 @@ plan = Table(
     Column("decline_reason", Text(), nullable=False, server_default=""),
     # The DAG's team, where Airflow runs for several: a DAG that is gone has none.
     Column("team_name", String(50)),
+    # From when on a driver has something to do, if it has; which driver does it, and until when no other may
+    # begin. By the database's clock.
+    Column("next_step_at", UtcDateTime),
+    Column("lease_owner", String(500)),
+    Column("leased_until", UtcDateTime),
+    # In whose name the driver clears or undoes, and why they asked for that.
+    Column("requested_by", String(512)),
+    Column("requested_by_name", String(512)),
+    Column("request_reason", Text()),
+    # The waves, as :meth:`Waves.to_json` wrote them; null clears all at once.
+    Column("waves", JSON()),
+    # The state of the waves when they were last looked at, and why a person has to decide.
+    Column("wave_state", String(20)),
+    Column("wave_reason", String(30)),
+    # Whether a person went on after the first runs.
+    Column("first_runs_passed", Boolean()),
+    # The change set that it belongs to, and its place there, from 0: the order in which plans are cleared.
+    Column("change_set_id", Uuid()),
+    Column("position", Integer()),
+    Index("idx_safe_clear_plan_next_step_at", "next_step_at"),
+    Index("idx_safe_clear_plan_change_set_id", "change_set_id", "position"),
     Index("idx_safe_clear_plan_dag_id_created_at", "dag_id", "created_at"),
     Index("idx_safe_clear_plan_status_expires_at", "status", "expires_at"),
     Index("idx_safe_clear_plan_created_at", "created_at"),
@@ -126,9 +172,9 @@ plan_run = Table(
     Column("clear_number", Integer(), nullable=False),
     Column("dag_version_id", Uuid()),
     Column("bundle_version", StringID()),
-    # The DAG version whose tasks decide what is selected: the one that the run uses when it re-runs.
+    # The DAG version whose tasks decide the selection: the one that the run uses when it re-runs.
     Column("uses_dag_version_id", Uuid(), nullable=False),
-    # The number, within the plan, of DAG versions of which the same tasks are taken, related in the same way.
+    # The number, within the plan, of DAG versions that share the same included tasks and relations.
     Column("shape", Integer()),
     # Whether the run moves to the latest DAG version: asked for, or it has none of its own.
     Column("moves_to_latest", Boolean(), nullable=False),
@@ -145,9 +191,12 @@ plan_run = Table(
     Column("undo_batch", Integer()),
     # Whether the undo gave the run its own state back, or left it to go on.
     Column("put_back", Boolean()),
-    # What the scheduler is foreseen to make of the run, and the code of the reason.
+    # The foreseen outcome of the run, and the code of the reason.
     Column("outcome", String(20)),
     Column("outcome_reason", String(40)),
+    # Its progress since it was cleared, if waves checked it, and whether a person went on without it.
+    Column("rerun", String(20)),
+    Column("failure_skipped", Boolean()),
 )
 
 plan_task = Table(
@@ -185,12 +234,12 @@ plan_task_instance = Table(
     Column("new_task_instance_id", Uuid()),
     # Whether the history held the old id before the clear, so that an undo leaves that row there.
     Column("had_history", Boolean(), nullable=False, server_default=false()),
-    # What the undo did with it, and in which state it found it.
+    # The effect of the undo on the row, and the state that it found.
     Column("undo", String(20)),
     Column("undo_state", String(20)),
     # The state that the scheduler will give it without running it, because of what lies upstream.
     Column("foreseen_state", String(20)),
-    # What becomes of it in the end, as far as that is known, and the code of the reason.
+    # Its final outcome, as far as it is known, and the code of the reason.
     Column("outcome", String(20)),
     Column("outcome_reason", String(40)),
 )
@@ -202,7 +251,7 @@ plan_relation = Table(
     metadata,
     _plan_id(),
     Column("shape", Integer(), primary_key=True, nullable=False, autoincrement=False),
-    # A task, and one that decides what becomes of it: ``kind`` says how, seen from the first.
+    # A task, and a task that decides its outcome: ``kind`` says how, seen from the first.
     Column("task_id", StringID(), primary_key=True, nullable=False),
     Column("kind", String(20), primary_key=True, nullable=False),
     Column("related_task_id", StringID(), primary_key=True, nullable=False),
@@ -227,6 +276,33 @@ plan_batch = Table(
     # The dates that its first and its last dag run go by.
     Column("first_run", UtcDateTime, nullable=False),
     Column("last_run", UtcDateTime, nullable=False),
+)
+
+# The outbox of the webhook. A message is written in the transaction that does what it tells of.
+message = Table(
+    "safe_clear_message",
+    metadata,
+    _plan_id(),
+    # Of the plan's messages, in the order in which they are sent.
+    Column("number", Integer(), primary_key=True, nullable=False, autoincrement=False),
+    Column("id", Uuid(), nullable=False),
+    Column("event", String(30), nullable=False),
+    # JSON, as :class:`Message` has it; each attempt sends the same.
+    Column("body", Text(), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # pending, delivered or failed
+    Column("delivery", String(20), nullable=False),
+    # When a pending one is sent next. One that is being sent has a lease, which lasts until then. When it is
+    # given up. All three moments are the database's.
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("attempts", Integer(), nullable=False, server_default="0"),
+    Column("lease", Uuid()),
+    Column("delivered_at", UtcDateTime),
+    # Why the last attempt failed, and what the receiver answered.
+    Column("problem", String(20)),
+    Column("http_status", Integer()),
+    Index("idx_safe_clear_message_delivery_next_attempt_at", "delivery", "next_attempt_at"),
 )
 
 # One row: until when the scheduler's lock is left to the schedulers, since a clear or an undo has held it.

@@ -1,1 +1,1 @@
-"""The pages and the JSON beside them."""
+"""The pages, and the JSON API."""

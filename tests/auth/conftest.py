@@ -41,10 +41,9 @@ def _forget_permissions() -> None:
 @pytest.fixture
 def dags(airflow_app: FastAPI, session: Session) -> None:
     """Store two DAGs with failed runs."""
-    from tests.support.scenes import store_etl
+    from tests.support.scenes import store_etls
 
-    store_etl(session)
-    store_etl(session, "other")
+    store_etls(session, "etl", "other")
 
 
 @pytest.fixture

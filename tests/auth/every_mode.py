@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.auth.application import FROM_ELSEWHERE, HOST, ORIGINS, SELECTION, Browser, Program
+from tests.support.driving import drive
 
 STEPS = ("apply", "ask", "decline", "stop", "rest", "without", "widen", "undo")
 """What is POSTed to a plan."""
@@ -26,13 +27,16 @@ class EveryMode:
         boxes = re.findall(r'name="acknowledge" value="([^"]+)"', page)
         cleared = person.press(f"{plan}/apply", fingerprint=fingerprint, acknowledge=boxes)
         assert (cleared.status_code, cleared.headers["location"].endswith(plan)) == (303, True)
+        drive(plan.rpartition("/")[2])
         assert person.press(f"{plan}/undo", reason="wrong run").status_code == 303
+        drive(plan.rpartition("/")[2])
         assert person.get(f"{plan}.json").json()["status"] == "undone"
 
     def test_a_program_plans_clears_and_undoes(self, dags, program):
         plan = program.plan()
         assert program.apply(plan).json()["status"] == "applied"
-        assert program.post(f"/plans/{plan['id']}/undo", json={}).json()["status"] == "undone"
+        assert program.post(f"/plans/{plan['id']}/undo", json={}).status_code == 202
+        assert drive(plan["id"]).status == "undone"
         assert [one["id"] for one in program.get("/plans.json").json()["items"]] == [plan["id"]]
         assert [one["dag_id"] for one in program.get("/dags.json").json()["items"]] == ["etl", "other"]
 
@@ -67,6 +71,26 @@ class EveryMode:
                         sent = {**request, "headers": {**request.get("headers", {}), **origin}}
                         answer = person.post(path, **sent)
                         assert answer.status_code == 403, (path, what, where)
+
+    def test_each_described_change_needs_a_token_and_comes_from_no_other_site(
+        self, dags, person, program, unchanged_by
+    ):
+        """Of plans, change sets and whatever else the description lists; a new route is among them."""
+        plan = program.plan()
+        made = program.post("/change_sets", json={"dag_ids": ["etl"], "run_id": ["run_1"]}).json()
+        token = person.csrf_token()
+        paths = [
+            path.removeprefix("/safe_clear").format(plan_id=plan["id"], set_id=made["id"])
+            for path, methods in program.get("/openapi.json").json()["paths"].items()
+            if "post" in methods
+        ]
+        assert {f"/plans/{plan['id']}/apply", f"/change_sets/{made['id']}/waves"} <= set(paths)
+        with unchanged_by():
+            for path in paths:
+                answer = person.press(path, csrf_token="")
+                assert (answer.status_code, "its token is not valid" in answer.text) == (403, True), path
+                elsewhere = person.post(path, data={"csrf_token": token}, headers=ORIGINS["another site"])
+                assert elsewhere.status_code == 403, path
 
     def test_another_site_gains_nothing_by_a_token_or_a_bearer(self, dags, person, program, unchanged_by):
         """A page's token does not help where the browser says that another site's page sends it."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 READING = {("can_read", "DAGs"), ("can_read", "DAG Runs"), ("can_read", "Task Instances")}
 CLEARING = READING | {("can_edit", "DAGs"), ("can_edit", "DAG Runs"), ("can_edit", "Task Instances")}
+AUDITING = {("can_read", "Audit Logs")}
 TABS = {("can_read", "Plugins")}
 """What docs/permissions.md says that FAB asks for."""
 

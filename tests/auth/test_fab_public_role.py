@@ -84,6 +84,7 @@ def test_everybody_without_a_right_sees_nothing(dags, airflow_app, session, memb
         "total": 0,
         "items": [],
         "unsupported": None,
+        "undelivered": [],
     }
 
 

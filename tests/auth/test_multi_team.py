@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.api.common.delete_dag import delete_dag
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-from airflow.models.dag import DagModel
+from airflow.models.dag import DagModel, DagTag
 from airflow.models.dagbundle import DagBundleModel
 from airflow.models.team import Team
 from sqlalchemy import select
@@ -74,6 +74,27 @@ def test_a_dag_of_another_team_does_not_exist(owned, team_a, team_b, unchanged_b
         assert team_b.get("/plans.json").json()["total"] == 0
         assert [one["dag_id"] for one in team_b.get("/dags.json").json()["items"]] == ["other"]
     assert team_a.apply(plan).json()["status"] == "applied"
+
+
+@pytest.mark.parametrize("query", ["", "&dag_id_regex=e", "&tag=shared", "&limit=1", "&state=failed"])
+def test_what_failed_in_a_dag_of_another_team_is_not_listed(
+    owned, airflow_app, session, team_a, team_b, query
+):
+    session.add_all(DagTag(name="shared", dag_id=dag_id) for dag_id in ("etl", "other"))
+    session.commit()
+    january = f"from=2026-01-01&to=2026-01-31{query}"
+    everything = Program(airflow_app, of_team(role="admin")).get(f"/failed.json?{january}").json()
+    assert everything["total"] == 2
+    for program, own, foreign in ((team_a, "etl", "other"), (team_b, "other", "etl")):
+        found = program.get(f"/failed.json?{january}").json()
+        assert [item["dag_id"] for item in found["items"]] == [own]
+        assert found["totals"]["dags"] == 1
+        assert found["totals"]["task_instances"] < everything["totals"]["task_instances"]
+        assert f'"{foreign}"' not in str(found).replace("'", '"')
+        assert found["items"][0]["preview"]["body"]["dag_id"] == own
+    page = Browser(airflow_app, of_team("b")).get(f"/failed?{january}").text
+    assert "other" in page
+    assert ">etl<" not in page
 
 
 def test_the_plans_of_a_deleted_dag_stay_with_its_team(owned, airflow_app, session, team_a, team_b):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from airflow.models.dag import DagModel
 
@@ -9,7 +11,8 @@ from safe_clear_plugin.airflow_api.auth import permissions
 from tests.auth.application import SELECTION, Browser, Program, token
 from tests.auth.every_mode import WithLogin
 from tests.auth.refreshing_manager import RefreshingAuthManager, Server
-from tests.support.factories import BUNDLE_NAME
+from tests.support.factories import BUNDLE_NAME, make_run
+from tests.support.scenes import START, store_etl
 
 pytestmark = pytest.mark.airflow32
 
@@ -112,10 +115,30 @@ def test_a_list_of_dags_does_not_ask_for_all_of_them(many_dags, airflow_app, ser
 def test_who_may_clear_nothing_is_not_asked_for_every_dag(many_dags, airflow_app, server, monkeypatch):
     monkeypatch.setattr(permissions, "ASKING_SECONDS", 0)
     viewer = Browser(airflow_app, token(RefreshingAuthManager.log_in(role="viewer")))
-    page = viewer.get("/")
+    page = viewer.get("/select")
     # Nobody knows that there is no DAG that they may clear, so that one can be typed.
     assert 'id="dag_id"' in page.text
     assert len(server.asked) <= permissions.ASKED_AT_ONCE
+
+
+def test_what_failed_does_not_ask_for_every_dag(many_dags, airflow_app, server, session, monkeypatch):
+    for number in range(120):
+        run = make_run(
+            store_etl(session, f"failed_{number:03}", runs=0), session=session, run_id="run_1", state="failed"
+        )
+        run.end_date = START + timedelta(minutes=number)
+    session.commit()
+    monkeypatch.setattr(permissions, "ASKING_SECONDS", 0)
+    program = Program(airflow_app, token(RefreshingAuthManager.log_in()))
+    whole = f"/failed.json?from={START:%Y-%m-%d}&to={START:%Y-%m-%d}"
+    found = program.get(whole).json()
+    assert (found["total"], found["complete"]) == (permissions.ASKED_AT_ONCE, False)
+    # The latest failure is asked for first.
+    assert found["items"][0]["dag_id"] == "failed_119"
+    assert len(server.asked) <= 2 * permissions.ASKED_AT_ONCE
+    assert program.get(f"{whole}&dag_id_regex=failed_00").json()["complete"]
+    page = Browser(airflow_app, token(RefreshingAuthManager.log_in())).get(whole.replace(".json", "")).text
+    assert "Checking your permissions took too long" in page
 
 
 def test_a_list_of_plans_does_not_ask_for_all_their_dags(dags, program, server, session, monkeypatch):

@@ -47,7 +47,7 @@ def test_a_viewer_looks_and_is_told_which_role_clears(dags, airflow_app, program
         page = onlooker.get(f"/plans/{plan['id']}")
         assert page.status_code == 200
         assert "you need the role <code>user</code>, <code>op</code> or <code>admin</code>" in page.text
-        assert "you need the role <code>user</code>" in onlooker.get("/").text
+        assert "you need the role <code>user</code>" in onlooker.get("/select").text
         for refused in (viewer.post("/plans", json=SELECTION), viewer.apply(plan)):
             assert refused.status_code == 403
             assert "the role `user`, `op` or `admin`" in refused.json()["remedy"]
@@ -58,5 +58,10 @@ def test_a_user_without_a_role_sees_nothing(dags, airflow_app, program):
     nobody = Program(airflow_app, of_role(None))
     assert nobody.get(f"/plans/{plan['id']}.json").status_code == 404
     assert nobody.post("/plans", json=SELECTION).status_code == 404
-    assert nobody.get("/plans.json").json() == {"total": 0, "items": [], "unsupported": None}
+    assert nobody.get("/plans.json").json() == {
+        "total": 0,
+        "items": [],
+        "unsupported": None,
+        "undelivered": [],
+    }
     assert nobody.get("/dags.json").json()["items"] == []

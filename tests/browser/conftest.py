@@ -25,7 +25,9 @@ DAG_IDS = ("e2e_orders", "e2e_changing", "e2e_team_b")
 EMPTY = "template0"
 HISTORY = "history"
 # What is waited for comes within a second on a quiet machine; a busy one takes its time.
-expect.set_options(timeout=60_000)
+PATIENCE = 60_000
+"""Milliseconds that a page has to answer, with other suites beside this one."""
+expect.set_options(timeout=PATIENCE)
 KEPT_LOGS = REPOSITORY / "test-results" / "airflow"
 
 
@@ -165,7 +167,9 @@ def open_page(
     """Return a function that opens a blank page of a user; more options are those of the browser context."""
 
     def open_page(server: AirflowServer, user: str = "admin", **options: Any) -> Page:
-        return new_context(storage_state=logged_in(server, user), **options).new_page()
+        page = new_context(storage_state=logged_in(server, user), **options).new_page()
+        page.set_default_timeout(PATIENCE)
+        return page
 
     return open_page
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+
+from tests.support.options import chosen
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, ConsoleMessage, FrameLocator, Page, Response
@@ -17,6 +23,12 @@ MOUNTED_AT = "/pluginsv2/safe_clear/"
 # Said of the frame that Airflow puts around the page of any plugin.
 OF_AIRFLOWS_FRAME = "both allow-scripts and allow-same-origin for its sandbox"
 RUN_ID = "scheduled__2026-03-02T00:00:00+00:00"
+
+
+def looks() -> list[tuple[str, int]]:
+    """Return the modes and widths of a page: the narrow one in light and the wide one in dark, or all."""
+    every = list(product(("light", "dark"), (360, 800, 1280)))
+    return every if chosen.full else [every[0], every[-1]]
 
 
 def address(server: AirflowServer, page: str = "") -> str:
@@ -53,6 +65,10 @@ def preview(frame: FrameLocator | Page, **fields: str) -> None:
 
 def confirm(frame: FrameLocator | Page, reason: str = "") -> None:
     """Give all that is asked for and confirm the plan that is on the page."""
+    # A narrow screen folds away all but the summary and the next step.
+    unfold = frame.get_by_role("button", name="Options")
+    if unfold.is_visible():
+        unfold.click()
     for box in frame.locator("input[name=acknowledge]:visible").all():
         box.check()
     frame.get_by_role("textbox", name="Reason").fill(reason)
@@ -62,8 +78,8 @@ def confirm(frame: FrameLocator | Page, reason: str = "") -> None:
 
 
 def confirm_button(frame: FrameLocator | Page) -> Any:
-    """Return the button that clears."""
-    return frame.get_by_role("button", name="Clear ")
+    """Return the button of the next step, which clears once no other step is left."""
+    return frame.locator(".plan-dock [data-primary]")
 
 
 def sideways(page: Page) -> int:
@@ -73,6 +89,15 @@ def sideways(page: Page) -> int:
     """
     page.wait_for_load_state()
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+def look(page: Page, name: str) -> None:
+    """Check a page with axe; keep a picture, if pictures are wanted."""
+    if folder := os.environ.get("PICTURES"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+    assert sideways(page) == 0
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def session_cookie(context: BrowserContext) -> str | None:

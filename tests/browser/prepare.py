@@ -10,6 +10,7 @@ import sys
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from airflow.models.dag import DagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.providers.fab.auth_manager.models import Action, Permission, Resource, Role
@@ -29,6 +30,8 @@ FIRST_DAY = datetime(2026, 3, 1, tzinfo=timezone.utc)
 DAYS = {"e2e_orders": 5, "e2e_changing": 2, "e2e_team_b": 1}
 ROLES_WITH_TABS = ("team_a", "Viewer")
 SALES_DAYS = 12
+SALES_REGIONS = ("eu", "us", "apac")
+"""The label that the template makes of each map index."""
 # By how many days ago: what failed, and all that it kept from running.
 SALES_FAILURES = {
     2: ("load.per_region", 1, ("load.publish", "report.daily")),
@@ -66,13 +69,50 @@ def sales(session: Session, date: str) -> None:
             state="failed" if failure else "success",
             task_state="success",
         )
+        for ti in task_instances(run, session=session):
+            if ti.task_id == "load.per_region":
+                ti._rendered_map_index = SALES_REGIONS[ti.map_index]
         if failure:
             task_id, map_index, kept = failure
             set_states(run, {(task_id, map_index): "failed"}, session=session, try_number=3, max_tries=2)
             set_states(run, dict.fromkeys(kept, "upstream_failed"), session=session, try_number=0)
 
 
-HISTORIES: dict[str, Callable[..., None]] = {"end_to_end": end_to_end, "sales": sales}
+def waiting(session: Session) -> None:
+    """Store two runs of each DAG, the first of them failed. Runs of waiting DAGs are an hour later."""
+    for dag_id in sorted(session.scalars(select(DagModel.dag_id))):
+        for day in range(2):
+            after = timedelta(hours=dag_id not in ("orders", "wide"))
+            run = make_run(
+                dag_id,
+                session=session,
+                logical_date=FIRST_DAY + timedelta(days=day) + after,
+                run_id=f"run_{day}",
+                task_state="success",
+            )
+            if not after and not day:
+                set_states(run, {"load": "failed"}, session=session)
+
+
+def unusual(session: Session) -> None:
+    """Give each Dag two runs that succeeded."""
+    for dag_id in session.scalars(select(DagModel.dag_id)):
+        for day in range(2):
+            make_run(
+                dag_id,
+                session=session,
+                logical_date=FIRST_DAY + timedelta(days=day),
+                run_id=f"run_{day}",
+                task_state="success",
+            )
+
+
+HISTORIES: dict[str, Callable[..., None]] = {
+    "end_to_end": end_to_end,
+    "sales": sales,
+    "waiting": waiting,
+    "unusual": unusual,
+}
 
 
 def _return_value(ti: TaskInstance, value: str, session: Session) -> None:

@@ -27,7 +27,7 @@ def test_behind_a_path(prefixed_server, open_page):
 
     ours = [url for url in asked if "/safe_clear/" in url]
     assert [url for url in ours if not url.startswith(f"{prefixed_server.url}/pluginsv2/")] == []
-    assert any("/static/safe-clear.css" in url for url in ours)
+    assert any(url.endswith("/plan.css") for url in ours)
     expect(frame.locator(".btn").first).to_have_css("border-radius", "4px")
 
     run_link.click()
@@ -62,6 +62,7 @@ def test_simple_auth_manager(simple_server, open_page):
     page = open_page(simple_server, "operator")
     troubles = Troubles().watch(page)
     frame = open_tab(simple_server, page, dag_path("e2e_orders", RUN_ID))
+    frame.get_by_role("link", name="Edit selection").click()
     preview(frame, task_regex="^extract$")
     confirm(frame, "again")
     expect(frame.get_by_text("Cleared as planned")).to_be_visible()
@@ -79,6 +80,8 @@ def test_simple_auth_manager(simple_server, open_page):
 def test_viewer_under_simple_auth_manager(simple_server, open_page):
     page = open_page(simple_server, "viewer")
     page.goto(f"{simple_server.url}/plugin/safe_clear")
-    expect(the_frame(page).locator("main")).to_contain_text("You can’t clear any Dag")
-    answer = page.goto(address(simple_server, "?dag_id=e2e_orders"))
+    expect(the_frame(page).locator("main")).to_contain_text("Clears and undos")
+    page.goto(address(simple_server, "select"))
+    expect(page.locator("main")).to_contain_text("You can’t clear any Dag")
+    answer = page.goto(address(simple_server, "select?dag_id=e2e_orders"))
     assert answer.status == 403

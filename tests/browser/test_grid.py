@@ -8,10 +8,12 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from safe_clear_plugin.core.outcomes import OUTCOME_LABELS, REASON_WORDS, OutcomeReason
 from tests.browser.frames import Troubles, address, confirm, confirm_button, open_tab, preview, sideways
 
 # Days that no other test of this server clears.
 DAYS = {"date_from": "2026-03-04", "date_to": "2026-03-05"}
+CLEAR = re.compile(r"^Clear \d+ task instances$")
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_one_tab_stop_and_arrows(plan_page):
     assert page.evaluate("[...document.querySelectorAll('.grid a')].every(link => link.tabIndex === -1)")
     table.locator("[tabindex='0']").focus()
     first = focused(page)
-    assert re.search(r"2026-03-04.* · extract · .*success → no status", first)
+    assert re.search(r"2026-03-04.* · extract · .*Success → No Status", first)
     expect(page.locator("[data-readout]")).to_have_text(first)
     page.keyboard.press("ArrowRight")
     assert re.search(r"2026-03-05.* · extract", focused(page))
@@ -103,7 +105,7 @@ def test_what_is_unticked_stays_so_over_orders_and_filters(plan_page):
     rows = page.locator("#task-instances tbody tr:not(.run)")
     before = rows.count()
     box = rows.first.get_by_role("checkbox")
-    key = json.loads(rows.first.locator("[data-value]").get_attribute("data-value") or "")
+    key = json.loads(rows.first.locator("[name=row]").input_value())
     box.uncheck()
     expect(page.locator("[data-unticked]")).to_have_text("Unticked: 1 task instance")
     page.locator("[data-sort=task]").click()
@@ -120,8 +122,8 @@ def test_what_is_unticked_stays_so_over_orders_and_filters(plan_page):
     expect(page.get_by_role("textbox", name="Reason")).to_have_value("kept for the next plan")
     left = [
         json.loads(value)
-        for value in page.locator("td[data-value]").evaluate_all(
-            "cells => cells.map(cell => cell.dataset.value)"
+        for value in page.locator("#task-instances td [name=row]").evaluate_all(
+            "fields => fields.map(field => field.value)"
         )
     ]
     assert key not in left
@@ -157,26 +159,24 @@ def test_nothing_is_cleared_while_something_is_unticked(plan_page):
     for box in page.locator("input[name=acknowledge]").all():
         box.check()
     button, left = confirm_button(page), page.locator("[data-left]")
-    expect(button).to_have_attribute("aria-disabled", "false")
+    expect(button).to_have_text(CLEAR)
     box = page.locator("#task-instances [name=keep_row]").first
     box.uncheck()
     expect(left).to_have_text("Preview without the unticked rows")
-    expect(button).to_have_attribute("aria-disabled", "true")
+    expect(button).to_have_text("Preview without 1")
     box.check()
     expect(left).to_have_text("")
-    expect(button).to_have_attribute("aria-disabled", "false")
+    expect(button).to_have_text(CLEAR)
     box.uncheck()
     # Nor when it is not on the page any more.
     page.locator("#filter-task").fill("nothing like it")
     page.locator("#filter-task").press("Enter")
     expect(page.locator("#task-instances .none")).to_be_visible()
+    assert "POST" not in sent
     button.focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Preview without the unticked rows")).to_be_focused()
-    assert "POST" not in sent
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).not_to_contain_text("Cleared")
     expect(page.locator("[data-unticked]")).to_contain_text("Untick anything you want to leave alone")
+    expect(page.get_by_role("heading", level=1)).not_to_contain_text("Cleared")
     expect(left).not_to_contain_text("unticked")
 
 
@@ -200,13 +200,13 @@ def test_what_is_unticked_outlasts_trouble_and_leaving(plan_page):
     page.locator("#filter-task").fill("nothing like it")
     page.locator("#filter-task").press("Enter")
     expect(page.locator("#task-instances .none")).to_be_visible()
-    page.get_by_role("link", name="Plans", exact=True).click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Plans")
+    page.get_by_role("link", name="History", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("History")
     page.go_back()
     expect(unticked).to_have_text("Unticked: 1 task instance")
     page.get_by_role("link", name="Show all").click()
     expect(page.locator("#task-instances [name=keep_row]:not(:checked)")).to_have_count(1)
-    expect(confirm_button(page)).to_have_attribute("aria-disabled", "true")
+    expect(confirm_button(page)).to_have_text("Preview without 1")
     page.locator("#task-instances [name=keep_row]:not(:checked)").check()
     page.reload()
     expect(unticked).to_contain_text("Untick anything you want to leave alone")
@@ -279,6 +279,51 @@ def test_only_the_grid_scrolls_sideways(plan_page, width):
     assert sideways(page) == 0
 
 
+WRITE_OUTCOME = """([label, reason]) => {
+  for (const cell of document.querySelectorAll("#task-instances td.outcome")) {
+    cell.classList.add("not-run");
+    const [said, because] = [document.createElement("span"), document.createElement("span")];
+    Object.assign(said, { textContent: label });
+    Object.assign(because, { textContent: reason, className: "because" });
+    cell.replaceChildren(said, because);
+  }
+}"""
+MEASURE_OUTCOME = """cell => {
+  const said = cell.firstElementChild.getBoundingClientRect();
+  const inside = cell.clientWidth - parseFloat(getComputedStyle(cell).paddingRight);
+  return [said.height < 1.5 * parseFloat(getComputedStyle(cell).lineHeight), said.width <= inside];
+}"""
+COUNT_LINES = """cell => {
+  const { height } = cell.lastElementChild.getBoundingClientRect();
+  return Math.round(height / parseFloat(getComputedStyle(cell.lastElementChild).lineHeight));
+}"""
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 360])
+def test_an_outcome_is_one_line_and_fits_its_column(plan_page, width):
+    page = plan_page(viewport={"width": width, "height": 900})
+    cell = page.locator("#task-instances td.outcome").first
+    for order in ("run", "task"):
+        if order == "task":
+            page.goto(f"{page.url}?sort=task")
+        for label in OUTCOME_LABELS.values():
+            page.evaluate(WRITE_OUTCOME, [label, REASON_WORDS[OutcomeReason.EITHER_RULE]])
+            assert cell.evaluate(MEASURE_OUTCOME) == [True, True], (order, label)
+        assert sideways(page) == 0
+
+
+@pytest.mark.parametrize("width", [1440, 1024])
+def test_the_reason_of_an_outcome_is_a_few_lines(plan_page, width):
+    page = plan_page(viewport={"width": width, "height": 900})
+    cell = page.locator("#task-instances td.outcome").first
+    lines = {}
+    for reason, words in REASON_WORDS.items():
+        page.evaluate(WRITE_OUTCOME, ["Never starts", words])
+        lines[reason] = cell.evaluate(COUNT_LINES)
+    assert lines[OutcomeReason.UPSTREAM_MISSING] == 2
+    assert max(lines.values()) <= 3, lines
+
+
 def test_the_file_is_downloaded_from_within_airflows_frame(prefixed_server, open_page):
     page = open_page(prefixed_server)
     frame = open_tab(prefixed_server, page, "/dags/e2e_orders")
@@ -289,3 +334,24 @@ def test_the_file_is_downloaded_from_within_airflows_frame(prefixed_server, open
     text = download.value.path().read_text(encoding="utf-8")
     assert text.startswith("dag_id,run_id,")
     assert len(text.splitlines()) == 3
+
+
+def test_the_first_link_skips_to_the_next_step(plan_page):
+    page = plan_page()
+    skip = page.get_by_role("link", name="Skip to the next step")
+    assert page.evaluate("document.querySelector('a, button, input, summary').matches('.skip')")
+    skip.focus()
+    expect(skip).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.plan-dock') !== null")
+
+
+def test_the_head_of_the_grid_stays_in_sight(plan_page):
+    page = plan_page(viewport={"width": 1280, "height": 640})
+    expect(page.locator(".grid-scroll.fits")).to_be_visible()
+    page.locator(".grid tbody tr").last.evaluate(
+        "row => window.scrollTo(0, window.scrollY + row.getBoundingClientRect().top - 120)"
+    )
+    assert page.evaluate("document.querySelector('.grid').getBoundingClientRect().top") < 0
+    expect(page.locator(".grid thead")).to_be_in_viewport(ratio=1)

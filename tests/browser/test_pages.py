@@ -1,6 +1,7 @@
-"""Every page, wide and narrow, light and dark: axe finds nothing, and a picture is taken.
+"""Every page, wide and dark in Airflow's UI, narrow and light without it: axe finds nothing, and it fits.
 
-Pictures go to test-results/screenshots. SAFE_CLEAR_SCREENSHOTS=1 also refreshes those in docs/screenshots.
+With ``--full`` a picture of each is taken, in both modes, and goes to test-results/screenshots.
+SAFE_CLEAR_SCREENSHOTS=1 takes them too, and refreshes docs/screenshots.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import create_engine, text
 
 from tests.browser.frames import Troubles, address, confirm, open_tab, preview, the_frame
+from tests.browser.gate import Gate
+from tests.support.options import chosen
 from tests.support.server import REPOSITORY, AirflowServer
 
 DAGS = Path(__file__).parent / "sales_dags"
@@ -26,13 +30,17 @@ TODAY = datetime.now(timezone.utc).date()
 """To the end of the tests, whatever time they run at."""
 PICTURES = REPOSITORY / "test-results" / "screenshots"
 OF_THE_DOCS = REPOSITORY / "docs" / "screenshots"
+REFRESHING = bool(os.environ.get("SAFE_CLEAR_SCREENSHOTS"))
+PICTURING = chosen.full or REFRESHING
 MODES = ("light", "dark")
-LEAST_BYTES, MOST_BYTES = 20_000, 250_000
+CHECKED_WIDE, CHECKED_NARROW = "dark", "light"
+MIN_BYTES, MAX_BYTES = 20_000, 250_000
 WIDTH, HEIGHT = 1300, 1000
 NARROW = {"width": 390, "height": 844}
 APPROVE_ABOVE, MOST = 40, 80
 """Task instances: a week of the DAG is below the first, the whole of it above the second."""
-PLANS = 9
+HAPPENED = 6
+"""Plans that were confirmed, undone or declined; the others are drafts."""
 # The re-run that the result page shows, as a scheduler that has just begun with it would leave it.
 RERUN_SO_FAR = {
     "load.per_region": ("success", "running", "success"),
@@ -72,7 +80,8 @@ class Look:
     """Looks at pages: each as it stands in Airflow's UI, and by itself on a narrow screen."""
 
     def __init__(self, server: AirflowServer, open_page: Callable[..., Page]) -> None:
-        self._narrow = {mode: open_page(server, viewport=NARROW, color_scheme=mode) for mode in MODES}
+        modes = MODES if PICTURING else (CHECKED_NARROW,)
+        self._narrow = {mode: open_page(server, viewport=NARROW, color_scheme=mode) for mode in modes}
         self.troubles = Troubles()
         for page in self._narrow.values():
             self.troubles.watch(page)
@@ -80,7 +89,7 @@ class Look:
     def __call__(self, page: Page, name: str, *, again: bool = True, url: str = "") -> None:
         """Check the page in the frame and, if it can be opened ``again`` by an address, narrow."""
         url = url or the_page(page).url
-        for mode in MODES:
+        for mode in MODES if PICTURING else (CHECKED_WIDE,):
             page.evaluate(
                 "mode => { const { classList, style } = document.documentElement;"
                 " classList.remove('light', 'dark'); classList.add(mode); style.colorScheme = mode; }",
@@ -90,14 +99,14 @@ class Look:
             page.mouse.move(0, 0)
             settled(the_page(page))
             picture(page, f"{name}-{mode}")
-        accessible(the_page(page), f"{name} wide dark")
+        accessible(the_page(page), f"{name} wide {CHECKED_WIDE}")
         for mode, narrow in self._narrow.items() if again else ():
             narrow.goto(url)
             expect(narrow.get_by_role("heading", level=1)).to_be_visible()
             settled(narrow)
             picture(narrow, f"{name}-narrow-{mode}")
-            if mode == "light":
-                accessible(narrow, f"{name} narrow light")
+            if mode == CHECKED_NARROW:
+                accessible(narrow, f"{name} narrow {mode}")
             wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             assert narrow.evaluate(wide) == 0, f"{name} does not fit a narrow screen"
             # A page that follows a clear loads itself again, which would get into the way of the next look.
@@ -116,13 +125,15 @@ def accessible(page: Any, name: str) -> None:
 
 
 def picture(page: Page, name: str) -> None:
-    """Take the picture once nothing moves any more."""
+    """Take the picture once nothing moves any more, if pictures are wanted."""
+    if not PICTURING:
+        return
     file = PICTURES / f"{name}.png"
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=file, animations="disabled", caret="hide", scale="css")
-    assert LEAST_BYTES < file.stat().st_size < MOST_BYTES, name
+    assert MIN_BYTES < file.stat().st_size < MAX_BYTES, name
     in_the_docs = OF_THE_DOCS / file.name
-    if in_the_docs.exists() and os.environ.get("SAFE_CLEAR_SCREENSHOTS"):
+    if in_the_docs.exists() and REFRESHING:
         shutil.copyfile(file, in_the_docs)
 
 
@@ -133,8 +144,13 @@ def the_page(page: Page) -> Any:
 
 def show(server: AirflowServer, page: Page, plan: dict[str, Any]) -> Any:
     """Open a plan in Safe Clear's tab of its DAG."""
+    return go(server, page, f"plans/{plan['id']}")
+
+
+def go(server: AirflowServer, page: Page, to: str) -> Any:
+    """Open a page of ours in Safe Clear's tab of the DAG."""
     open_tab(server, page, "/dags/sales_etl")
-    the_page(page).goto(address(server, f"plans/{plan['id']}"))
+    the_page(page).goto(address(server, to))
     return the_frame(page)
 
 
@@ -151,13 +167,13 @@ def test_every_page(sales_server, open_page, execute):
 
 
 def selecting(server, page, look) -> None:
-    frame = open_tab(server, page, "/dags/sales_etl")
+    frame = go(server, page, "select?dag_id=sales_etl")
     frame.get_by_role("button", name="Last 7 days").click()
     frame.locator("[name=task_regex]").fill("^load(")
     frame.get_by_role("button", name="Preview").click()
     expect(frame.get_by_role("heading", name="problem to continue")).to_be_visible()
     look(page, "select-mistake", again=False)
-    frame = open_tab(server, page, "/dags/sales_etl")
+    frame = go(server, page, "select?dag_id=sales_etl")
     frame.get_by_role("button", name="Last 7 days").click()
     frame.locator("[name=task_regex]").fill("^load")
     frame.get_by_role("heading", level=1).click()
@@ -179,7 +195,7 @@ def limits(server, page, look, open_page) -> None:
     look(page, "refused")
     waiting = plan_of(server, date_from=days_ago(8), date_to=days_ago(3))
     frame = show(server, page, waiting)
-    expect(frame.get_by_role("button", name="Request approval")).to_be_visible()
+    expect(frame.get_by_role("button", name="Give a reason")).to_be_visible()
     look(page, "approval-ask")
     api(server, f"/{waiting['id']}/ask", reason="Finance sent corrected FX rates, INC-4127")
     other = open_page(server, "operator", viewport={"width": WIDTH, "height": HEIGHT})
@@ -203,14 +219,15 @@ def clearing(server, page, look, execute) -> None:
 
     plan = plan_of(server, task_regex="^(load|report)", date_from=days_ago(6), date_to=days_ago(1))
     frame = show(server, page, plan)
-    let_pass = hold_batches(page)
-    confirm(frame, "Finance sent corrected FX rates, INC-4127")
-    let_pass(2)
-    expect(frame.get_by_role("heading", level=1)).to_contain_text("Clearing: 15 of 30 task instances")
-    look(page, "progress")
-    frame.get_by_role("button", name="Stop after this batch").click()
-    let_pass(1)
-    expect(frame.get_by_text("Stopped by admin")).to_be_visible()
+    with held_runs(server, plan) as gate:
+        confirm(frame, "Finance sent corrected FX rates, INC-4127")
+        gate.let_pass(3)
+        expect(frame.get_by_role("heading", level=1)).to_contain_text("Clearing: 15 of 30 task instances")
+        look(page, "progress")
+        frame.get_by_role("button", name="Stop after this batch").click()
+        expect(frame.get_by_role("button", name="Stopping…")).to_be_visible()
+        gate.let_pass(1)
+        expect(frame.get_by_text("Stopped by admin")).to_be_visible()
     rerun_so_far(execute)
     frame.get_by_role("link", name="Refresh").click()
     expect(frame.locator("#progress .legend")).to_contain_text("Running")
@@ -223,9 +240,11 @@ def afterwards(server, page, look) -> None:
     expect(frame.get_by_role("button", name="Restore ")).to_be_visible()
     look(page, "undo")
     other_plans(server)
-    frame.get_by_role("link", name="Plans").click()
-    expect(frame.locator("table.plans tbody tr")).to_have_count(PLANS)
-    look(page, "plans")
+    frame.get_by_role("link", name="History").click()
+    expect(frame.locator("table.history tbody tr")).to_have_count(HAPPENED)
+    look(page, "history")
+    go(server, page, "help/limits")
+    look(page, "help")
     show(server, page, {"id": "0" * 32})
     look(page, "missing", again=False)
 
@@ -243,24 +262,16 @@ def plan_of(server, **body: object) -> dict[str, Any]:
     return api(server, "", dag_id="sales_etl", **body)
 
 
-def hold_batches(page) -> Callable[[int], None]:
-    """Hold the batches that the page sends; the function returned lets so many pass, one after the other."""
-    arrived: list[Any] = []
-
-    def arrives(route) -> None:
-        if route.request.resource_type == "fetch":
-            arrived.append(route)
-        else:
-            route.fallback()
-
-    def let_pass(count: int) -> None:
-        for _ in range(count):
-            while not arrived:
-                page.wait_for_timeout(20)
-            arrived.pop(0).fallback()
-
-    page.route(re.compile("/apply$"), arrives)
-    return let_pass
+@contextmanager
+def held_runs(server, plan: dict[str, Any]) -> Iterator[Gate]:
+    """Hold the plan's dag runs, so that its driver waits at each."""
+    engine = create_engine(server.sqlalchemy_url)
+    gate = Gate(engine, plan["selection"]["dag_id"], [run["run_id"] for run in plan["dag_runs"]])
+    try:
+        yield gate
+    finally:
+        gate.open_for_all()
+        engine.dispose()
 
 
 def confirmation(plan: dict[str, Any]) -> dict[str, Any]:
@@ -291,6 +302,15 @@ def other_plans(server) -> None:
         for change in changes:
             confirmed = confirmation(plan) if change == "apply" else {}
             post(f"/{plan['id']}/{change}", reason=reason, **confirmed)
+            wait_until_done(server, plan)
+
+
+def wait_until_done(server, plan: dict[str, Any]) -> None:
+    def is_done() -> bool:
+        found = server.api("GET", f"/pluginsv2/safe_clear/plans/{plan['id']}/progress.json").json()
+        return found["status"] != "applying" and not found["undo"]["under_way"]
+
+    server.wait_until(is_done, "the driver is done")
 
 
 def rerun_so_far(execute) -> None:

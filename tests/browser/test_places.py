@@ -1,4 +1,4 @@
-"""Where Safe Clear stands in Airflow's UI, and what is filled in there."""
+"""The places of Safe Clear in Airflow's UI, and the pages that they open."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from playwright.sync_api import expect
 
 from tests.browser.frames import RUN_ID, Troubles, dag_path, open_tab, preview, the_frame
 
-PLACES = {
-    "dag": (dag_path("e2e_orders"), {"run_id": "", "task_regex": "", "map_index": ""}),
-    "dag run": (dag_path("e2e_orders", RUN_ID), {"run_id": RUN_ID, "task_regex": "", "map_index": ""}),
-    "task": (
-        dag_path("e2e_orders", rest="/tasks/load.orders"),
-        {"run_id": "", "task_regex": r"^load\.orders$", "map_index": ""},
-    ),
+PLANS = {
+    "dag run": (dag_path("e2e_orders", RUN_ID), "Clear 7 task instances in 1 run of e2e_orders"),
     "task instance": (
-        dag_path("e2e_orders", RUN_ID, "/tasks/extract"),
-        {"run_id": RUN_ID, "task_regex": "^extract$", "map_index": ""},
+        dag_path("e2e_orders", RUN_ID, "/tasks/load.customers"),
+        "Clear 5 task instances in 1 run of e2e_orders",
     ),
     "mapped task instance": (
         dag_path("e2e_orders", RUN_ID, "/tasks/verify/mapped/1"),
-        {"run_id": RUN_ID, "task_regex": "^verify$", "map_index": "1"},
+        "Clear 2 task instances in 1 run of e2e_orders",
     ),
 }
+FORMS = {
+    "dag": (dag_path("e2e_orders"), ""),
+    "task": (dag_path("e2e_orders", rest="/tasks/load.orders"), r"^load\.orders$"),
+}
+"""Without a recent failure there is nothing to preview at once."""
 
 
 @pytest.fixture
@@ -34,13 +34,22 @@ def watched(airflow_server, open_page):
     assert troubles.found == []
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_tab_is_filled_in(airflow_server, watched, place):
-    path, filled_in = PLACES[place]
+@pytest.mark.parametrize("place", PLANS)
+def test_tab_opens_the_plan(airflow_server, watched, place):
+    path, headline = PLANS[place]
     frame = open_tab(airflow_server, watched, path)
+    expect(frame.get_by_role("heading", level=1)).to_have_text(headline)
+    expect(frame.get_by_role("checkbox", name="Downstream")).to_be_checked(checked=place != "dag run")
+
+
+@pytest.mark.parametrize("place", FORMS)
+def test_tab_opens_the_form_where_nothing_failed(airflow_server, watched, place):
+    path, task_regex = FORMS[place]
+    frame = open_tab(airflow_server, watched, path)
+    expect(frame.get_by_text("No failure of")).to_be_visible()
     expect(frame.locator("[name=dag_id]")).to_have_value("e2e_orders")
-    for name, value in filled_in.items():
-        expect(frame.locator(f"[name={name}]")).to_have_value(value)
+    expect(frame.locator("[name=task_regex]")).to_have_value(task_regex)
+    expect(frame.locator("[name=run_id]")).to_have_value("")
 
 
 def test_under_browse_and_back_into_airflow(airflow_server, watched):
@@ -48,6 +57,8 @@ def test_under_browse_and_back_into_airflow(airflow_server, watched):
     watched.get_by_role("button", name="Browse").click()
     watched.get_by_role("menuitem", name="Safe Clear").click()
     frame = the_frame(watched)
+    expect(frame.get_by_role("heading", level=1)).to_have_text("What failed")
+    frame.get_by_role("link", name="Select in a Dag").click()
     expect(frame.locator("[name=dag_id]")).to_have_value("")
     preview(frame, dag_id="e2e_orders", task_regex="^extract$", date_from="2026-03-01", date_to="2026-03-02")
 

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 from sqlalchemy import create_engine, text
 
-from tests.browser.frames import Troubles, address, open_tab, sideways
+from tests.browser.frames import Troubles, address, looks, open_tab, sideways
 
 RUNS = "date_from=2026-03-01&date_to=2026-03-05"
 ORDERS = f"?dag_id=e2e_orders&{RUNS}"
@@ -39,11 +39,14 @@ def test_the_answers_follow_what_is_typed(prefixed_server, open_page):
     expect(bar(page)).to_have_text("30 task instances in 5 runs")
     expect(answer(page, "tasks")).to_contain_text("3 more are included")
     regex.fill("load(")
-    expect(answer(page, "tasks")).to_contain_text("missing )")
+    expect(bar(page)).to_contain_text("missing )")
+    regex.press("Tab")
+    expect(page.locator("#task_regex-errors")).to_contain_text("missing )")
     page.get_by_role("button", name="Whole runs").click()
     expect(regex).to_have_value("")
     expect(bar(page)).to_have_text("35 task instances in 5 runs")
-    page.get_by_role("button", name="load", exact=True).click()
+    groups = page.get_by_role("group", name="Task groups")
+    groups.get_by_role("button", name="load", exact=True).click()
     expect(regex).to_have_value(r"^load\.")
     expect(answer(page, "note")).to_have_text(
         re.compile(r"Counted at \d\d:\d\d:\d\d UTC. Preview clears nothing")
@@ -51,21 +54,23 @@ def test_the_answers_follow_what_is_typed(prefixed_server, open_page):
     assert troubles.found == []
 
 
-def test_typed_before_the_scripts_have_come(prefixed_server, open_page):
+def test_nothing_can_be_typed_before_the_script_has_come(prefixed_server, open_page):
     page = open_page(prefixed_server)
     late = []
 
     def hold(route) -> None:
         late.append(route)
 
-    page.route(re.compile(r"/static/(select|combobox|answers)\.js"), hold)
+    page.route(re.compile(r"/static/\w+/select\.js"), hold)
     page.goto(address(prefixed_server, f"?{RUNS}"), wait_until="commit")
+    page.wait_for_timeout(500)
     dag_id = page.locator("[name=dag_id]")
-    dag_id.press_sequentially("e2e_")
-    assert dag_id.get_attribute("role") is None
+    assert len(late) == 1
+    assert dag_id.count() == 0
     page.unroute_all()
     for route in late:
         route.fallback()
+    dag_id.press_sequentially("e2e_")
     expect(dag_id).to_have_attribute("role", "combobox")
     expect(dag_id).to_be_focused()
     page.keyboard.type("ord")
@@ -139,7 +144,7 @@ def test_another_session_than_the_pages_is_told_to_reload(prefixed_server, open_
 
 def test_choosing_a_dag_by_keyboard(prefixed_server, open_page):
     page = open_page(prefixed_server)
-    page.goto(address(prefixed_server))
+    page.goto(address(prefixed_server, "select"))
     expect(bar(page)).to_have_text("Choose a Dag")
     box = page.get_by_role("combobox", name="Dag", exact=True)
     box.press_sequentially("e2e_")
@@ -156,7 +161,7 @@ def test_choosing_a_dag_by_keyboard(prefixed_server, open_page):
     expect(box).to_have_value(chosen)
     expect(box).to_have_attribute("aria-expanded", "false")
     expect(answer(page, "dag")).to_contain_text(f"{chosen} is active")
-    expect(page).to_have_url(address(prefixed_server))
+    expect(page).to_have_url(address(prefixed_server, f"select?dag_id={chosen}"))
     box.fill("no such dag")
     expect(page.get_by_role("listbox")).to_contain_text("No matching Dag")
     box.press("Escape")
@@ -165,7 +170,7 @@ def test_choosing_a_dag_by_keyboard(prefixed_server, open_page):
 
 def test_a_list_that_comes_after_the_choice_stays_closed(prefixed_server, open_page):
     page = open_page(prefixed_server)
-    page.goto(address(prefixed_server))
+    page.goto(address(prefixed_server, "select"))
     box = page.get_by_role("combobox", name="Dag", exact=True)
     box.press_sequentially("e2e_")
     expect(page.get_by_role("listbox", name="DAGs").get_by_role("option")).to_have_count(3)
@@ -202,18 +207,44 @@ def test_quick_ranges_and_the_switch_to_run_after_fill_in_the_form(prefixed_serv
 
 @pytest.fixture
 def run_without_a_date(prefixed_server):
-    """Take the logical date from the only run of a DAG for as long as the test lasts."""
+    """Take the logical date and the data from the only run of a DAG for as long as the test lasts."""
     engine = create_engine(prefixed_server.sqlalchemy_url, isolation_level="AUTOCOMMIT")
     of_dag = "FROM dag_run WHERE dag_id = 'e2e_team_b'"
     with engine.connect() as connection:
-        run_id, date = connection.execute(text(f"SELECT run_id, logical_date {of_dag}")).one()
+        columns = ("logical_date", "data_interval_start", "data_interval_end", "run_after")
+        before = connection.execute(text(f"SELECT run_id, {', '.join(columns)} {of_dag}")).one()._asdict()
         change = text(
-            "UPDATE dag_run SET logical_date = :date WHERE run_id = :run_id AND dag_id = 'e2e_team_b'"
+            f"UPDATE dag_run SET {', '.join(f'{name} = :{name}' for name in columns)} "
+            "WHERE run_id = :run_id AND dag_id = 'e2e_team_b'"
         )
-        connection.execute(change, {"run_id": run_id, "date": None})
+        connection.execute(
+            change,
+            {**before, **dict.fromkeys(columns), "run_after": before["run_after"] + timedelta(hours=1)},
+        )
         yield
-        connection.execute(change, {"run_id": run_id, "date": date})
+        connection.execute(change, before)
     engine.dispose()
+
+
+def test_the_group_of_failed_states_takes_setups_along(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    page.goto(address(prefixed_server, ORDERS))
+    setups = page.get_by_role("checkbox", name="With setups and teardowns")
+    group = page.get_by_role("group", name="Groups of states")
+    expect(setups).not_to_be_checked()
+    group.get_by_role("button", name="Failed and Upstream Failed").click()
+    expect(setups).to_be_checked()
+    group.get_by_role("button", name="Any state").click()
+    expect(setups).not_to_be_checked()
+    group.get_by_role("button", name="Failed and Upstream Failed").click()
+    states = page.locator("[name=state]:checked")
+    assert states.evaluate_all("boxes => boxes.map(box => box.value)") == ["failed", "upstream_failed"]
+    setups.uncheck()
+    expect(setups).not_to_be_checked()
+    setups.check()
+    with page.expect_request(re.compile("/plans$")) as sent:
+        page.get_by_role("button", name="Preview").first.click()
+    assert "include_setups" in (sent.value.post_data or "")
 
 
 def test_what_lies_outside_and_what_to_do_about_it(prefixed_server, open_page, run_without_a_date):
@@ -261,8 +292,7 @@ def test_without_javascript_a_prefilled_page_has_its_answers(prefixed_server, op
     expect(page.get_by_role("heading", level=1)).to_contain_text("Clear 35 task instances")
 
 
-@pytest.mark.parametrize("mode", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1100])
+@pytest.mark.parametrize(("mode", "width"), looks())
 def test_axe_finds_nothing(prefixed_server, open_page, mode, width):
     page = open_page(prefixed_server, color_scheme=mode, viewport={"width": width, "height": 900})
     page.goto(address(prefixed_server, ORDERS + "&task_regex=^load&include_downstream=true"))
@@ -274,3 +304,20 @@ def test_axe_finds_nothing(prefixed_server, open_page, mode, width):
     expect(page.get_by_role("listbox", name="DAGs").get_by_role("option").first).to_be_visible()
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+
+
+def test_it_says_that_it_counts_instead_of_asking_for_what_was_just_given(prefixed_server, open_page):
+    page = open_page(prefixed_server)
+    page.goto(address(prefixed_server, "select?dag_id=e2e_orders"))
+    expect(bar(page)).to_have_attribute("aria-busy", "false")
+    prompt = bar(page).locator("[data-prompt]")
+    expect(prompt).to_be_visible()
+    # The question is never answered.
+    page.route("**/answers", lambda _: None)
+    page.locator("[name=date_from]").fill("2026-03-01")
+    expect(bar(page)).to_have_attribute("aria-busy", "true")
+    expect(prompt).to_be_hidden()
+    assert bar(page).evaluate("one => getComputedStyle(one, '::before').content") == '"Counting…"'
+    page.unroute("**/answers")
+    page.locator("[name=date_to]").fill("2026-03-05")
+    expect(bar(page)).to_have_text("35 task instances in 5 runs")

@@ -8,21 +8,21 @@ from playwright.sync_api import expect
 from tests.browser.frames import address, confirm_button, open_tab, preview, sideways
 
 SELECTION = {"task_regex": "^extract$", "date_from": "2026-03-01", "date_to": "2026-03-02"}
-MOST_STOPS = 60
+MAX_STOPS = 60
 
 
 def tab_to(page, target) -> None:
     """Press Tab until ``target`` has the focus."""
-    for _ in range(MOST_STOPS):
+    for _ in range(MAX_STOPS):
         page.keyboard.press("Tab")
         if target.evaluate("element => element === document.activeElement"):
             return
-    pytest.fail(f"{MOST_STOPS} times Tab do not lead to {target}")
+    pytest.fail(f"{MAX_STOPS} times Tab do not lead to {target}")
 
 
 def test_keyboard_alone(prefixed_server, open_page):
     page = open_page(prefixed_server)
-    page.goto(address(prefixed_server))
+    page.goto(address(prefixed_server, "select"))
     for name, value in {"dag_id": "e2e_orders", **SELECTION}.items():
         tab_to(page, page.locator(f"[name={name}]"))
         page.keyboard.type(value)

@@ -24,6 +24,7 @@ from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.services.undo.undo import undo_plan
 from safe_clear_plugin.storage.plans import plan_list, plan_reader
 from safe_clear_plugin.storage.tables import metadata
+from tests.support.driving import drive, drive_once
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.snapshots import Row, Snapshot, snapshot
 
@@ -35,9 +36,9 @@ OWN = {table.name for table in metadata.sorted_tables}
 RUNS = ("run_1", "run_2", "run_3", "run_4", "run_5")
 PER_RUN = 4
 
-# The time of the clear, or drawn anew for each.
+# The time of the clear, or drawn for each clear.
 BY_CHANCE = {"updated_at", "queued_at", "context_carrier"}
-# Given anew to what is cleared (the id), or that had not ended before.
+# The clear gives a new id, and an end to a task instance that had none.
 GIVEN_BY_THE_CLEAR = ("id", "end_date", "duration")
 
 RunRows = list[tuple[str, Row]]
@@ -86,24 +87,18 @@ def plan_all(actor: Actor = ME, dag_id: str = DAG_ID, **more: Any) -> PlanSummar
 
 
 def step(plan: PlanSummary, actor: Actor = ME, **options: Any) -> PlanSummary:
-    """Clear one batch."""
-    return apply_plan(plan, plan.fingerprint, "because", actor, now(), **options)
+    """Have it cleared, and clear one batch."""
+    return drive_once(apply_plan(plan, plan.fingerprint, "because", actor, now(), **options).id)
 
 
 def clear_all(plan: PlanSummary, actor: Actor = ME, **options: Any) -> PlanSummary:
-    """Clear batch after batch, as a browser or a script does."""
-    plan = step(plan, actor, **options)
-    while plan.status == "applying":
-        plan = step(plan, actor, **options)
-    return plan
+    """Have it cleared, batch after batch."""
+    return drive(apply_plan(plan, plan.fingerprint, "because", actor, now(), **options).id)
 
 
-def undo_all(plan: PlanSummary, actor: Actor = ME, at: datetime | None = None) -> PlanSummary:
-    """Put back batch after batch."""
-    plan = undo_plan(plan, (), "by mistake", actor, at or now())
-    while plan.is_undoing:
-        plan = undo_plan(plan, (), "by mistake", actor, now(), resume=True)
-    return plan
+def undo_all(plan: PlanSummary, actor: Actor = ME) -> PlanSummary:
+    """Have it put back, batch after batch."""
+    return drive(undo_plan(plan, (), "by mistake", actor, now()).id)
 
 
 def fresh(plan: PlanSummary, session: Session) -> PlanSummary:

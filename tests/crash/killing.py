@@ -20,8 +20,9 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear import audit_log, clear_runs, locks, related_rows
+from safe_clear_plugin.services.driver import steps
 from safe_clear_plugin.storage.clear import batches, before_images, drift, status, verification
-from safe_clear_plugin.storage.plans import plan_reader
+from safe_clear_plugin.storage.driver import leases
 from safe_clear_plugin.storage.tables import scheduler_pause
 from safe_clear_plugin.storage.undo import restore, undo_batches
 from tests.support.processes import stop_with_parent
@@ -49,6 +50,10 @@ CLEAR_STEPS: Mapping[str, Function] = {
     "enter the batch": (batches, "record_batch"),
     "finish the batch": (batches, "finish_batch"),
 }
+DRIVER_STEPS: Mapping[str, Function] = {
+    "take the lease": (leases, "take_next"),
+    "take the step": (steps, "take_step"),
+}
 ASK_STEPS: Mapping[str, Function] = {"ask for the runs": (undo_batches, "request_undo")}
 UNDO_STEPS: Mapping[str, Function] = {
     "begin the batch": (undo_batches, "begin_batch"),
@@ -62,7 +67,6 @@ UNDO_STEPS: Mapping[str, Function] = {
     "finish the batch": (undo_batches, "finish_batch"),
     "audit": (audit_log, "record"),
     "enter the batch": (batches, "record_batch"),
-    "look up the plan": (plan_reader, "get"),
 }
 
 

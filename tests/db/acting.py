@@ -20,6 +20,7 @@ from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from safe_clear_plugin.storage import scheduler_pause
 from safe_clear_plugin.storage.plans import plan_reader
 from tests.db.undo_oracle import Prediction, everything, predict
+from tests.support.driving import drive, drive_once
 from tests.support.scenes import START
 from tests.support.snapshots import diff_snapshots
 
@@ -43,24 +44,27 @@ def plan_of(selection: Selection, actor: Actor = ME) -> PlanSummary:
     return make_plan(selection, actor, now())
 
 
-def step(plan: PlanSummary, actor: Actor = ME, **options: Any) -> PlanSummary:
-    """Clear one batch."""
+def confirm(plan: PlanSummary, actor: Actor = ME, **options: Any) -> PlanSummary:
+    """Have the plan cleared, and clear nothing of it yet."""
     return apply_plan(plan, plan.fingerprint, "because", actor, now(), **options)
+
+
+def step(plan: PlanSummary, actor: Actor = ME, **options: Any) -> PlanSummary:
+    """Have the plan cleared, and clear one batch."""
+    return drive_once(confirm(plan, actor, **options).id)
 
 
 def clear(what: Selection | PlanSummary, actor: Actor = ME) -> PlanSummary:
     """Clear all of it."""
     plan = plan_of(what, actor) if isinstance(what, Selection) else what
-    plan = step(plan, actor)
-    while plan.status == "applying":
-        plan = step(plan, actor)
+    plan = drive(confirm(plan, actor).id)
     assert (plan.status, plan.stop_reason) == ("applied", None)
     return plan
 
 
 def undo_step(plan: PlanSummary, *run_ids: str, actor: Actor = ME, resume: bool = False) -> PlanSummary:
-    """Undo one batch."""
-    return undo_plan(plan, run_ids, "I mixed the date", actor, now(), resume=resume)
+    """Have runs undone, and undo one batch."""
+    return drive_once(undo_plan(plan, run_ids, "I mixed the date", actor, now(), resume=resume).id)
 
 
 def end_pause(session: Session) -> None:
@@ -72,10 +76,7 @@ def end_pause(session: Session) -> None:
 
 def undo(plan: PlanSummary, *run_ids: str, actor: Actor = ME) -> PlanSummary:
     """Undo runs, or all."""
-    plan = undo_step(plan, *run_ids, actor=actor)
-    while plan.is_undoing:
-        plan = undo_step(plan, actor=actor, resume=True)
-    return plan
+    return drive(undo_step(plan, *run_ids, actor=actor).id)
 
 
 def reread(plan: PlanSummary, session: Session) -> PlanSummary:

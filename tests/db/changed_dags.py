@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
+import time_machine
+from airflow.models.dag_version import DagVersion
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
+from sqlalchemy import func, select
 
 from safe_clear_plugin.core.selection import Selection
 from tests.support.factories import make_run, store_dag
@@ -69,3 +74,30 @@ def store_history(session, old, new=None, *, runs=RUNS, bundle_version=None, run
 def of(*task_ids, **options):
     """Select tasks in all runs."""
     return Selection("etl", task_regex=f"^({'|'.join(task_ids)})$", date_from=START, date_to=None, **options)
+
+
+def parse(session, build=a_b, **options):
+    """Parse the DAG's file once more; its version is another one if the options are."""
+    store_dag(dag_of(build, **options), session=session)
+    session.rollback()
+
+
+def versions(session):
+    """Return how many versions the DAG has."""
+    session.rollback()
+    return session.scalar(select(func.count()).select_from(DagVersion))
+
+
+def parse_and_run(session, parses, *, apart, build=a_b, **options):
+    """Parse the DAG's file as often as asked, each time another text; after each parse a run uses it.
+
+    The first version is a day older.
+    """
+    begin = datetime.now(timezone.utc) - apart * parses
+    with time_machine.travel(begin - timedelta(days=1), tick=False):
+        store_history(session, build)
+    for number in range(parses):
+        with time_machine.travel(begin + apart * number, tick=False):
+            parse(session, build, doc_md=f"parse {number}", **options)
+        if number < parses - 1:
+            make_run(dag_of(build), session=session, run_id=f"of_parse_{number}", task_state="success")

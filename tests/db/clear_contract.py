@@ -28,6 +28,7 @@ from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.clear.apply import apply_plan
 from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.storage.tables import metadata, plan_run, plan_task_instance
+from tests.support.driving import drive
 from tests.support.factories import expand, make_run, store_dag, task_instances
 from tests.support.snapshots import diff_snapshots, snapshot
 
@@ -383,7 +384,7 @@ def check(selection: Selection, session: Any) -> Predicted:
     session.rollback()
     session.expunge_all()
 
-    applied = apply_plan(plan, plan.fingerprint, "because", ME, datetime.now(timezone.utc))
+    applied = drive(apply_plan(plan, plan.fingerprint, "because", ME, datetime.now(timezone.utc)).id)
     assert applied.stop_reason is None
     assert applied.status == "applied"
     assert list(differences(foreseen, before, read(session), reset=reset)) == []

@@ -16,19 +16,27 @@ if TYPE_CHECKING:
     from tests.support.metadata import MetadataDatabase
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_dag_permissions(airflow_db: None) -> Iterator[None]:
+    """Store DAGs without permissions, which these tests do not check."""
+    from tests.support.permissions import no_dag_permissions
+
+    with no_dag_permissions():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _clean_metadata_db(metadata_db: MetadataDatabase) -> None:
     """Empty the metadata database before every test, also before one that does not ask for it."""
 
 
 @pytest.fixture(autouse=True)
-def _patient_undo(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have an undo wait for its turn, however long this machine held the scheduler's lock before."""
-    if request.path.stem == "test_scheduler_turns":
-        return
-    from safe_clear_plugin.services.clear import scheduler_turns
+def _impatient_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the driver try a batch that the database refuses again at once, and then stop the plan."""
+    from safe_clear_plugin.services.driver import steps
 
-    monkeypatch.setattr(scheduler_turns, "LONGEST_WAIT", 30)
+    monkeypatch.setattr(steps, "BETWEEN_TRIES", 0)
+    monkeypatch.setattr(steps, "PAUSES", ())
 
 
 @pytest.fixture

@@ -40,13 +40,20 @@ def decisions(session):
     return [(row.event, row.dag_id, row.owner, json.loads(row.extra)) for row in rows]
 
 
+@pytest.mark.one_database
 def test_who_stops_a_clear_is_on_record_once(session):
     plan = step(plan_of(days(1, 3)))
     for _ in range(2):
         stop_plan(plan, OTHER, now())
     [(event, dag_id, owner, extra)] = decisions(session)
     assert (event, dag_id, owner) == ("safe_clear_stop", "etl", "Somebody else")
-    assert extra == {"plan_id": plan.id, "user_id": "2", "reason": "", "applied_by": "Me"}
+    assert extra == {
+        "plan_id": plan.id,
+        "user_id": "2",
+        "reason": "",
+        "applied_by": "Me",
+        "stopped": "clear",
+    }
 
 
 def test_a_stop_that_stops_nothing_leaves_no_trace(session):
@@ -55,10 +62,11 @@ def test_a_stop_that_stops_nothing_leaves_no_trace(session):
     assert decisions(session) == []
 
 
+@pytest.mark.one_database
 def test_who_resumes_a_stopped_clear_is_on_record_but_not_each_of_its_batches(session):
     plan = stop_plan(step(plan_of(days(1, 4))), ME, now())
     plan = step(plan, OTHER, resume=True)
-    # The page takes the plan over with each batch.
+    # A request whose answer was lost is sent again.
     while plan.status == "applying":
         plan = step(plan, OTHER, resume=True)
     assert plan.status == "applied"
@@ -75,6 +83,7 @@ def test_who_resumes_a_stopped_clear_is_on_record_but_not_each_of_its_batches(se
     }
 
 
+@pytest.mark.one_database
 def test_who_takes_a_clear_over_is_on_record(session):
     plan = step(plan_of(days(1, 4)))
     step(plan, OTHER, resume=True)
@@ -87,6 +96,7 @@ def test_who_takes_a_clear_over_is_on_record(session):
     )
 
 
+@pytest.mark.one_database
 def test_a_resume_over_a_mismatch_says_what_had_differed(session, monkeypatch):
     plan, real = plan_of(days(1, 2)), clear_runs.clear_task_instances
 
@@ -154,6 +164,7 @@ def test_a_decision_that_does_not_commit_is_not_on_record(session, monkeypatch):
     assert decisions(session) == []
 
 
+@pytest.mark.one_database
 def test_plans_that_are_only_made_are_not_on_record(session):
     make_plan(days(1, 2, exclude_task_id=("load",)), ME, now())
     assert session.execute(text("SELECT count(*) FROM log")).scalar() == 0

@@ -55,6 +55,7 @@ from safe_clear_plugin.storage.tables import (
 from safe_clear_plugin.storage.undo import restore
 from safe_clear_plugin.storage.undo.verdicts import task_instance_verdicts
 from tests.db.clear_contract import ME, Situation, Step, cleared_otherwise, predicted, read, set_up
+from tests.support.driving import drive
 from tests.support.factories import make_run, store_dag, task_instances
 
 pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
@@ -158,7 +159,7 @@ def scene(session):
     assert first != second
     choice = {"run_on_latest_version": False}
     plan = make_plan(Selection(DAG_ID, run_id=("done", "going"), **choice), ME, datetime.now(timezone.utc))
-    cleared = apply_plan(plan, plan.fingerprint, "", ME, datetime.now(timezone.utc))
+    cleared = drive(apply_plan(plan, plan.fingerprint, "", ME, datetime.now(timezone.utc)).id)
     assert (cleared.status, cleared.stop_reason) == ("applied", None)
     ready = make_plan(Selection(DAG_ID, run_id=("ready",), **choice), ME, datetime.now(timezone.utc))
     session.rollback()
@@ -214,7 +215,7 @@ def verifies(scene: Scene, entry: Entry) -> bool:
 
 def as_planned(scene: Scene) -> dict[str, int]:
     """Count the rows of the two cleared runs that are as planned."""
-    runs = [RunToClear(run_id, 0, START, 1, False, None) for run_id in ("done", "going")]
+    runs = [RunToClear(run_id, 0, START, 1, False) for run_id in ("done", "going")]
     batch = Batch(1, runs, last=True, counts={})
     return {
         TASK_INSTANCE: verification.record_new_ids(scene.cleared, batch.run_ids, scene.session),

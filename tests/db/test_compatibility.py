@@ -26,7 +26,7 @@ pytestmark = pytest.mark.airflow32
 
 @pytest.fixture(autouse=True)
 def _afresh():
-    """Compare Airflow anew in each test, and again after it."""
+    """Compare Airflow again in each test, and once more after it."""
     compatibility.forget()
     yield
     compatibility.forget()
@@ -181,7 +181,7 @@ def test_a_model_that_is_gone_is_named(monkeypatch):
 def test_many_differences_are_counted(monkeypatch):
     monkeypatch.setattr(compatibility, "_model_columns", dict)
     compatibility.forget()
-    assert " and 11 more. " in str(refusal(plan_of, days(1, 3)))
+    assert " and 12 more. " in str(refusal(plan_of, days(1, 3)))
 
 
 def test_another_signature_is_refused(dag, monkeypatch):

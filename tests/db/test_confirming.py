@@ -21,9 +21,11 @@ from safe_clear_plugin.services.clear.confirm import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.planning.derived_plans import plan_remaining
 from safe_clear_plugin.services.planning.preview import make_plan
 from safe_clear_plugin.services.retention import clean_up
-from safe_clear_plugin.storage.plans import plan_approval, plan_reader
+from safe_clear_plugin.storage.clear import plan_approval
+from safe_clear_plugin.storage.plans import plan_reader
 from safe_clear_plugin.storage.tables import metadata
 from tests.db.acting import ME, OTHER, days, now, plan_of, reread
+from tests.support.driving import drive_once
 from tests.support.factories import make_run, set_states
 from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
@@ -56,7 +58,7 @@ def three(**more) -> PlanSummary:
 
 
 def confirm(plan, given=ALL, actor=ME, at=None, **options):
-    return confirm_plan(plan, plan.fingerprint, given, actor, at or now(), **options)
+    return drive_once(confirm_plan(plan, plan.fingerprint, given, actor, at or now(), **options).id)
 
 
 def lacking(plan, given=ALL, actor=ME):
@@ -150,9 +152,25 @@ def test_several_batches_and_a_resume_ask_once(session, options):
     assert plan.cleared_runs == 2
     stop_plan(plan, ME, now())
     stopped = reread(plan, session)
-    with pytest.raises(Refused, match="stopped before it was complete"):
+    with pytest.raises(Refused, match="Stopped by Me"):
         confirm(stopped, Confirmation())
     assert confirm(stopped, Confirmation(), OTHER, resume=True).status == "applied"
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["ready", "waiting"])
+def test_a_plan_that_nobody_applied_is_not_resumed(session, options, asked):
+    plan = three()
+    if asked:
+        options(approve_above=1)
+        plan = request_approval(plan, "because", ME, now())
+        options(approve_above=0)
+    before = snapshot(session)
+    with pytest.raises(Refused, match="nothing to resume") as refused:
+        confirm(plan, ALL, OTHER, resume=True)
+    assert (refused.value.status, refused.value.details["status"]) == (409, "ready")
+    assert "apply it" in refused.value.problem.remedy
+    assert diff_snapshots(before, snapshot(session)) == {}
+    assert confirm(plan, ALL, OTHER).status == "applied"
 
 
 def test_the_rest_of_a_plan_is_a_plan_like_any_other(session, options):

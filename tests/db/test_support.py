@@ -13,7 +13,7 @@ from tests.support import options
 from tests.support.factories import FactoryError, expand, make_run, set_states, store_dag, task_instances
 from tests.support.snapshots import diff_snapshots, snapshot
 
-pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.airflow32]
+pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def chain() -> DAG:
     return dag
 
 
+@pytest.mark.driver
 def test_backend_is_the_one_asked_for(session):
     kind, _, driver = options.chosen.backend.partition("-")
     dialect = session.get_bind().dialect

@@ -12,20 +12,20 @@ import pytest
 from airflow import settings
 from sqlalchemy import create_engine, inspect, text
 
+from safe_clear_plugin.storage import table_setup
 from safe_clear_plugin.storage.db_manager import SafeClearDBManager
-from safe_clear_plugin.storage.schema import table_setup
 from safe_clear_plugin.storage.tables import metadata
 from tests.db.test_tables import TABLES, differences, tables
 from tests.support.backends import METADATA
 from tests.support.environment import airflow_environment
 from tests.support.statements import statements
 
-pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.airflow32]
+pytestmark = pytest.mark.backend
 
 VERSIONS = "alembic_version_safe_clear"
 SET_UP = """
 import sys
-from safe_clear_plugin.storage.schema.table_setup import set_up_tables
+from safe_clear_plugin.storage.table_setup import set_up_tables
 print("ready", flush=True)
 sys.stdin.readline()
 set_up_tables()
@@ -46,6 +46,8 @@ def drop_all(engine: Any) -> None:
         connection.execute(text(f"DROP TABLE {VERSIONS}"))
 
 
+@pytest.mark.driver
+@pytest.mark.airflow32
 def test_tables_that_are_missing_are_made(engine, session):
     drop_all(engine)
     table_setup.set_up_tables()
@@ -61,6 +63,7 @@ def test_tables_that_are_there_are_left_alone(engine, session):
     assert not any("advisory" in one for one in sent)
 
 
+@pytest.mark.airflow32
 def test_tables_of_an_older_version_are_upgraded(engine, session):
     SafeClearDBManager(session).downgrade("5afec1ea0002")
     session.close()

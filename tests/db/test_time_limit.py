@@ -14,7 +14,7 @@ from safe_clear_plugin.findings import concurrent_plans, workload
 from safe_clear_plugin.findings.registry import AREAS, CHECKS
 from safe_clear_plugin.services.clear.confirm import Unconfirmed, confirm_plan
 from safe_clear_plugin.services.planning import preview
-from safe_clear_plugin.services.planning.time_limit import TookTooLong
+from safe_clear_plugin.services.time_limit import TookTooLong
 from safe_clear_plugin.services.undo import undo_preview
 from safe_clear_plugin.services.undo.undo_preview import preview_undo, summarize_undo
 from safe_clear_plugin.storage import tables
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.backend
 
 @pytest.fixture
 def short(monkeypatch):
-    """Give the findings two seconds."""
-    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "2")
+    """Give the findings ten seconds: what is left must be enough for all others on a busy machine."""
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "10")
 
 
 def never(*args):
@@ -55,6 +55,12 @@ def store_done(session):
         set_states(run, dict.fromkeys(("extract", "transform", "load"), "success"), session=session)
 
 
+def count_nothing(monkeypatch):
+    """Let the counts of task instances around the cleared ones never end."""
+    for name in ("count_by_task", "count_downstream"):
+        monkeypatch.setattr(affected_task_instances, name, never)
+
+
 def test_a_check_that_takes_too_long_is_named_and_the_others_are_done(session, short, monkeypatch):
     store_done(session)
     whole = plan_of(days(1, 3, task_regex="^extract$"))
@@ -63,14 +69,16 @@ def test_a_check_that_takes_too_long_is_named_and_the_others_are_done(session, s
     assert plan.findings_not_checked == ("other_plan",)
     assert finding(plan, "not_checked").level == "warn"
     assert finding(plan, "not_checked").title == "1 check did not finish in time"
-    assert [one for one in plan.findings if one.code != "not_checked"] == list(whole.findings)
+    # The likely end is given to the minute.
+    others = [one for one in plan.findings if one.code not in ("not_checked", "cost")]
+    assert others == [one for one in whole.findings if one.code != "cost"]
     assert whole.findings_not_checked == ()
     assert finding(whole, "not_checked") is None
 
 
 def test_what_a_check_has_written_goes_with_it_and_the_rows_stay(session, short, monkeypatch):
     store_done(session)
-    monkeypatch.setattr(affected_task_instances, "count_by_task", never)
+    count_nothing(monkeypatch)
     plan = plan_of(days(1, 3, task_regex="^extract$"))
     assert set(plan.findings_not_checked) == codes("dependencies", "outcomes")
     assert finding(plan, "stale_downstream") is None
@@ -82,8 +90,8 @@ def test_what_a_check_has_written_goes_with_it_and_the_rows_stay(session, short,
 
 def test_what_may_ask_for_a_tick_is_ticked_when_it_was_not_checked(session, short, monkeypatch):
     store_done(session)
-    monkeypatch.setattr(affected_task_instances, "count_by_task", never)
-    plan = plan_of(days(1, 1, task_regex="^load$"))
+    count_nothing(monkeypatch)
+    plan = plan_of(days(1, 1, task_regex="^extract$"))
     assert finding(plan, "not_checked").level == "acknowledge"
     assert "downstream data that will go stale" in finding(plan, "not_checked").detail
     with pytest.raises(Unconfirmed) as refused:
@@ -91,14 +99,15 @@ def test_what_may_ask_for_a_tick_is_ticked_when_it_was_not_checked(session, shor
     assert [one.value for one in refused.value.missing] == ["not_checked"]
     given = Confirmation(acknowledge=("stale_downstream", "not_checked"))
     done = confirm_plan(plan, plan.fingerprint, given, ME, now())
-    assert (done.status, done.acknowledged) == ("applied", ("not_checked",))
+    assert (done.status, done.acknowledged) == ("applying", ("not_checked",))
 
 
 def test_what_rests_on_the_workload_is_not_checked_without_it(session, short, monkeypatch):
     store_done(session)
     monkeypatch.setattr(workload.capacity, "task_counts", never)
     plan = plan_of(days(1, 3))
-    assert set(plan.findings_not_checked) == codes("scheduling", "pools", "capacity", "side_effects", "cost")
+    assert set(plan.findings_not_checked) == codes(*(area.name for area in AREAS if area.needs_workload))
+    assert {"dag_paused", "cost"} <= set(plan.findings_not_checked)
     assert plan.estimate is None
 
 
@@ -108,8 +117,9 @@ def test_everything_too_late_leaves_the_limits_and_what_runs_now(session, monkey
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__MAX_TASK_INSTANCES", "2")
     plan = plan_of(days(1, 3))
     assert {found.code for found in plan.findings} == {"too_many", "not_checked"}
-    # The DAG has no setups and no timeout, so nothing is asked about these.
-    checked = codes("limits", "running", "scheduler_changes", "setups", "stopped_runs") | {"not_checked"}
+    # The DAG has no setups, no timeout and no deadline, so nothing is asked about these.
+    by_themselves = ("limits", "running", "scheduler_changes", "setups", "stopped_runs", "deadline_alerts")
+    checked = codes(*by_themselves) | {"not_checked"}
     assert set(plan.findings_not_checked) == {check.code for check in CHECKS} - checked
     assert "and" in finding(plan, "not_checked").detail
 
@@ -120,9 +130,11 @@ def test_a_plan_whose_checks_came_too_late_is_cleared_as_shown(session, monkeypa
     assert clear(days(1, 3)).cleared == 9
 
 
-def test_one_slow_check_leaves_time_for_the_next(session, short, monkeypatch):
+def test_one_slow_check_leaves_time_for_the_next(session, monkeypatch):
     store_done(session)
-    monkeypatch.setattr(affected_task_instances, "count_by_task", never)
+    # The three slow checks take seven eighths of the time. Each other check may take half of the rest.
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "32")
+    count_nothing(monkeypatch)
     monkeypatch.setattr(concurrent_plans, "other_plans", never)
     plan = plan_of(days(1, 3, task_regex="^extract$"))
     assert set(plan.findings_not_checked) == codes("dependencies", "outcomes", "concurrent_plans")
@@ -213,7 +225,7 @@ def test_a_shorter_time_of_the_databases_own_counts(session, backend):
 
 
 def test_what_is_behind_a_finding_is_read_in_time(session, monkeypatch):
-    from safe_clear_plugin.services.planning.time_limit import reading_time
+    from safe_clear_plugin.services.time_limit import reading_time
 
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "0.2")
     with pytest.raises(Refused) as refused, reading_time(session):

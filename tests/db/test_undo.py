@@ -29,7 +29,7 @@ from safe_clear_plugin.airflow_api.clear import clear_runs
 from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.core.problems import Refused
 from safe_clear_plugin.services.clear.apply import stop_plan
-from safe_clear_plugin.services.undo import undo as undo_module
+from safe_clear_plugin.services.driver import steps
 from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from safe_clear_plugin.storage.plans import plan_list
 from safe_clear_plugin.storage.undo import restore, undo_batches
@@ -38,8 +38,8 @@ from tests.db.acting import (
     OTHER,
     Clear,
     clear,
+    confirm,
     days,
-    end_pause,
     now,
     plan_of,
     reread,
@@ -48,6 +48,7 @@ from tests.db.acting import (
     undo_step,
 )
 from tests.db.undo_oracle import OWN_TABLES, everything
+from tests.support.driving import drive, set_clock_forward
 from tests.support.factories import (
     add_deadline,
     advance,
@@ -729,10 +730,11 @@ def test_an_undo_that_does_not_come_out_as_before_is_rolled_back(dag, session, m
     monkeypatch.setattr(restore, "restore_task_instances", meddling)
     before = snapshot(session)
     session.rollback()
-    with pytest.raises(Refused) as refused:
-        undo(plan)
-    assert refused.value.status == 409
-    assert set(diff_snapshots(before, snapshot(session))) == {PAUSE}
+    given_up = undo(plan)
+    assert (given_up.undone_runs, given_up.put_back, given_up.is_undoing) == (0, 0, False)
+    assert "not restored exactly" in given_up.left_out.reason
+    # What was asked for, and why it ended, is on record; no row of Airflow's is touched.
+    assert set(diff_snapshots(before, snapshot(session))) == {PAUSE, "log", "safe_clear_plan"}
 
 
 # --- The service --------------------------------------------------------------------------------------------
@@ -768,22 +770,23 @@ def test_a_run_that_is_not_of_the_plan_is_no_undo(dag, session):
     assert diff_snapshots(before, snapshot(session)) == {}
 
 
-def test_batch_by_batch_and_by_somebody_else(dag, session, small_batches):
+def test_batch_by_batch_in_the_name_of_who_asked(dag, session, small_batches):
     cleared = Clear(days(1, 3), session)
     plan = undo_step(cleared.plan)
     assert (plan.status, plan.is_undoing, plan.undone_runs, plan.undo_asked_runs) == ("applied", True, 1, 3)
     # The last run comes first, so that the scheduler meets what is left in order.
     assert [live_run(session, run_id).state for run_id in RUNS] == ["queued", "queued", "failed", "failed"]
+    # Who sends the request again goes on in the name of who asked.
     plan = undo_step(plan, actor=OTHER, resume=True)
-    plan = undo_step(plan, actor=OTHER, resume=True)
+    plan = undo_step(plan, actor=OTHER)
     assert (plan.status, plan.is_undoing, plan.put_back) == ("undone", False, 9)
     assert diff_snapshots(cleared.before, everything(session)) == {}
     session.rollback()
     found = [batch for batch in plan_list.batches(UUID(plan.id), session) if batch.kind == "undo"]
     assert [(batch.number, batch.by_name, batch.dag_runs, batch.task_instances) for batch in found] == [
         (4, "Me", 1, 3),
-        (5, "Somebody else", 1, 3),
-        (6, "Somebody else", 1, 3),
+        (5, "Me", 1, 3),
+        (6, "Me", 1, 3),
     ]
     assert [batch.first_run.day for batch in found] == [3, 2, 1]
 
@@ -817,30 +820,30 @@ def test_an_undo_gives_up_on_a_busy_database(dag, session, monkeypatch):
         raise OperationalError("update", {}, Exception("deadlock detected"))
 
     monkeypatch.setattr(restore, "restore_runs", busy)
-    with pytest.raises(Refused) as refused:
-        undo(plan)
-    assert refused.value.status == 503
-    assert set(diff_snapshots(before, snapshot(session))) == {PAUSE}
+    plan = undo(plan)
+    assert (plan.is_undoing, plan.undone_runs, plan.undo_asked_runs) == (False, 0, 0)
+    assert (plan.left_out.code, plan.left_out.count) == ("database_error", 2)
+    changed = {"safe_clear_plan", "log", PAUSE}
+    assert set(diff_snapshots(before, snapshot(session))) == changed
     monkeypatch.undo()
-    assert undo(plan).put_back == 6
+    plan = undo(plan)
+    assert (plan.put_back, plan.left_out) == (6, None)
 
 
 @pytest.mark.parametrize("chosen", [(), ("run_1", "run_2")])
-def test_an_undo_whose_answer_is_lost_is_not_refused(dag, session, small_batches, monkeypatch, chosen):
+def test_an_undo_whose_commit_is_not_answered_goes_on(dag, session, small_batches, monkeypatch, chosen):
     plan = clear(days(1, 2))
-    real, lost = undo_module._undo_next_batch, []
+    real, lost = steps.undo_next_batch, []
 
     def answer_lost(*args):
         done = real(*args)
-        # Otherwise the schedulers' turn is longer on a slow machine than a request waits.
-        end_pause(session)
         if len(lost) < 2:
             lost.append(done)
             raise OperationalError("commit", {}, Exception("server closed the connection"))
         return done
 
-    monkeypatch.setattr(undo_module, "_undo_next_batch", answer_lost)
-    plan = undo_step(plan, *chosen)
+    monkeypatch.setattr(steps, "undo_next_batch", answer_lost)
+    plan = undo(plan, *chosen)
     assert (plan.status, plan.put_back, lost) == ("undone", 6, [True, True])
 
 
@@ -965,13 +968,16 @@ def test_a_stopped_clear_that_is_undone_in_part_does_not_go_on(dag, session, sma
     assert [live_run(session, run_id).state for run_id in RUNS] == ["failed", "queued", "failed", "failed"]
 
 
-def test_an_interrupted_clear_is_undone_and_does_not_go_on(dag, session, small_batches, monkeypatch):
+def test_an_interrupted_clear_is_stopped_and_undone_and_does_not_go_on(
+    dag, session, small_batches, monkeypatch
+):
     before = everything(session)
     plan = step(plan_of(days(1, 3)))
-    later = now() + timedelta(seconds=20)
-    assert plan.is_interrupted(later)
-    assert preview_undo(plan, later).put_back == 3
-    plan = undo_module.undo_plan(plan, (), "left", OTHER, later)
+    set_clock_forward(session, plan, 61)
+    plan = reread(plan, session)
+    assert plan.is_interrupted
+    assert preview_undo(plan, now()).problem.reason == "The plan is being cleared."
+    plan = undo(stop_plan(plan, OTHER, now()), actor=OTHER)
     assert (plan.status, plan.put_back, plan.undone_runs) == ("undone", 3, 1)
     assert diff_snapshots(before, everything(session)) == {}
     for resume in (True, False):
@@ -980,7 +986,9 @@ def test_an_interrupted_clear_is_undone_and_does_not_go_on(dag, session, small_b
     assert diff_snapshots(before, everything(session)) == {}
 
 
-def test_an_undo_goes_on_where_it_broke_off(dag, session, small_batches, monkeypatch):
+def test_an_undo_that_breaks_off_says_why_and_the_rest_is_undone_when_asked_again(
+    dag, session, small_batches, monkeypatch
+):
     before = everything(session)
     plan = clear(days(1, 3))
     real, calls = restore.restore_runs, []
@@ -992,10 +1000,13 @@ def test_an_undo_goes_on_where_it_broke_off(dag, session, small_batches, monkeyp
         real(*args)
 
     monkeypatch.setattr(restore, "restore_runs", breaking)
-    with pytest.raises(RuntimeError, match="the plug"):
-        undo(plan)
-    plan = reread(plan, session)
-    assert (plan.is_undoing, plan.undone_runs, plan.put_back) == (True, 1, 3)
+    plan = undo(plan)
+    assert (plan.is_undoing, plan.undone_runs, plan.put_back) == (False, 1, 3)
+    assert (plan.left_out.code, plan.left_out.count, plan.left_out.run_ids) == (
+        "internal_error",
+        2,
+        ("run_1", "run_2"),
+    )
     assert [live_run(session, run_id).state for run_id in RUNS] == ["queued", "queued", "failed", "failed"]
     assert undo(plan).status == "undone"
     assert diff_snapshots(before, everything(session)) == {}
@@ -1044,8 +1055,7 @@ def test_an_error_in_the_clear_leaves_an_undo_for_what_was_cleared(dag, session,
 
     monkeypatch.setattr(clear_runs, "clear_task_instances", breaking)
     plan = plan_of(days(1, 4))
-    with pytest.raises(RuntimeError, match="the plug"):
-        clear(plan)
+    drive(confirm(plan).id)
     plan = undo(reread(plan, session))
     assert (plan.status, plan.put_back, plan.undone_runs) == ("undone", 6, 2)
     assert diff_snapshots(before, everything(session)) == {}

@@ -12,7 +12,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import event, select, update
 
 from safe_clear_plugin.services.undo.undo_preview import preview_undo
-from safe_clear_plugin.web.api.serializers import undo_preview_json
+from safe_clear_plugin.web.api.step_json import undo_preview_json
 from tests.db.acting import Clear, days, now, undo, undo_step
 from tests.support.factories import advance, serialized
 from tests.support.options import chosen

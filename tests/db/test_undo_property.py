@@ -34,6 +34,7 @@ from safe_clear_plugin.storage.plans import plan_reader
 from tests.db.strategies import ClearAndUndo, Meanwhile, Run, Shape, clears_and_undos, day
 from tests.db.undo_oracle import COMES_BACK, everything, predict
 from tests.support import options
+from tests.support.driving import drive
 from tests.support.factories import (
     add_deadline,
     advance,
@@ -128,17 +129,13 @@ def selection_of(case: ClearAndUndo) -> Selection:
 
 def clear(case: ClearAndUndo) -> PlanSummary:
     plan = make_plan(selection_of(case), ME, now())
-    while plan.status in ("ready", "applying"):
-        plan = apply_plan(plan, plan.fingerprint, "drawn", ME, now())
+    plan = drive(apply_plan(plan, plan.fingerprint, "drawn", ME, now()).id)
     assert (plan.status, plan.stop_reason) == ("applied", None)
     return plan
 
 
 def undo(plan: PlanSummary, run_ids: tuple[str, ...] = ()) -> PlanSummary:
-    plan = undo_plan(plan, run_ids, "drawn", ME, now())
-    while plan.is_undoing:
-        plan = undo_plan(plan, (), "drawn", ME, now(), resume=True)
-    return plan
+    return drive(undo_plan(plan, run_ids, "drawn", ME, now()).id)
 
 
 def happen(meanwhile: Meanwhile, session: Any) -> None:

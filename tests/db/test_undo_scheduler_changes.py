@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.core.problems import Refused
-from safe_clear_plugin.services.clear import receipt
+from safe_clear_plugin.services import receipt
 from safe_clear_plugin.services.undo.undo_preview import preview_undo
 from tests.db.acting import clear, now, plan_of, reread, step, undo
 from tests.db.changed_dags import a_b, dag_of, mapped, of, store_history, task

@@ -34,11 +34,13 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="admin", role="admin"))
 client = app.test_client()
 client.set_cookie("_token", token)
-page = client.get("/safe_clear/")
-assert page.status_code == 200, page.text
-assert "What should run again?" in page.text
-links = re.findall(r'(?:src|href)="(/safe_clear/static/[^"]+)"', page.text)
-assert len(links) >= 3, links
+links = []
+for address, heading in (("/safe_clear/", "What failed"), ("/safe_clear/select", "What should run again?")):
+    page = client.get(address)
+    assert page.status_code == 200, page.text
+    assert heading in page.text
+    links += re.findall(r'(?:src|href)="(/safe_clear/static/[^"]+)"', page.text)
+assert len(links) == 4, links
 for link in links:
     assert client.get(link).status_code == 200, link
 print("loaded from", safe_clear_plugin.__file__)
@@ -144,6 +146,28 @@ def load_the_page(python, home):
     )
 
 
+def run_the_console_script(venv):
+    """Check that it starts without Airflow, and is found as a command of Airflow's."""
+    script = venv / "bin/safe-clear"
+    # Python says on the standard error which modules it imports.
+    shown = subprocess.run(
+        [str(venv / "bin/python"), "-X", "importtime", str(script), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "usage: safe-clear" in shown.stdout
+    assert " safe_clear_plugin.cli.parser" in shown.stderr
+    assert not re.search(r"\| +(airflow|sqlalchemy|flask|httpx|rich)(\.|$)", shown.stderr, re.MULTILINE)
+    down = subprocess.run(
+        [str(script), "history", "--server", "http://localhost:1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (down.returncode, "Can't connect" in down.stderr) == (1, True), down.stderr
+
+
 def test_the_wheel_works_in_a_fresh_environment(built, tmp_path):
     [wheel] = built.glob("*.whl")
     venv = tmp_path / "venv"
@@ -165,6 +189,7 @@ def test_the_wheel_works_in_a_fresh_environment(built, tmp_path):
     done = load_the_page(python_of(venv), home)
     assert done.returncode == 0, done.stderr[-3000:]
     assert str(venv) in done.stdout
+    run_the_console_script(venv)
     check = subprocess.run(
         [UV, "pip", "check", "--python", str(python_of(venv))], capture_output=True, check=False
     )
@@ -195,6 +220,6 @@ def test_the_plugin_brings_nothing_heavy_to_airflows_start(tmp_path):
     )
     assert done.stdout.strip().splitlines()[-1] == (
         "['safe_clear_plugin', 'safe_clear_plugin.airflow_api', 'safe_clear_plugin.airflow_api.auth', "
-        "'safe_clear_plugin.airflow_api.auth.asgi_scope', "
+        "'safe_clear_plugin.airflow_api.auth.asgi_scope', 'safe_clear_plugin.airflow_api.driver_middleware', "
         "'safe_clear_plugin.plugin', 'safe_clear_plugin.provider_info'] []"
     )

@@ -12,6 +12,14 @@ from tests.views.conftest import app, auth_manager_name, migrated_metadata_db
 __all__ = ["app", "auth_manager_name", "migrated_metadata_db"]
 
 
+@pytest.fixture(autouse=True)
+def time_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the auth manager be asked about every DAG on a busy machine too: rows count here, not time."""
+    from safe_clear_plugin.airflow_api.auth import permissions
+
+    monkeypatch.setattr(permissions, "ASKING_SECONDS", 120.0)
+
+
 @pytest.fixture(scope="session")
 def large(app: Any) -> None:
     """Fill the database once; the tests only add plans."""

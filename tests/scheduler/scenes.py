@@ -168,6 +168,9 @@ SCENES = {
     # Elsewhere.
     "producer": Scene("producer", runs("producer", 2), days(1, 2)),
     "parent": Scene("parent", children, days(1, 1)),
+    # In waves.
+    "in_canary": Scene("in_canary", runs("in_canary", 4), days(1, 4), later=True),
+    "few_at_a_time": Scene("few_at_a_time", runs("few_at_a_time", 6), days(1, 6), later=True),
 }
 
 

@@ -26,7 +26,7 @@ class Scene:
     """A DAG, its past, and a clear.
 
     ``ends`` is false when some cleared run does not finish by itself; ``refused`` when the plan cannot be
-    confirmed.
+    confirmed, and ``later`` when its test confirms it.
     """
 
     dag_id: str
@@ -35,6 +35,7 @@ class Scene:
     paused: bool = False
     ends: bool = True
     refused: bool = False
+    later: bool = False
 
 
 class Stage:
@@ -56,13 +57,16 @@ class Stage:
             self.before[scene.dag_id] = self.task_instances(scene.dag_id)
             self.plans[name] = make_plan(self.server, dag_id=scene.dag_id, **scene.selection)
             self._read_behind(name)
-        confirmed = {name: plan for name, plan in self.plans.items() if not self.scenes[name].refused}
+        confirmed = {name: plan for name, plan in self.plans.items() if self._is_confirmed(name)}
         for plan in confirmed.values():
             answer = apply_to_the_end(self.server, plan)
             assert (answer.status_code, answer.json()["status"]) == (200, "applied"), answer.text
         for name in confirmed:
             if self.scenes[name].ends:
                 self.wait_until(lambda name=name: self.has_ended(name), f"the runs of {name} have ended")
+
+    def _is_confirmed(self, name: str) -> bool:
+        return not (self.scenes[name].refused or self.scenes[name].later)
 
     def _read_behind(self, name: str) -> None:
         plan = self.plans[name]

@@ -1,5 +1,7 @@
 """Clears, stops, resumes and undos at random, under a scheduler that runs what they clear.
 
+With ``--full``, some clears go in waves, and one operator works at a shell.
+
 Takes SAFE_CLEAR_FIRE_SECONDS (20; 180 with ``--full``), and the time until every run has finished.
 SAFE_CLEAR_FIRE_SEED chooses another course of events; with ``--full`` it is chosen at random.
 """
@@ -25,17 +27,23 @@ from airflow.models.taskinstancehistory import TaskInstanceHistory
 from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import OperationalError
 
+from safe_clear_plugin.cli.exit_codes import ExitCode
 from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.problems import Invalid, Refused
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.stop_reason import StopKind
+from safe_clear_plugin.core.waves import ALL_AT_ONCE, Pace, RunOrder, Then, Waves
 from safe_clear_plugin.services.clear.apply import apply_plan, stop_plan
+from safe_clear_plugin.services.clear.waves import continue_plan
+from safe_clear_plugin.services.driver.loop import Driver
 from safe_clear_plugin.services.planning.derived_plans import plan_remaining
 from safe_clear_plugin.services.planning.preview import make_plan
+from safe_clear_plugin.services.plans import get_plan
 from safe_clear_plugin.services.undo.undo import undo_plan
 from safe_clear_plugin.storage.clear import batches, before_images
 from safe_clear_plugin.storage.plans import plan_reader
 from safe_clear_plugin.storage.tables import plan_task_instance
+from tests.cli.running import SafeClear
 from tests.soak import ledger
 from tests.support.factories import make_run
 from tests.support.options import chosen
@@ -44,6 +52,7 @@ pytestmark = pytest.mark.skipif(not chosen.postgresql, reason="needs --backend p
 
 SECONDS = float(os.environ.get("SAFE_CLEAR_FIRE_SECONDS") or (180 if chosen.full else 20))
 SEED = int(os.environ.get("SAFE_CLEAR_FIRE_SEED") or (random.randrange(1_000_000) if chosen.full else 1))
+DRIVERS = 2
 OPERATORS = 3
 RUNS = tuple(f"run_{number}" for number in range(1, 13))
 PER_RUN = 5
@@ -67,25 +76,36 @@ def now():
 class Fire:
     """Operators who clear and undo, and a watcher who looks at every run in one snapshot after another."""
 
-    def __init__(self):
+    def __init__(self, at_shell=None):
         self.counts = Counter()
         self.over = threading.Event()
+        self.at_shell = at_shell
 
     def burn(self, seconds):
         """Let everybody work for some time; the first error of any of them ends it and is raised."""
         deadline = time.monotonic() + seconds
-        with ThreadPoolExecutor(OPERATORS + 1) as pool:
+        drivers_end = threading.Event()
+        with ThreadPoolExecutor(OPERATORS + 2 + DRIVERS) as pool:
+            drivers = [pool.submit(Driver().run, drivers_end) for _ in range(DRIVERS)]
             works = [pool.submit(self._work, self._watch)]
             for number in range(OPERATORS):
                 operator = Operator(
                     self.counts, Actor(str(number), f"Operator {number}"), SEED * 100 + number
                 )
                 works.append(pool.submit(self._work, operator.act))
+            if self.at_shell:
+                works.append(pool.submit(self._work, OperatorAtShell(self.counts, self.at_shell, SEED).act))
             while time.monotonic() < deadline and not self.over.wait(0.2):
                 pass
             self.over.set()
-            for work in works:
-                work.result()
+            try:
+                for work in works:
+                    work.result()
+            finally:
+                # Operators wait for what they have begun.
+                drivers_end.set()
+            for driver in drivers:
+                driver.result()
 
     def _work(self, act):
         try:
@@ -142,22 +162,33 @@ class Operator:
             self._undo(plan)
 
     def _clear(self, plan, **options):
-        plan = self._step(plan, **options)
+        pace = self._pace()
+        # Waves take long, as each waits for runs that the scheduler runs again.
+        stops = 0.02 if pace.is_chosen else 0.1
+        plan = apply_plan(plan, plan.fingerprint, "fire", self.actor, now(), pace=pace, **options)
         while plan.status == "applying":
-            if self.chance.random() < 0.25:
+            if plan.is_waiting_for_person:
+                self.counts["waves gone on with"] += 1
+                plan = continue_plan(plan, self.actor, now(), skip_failed=True)
+            if self.chance.random() < stops:
                 self.counts["stops"] += 1
                 return stop_plan(plan, self.actor, now())
-            self._hesitate(0.2)
-            plan = self._step(plan, **options)
+            time.sleep(0.1)
+            plan = get_plan(plan.id)
         self.counts[f"clears {plan.status}"] += 1
-        return plan
-
-    def _step(self, plan, **options):
-        plan = apply_plan(plan, plan.fingerprint, "fire", self.actor, now(), **options)
         kind = plan.stop_reason.kind if plan.stop_reason else None
         assert kind not in (StopKind.MISMATCH, StopKind.ERROR), plan.stop_reason
         self.counts["busy"] += kind == StopKind.BUSY
         return plan
+
+    def _pace(self):
+        chance = self.chance
+        if not chosen.full or chance.random() < 0.5:
+            return ALL_AT_ONCE
+        self.counts["in waves"] += 1
+        first = chance.choice([None, 1, 2])
+        then = chance.choice(tuple(Then)) if first else None
+        return Pace(Waves(first, then, chance.choice([1, 2, 4]), order=chance.choice(tuple(RunOrder))), True)
 
     def _after_a_stop(self, plan):
         match self.chance.choice(["resume", "rest", "undo", "leave"]):
@@ -181,12 +212,48 @@ class Operator:
         )
         plan = undo_plan(plan, chosen, "fire", self.actor, now())
         while plan.is_undoing:
-            plan = undo_plan(plan, (), "fire", self.actor, now(), resume=True)
+            time.sleep(0.1)
+            plan = get_plan(plan.id)
         self.counts["undos"] += 1
         return plan
 
     def _hesitate(self, seconds):
         time.sleep(self.chance.choice([0, self.chance.uniform(0, seconds)]))
+
+
+class OperatorAtShell:
+    """Somebody who clears and undoes with ``safe-clear``, through the api-server and its driver."""
+
+    EXPECTED = (ExitCode.DONE, ExitCode.REFUSED, ExitCode.WAITS, ExitCode.FAILED)
+
+    def __init__(self, counts, safe_clear, seed):
+        self.counts = counts
+        self.safe_clear = safe_clear
+        self.chance = random.Random(seed)
+
+    def act(self):
+        """Clear some runs, and perhaps undo that."""
+        chosen_runs = self.chance.sample(RUNS, self.chance.randint(1, 4))
+        named = [word for run_id in chosen_runs for word in ("--run-id", run_id)]
+        done = self._run("clear", "fire", *named, "--yes", "--reason", "fire", "--json")
+        if done.code == ExitCode.DONE and (id_ := done.json.get("id")) and self.chance.random() < 0.7:
+            self._run("undo", id_, "--yes", "--reason", "fire", "--json")
+
+    def _run(self, command, *arguments):
+        done = self.safe_clear(command, *arguments)
+        self.counts[f"safe-clear {command}: {done.code}"] += 1
+        assert done.code in self.EXPECTED, done
+        return done
+
+
+@pytest.fixture
+def at_shell(airflow_server, tmp_path):
+    """Return the command line of the admin, with ``--full`` only."""
+    if not chosen.full:
+        return None
+    return SafeClear(
+        tmp_path, SAFE_CLEAR_SERVER=airflow_server.url, SAFE_CLEAR_TOKEN=airflow_server.token("admin")
+    )
 
 
 @pytest.fixture
@@ -268,11 +335,13 @@ def finished():
         return not connection.scalar(runs)
 
 
-def test_under_fire(past, airflow_server, each_batch_is_compared, lost_transactions, monkeypatch, capsys):
+def test_under_fire(
+    past, airflow_server, at_shell, each_batch_is_compared, lost_transactions, monkeypatch, capsys
+):
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", str(PER_RUN))
     with settings.NonScopedSession() as session:
         keys_before = keys(session)
-    fire = Fire()
+    fire = Fire(at_shell)
     begun = time.monotonic()
     try:
         fire.burn(SECONDS)

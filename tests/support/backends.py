@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from sqlalchemy import Engine, event
 
 from tests.support.postgres import DRIVER, PostgresqlServer
 
@@ -50,6 +52,7 @@ class SqliteBackend:
     def start(self) -> None:
         """Make the directory."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        event.listen(Engine, "connect", _without_durability)
 
     def stop(self) -> None:
         """Remove every database."""
@@ -74,6 +77,14 @@ class SqliteBackend:
 
     def _file(self, database: str) -> Path:
         return self.directory / f"{database}.db"
+
+
+def _without_durability(connection: Any, _record: object) -> None:
+    """Have SQLite wait for no disk: nothing here outlives the session."""
+    if "sqlite" in type(connection).__module__:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous=OFF")
+        cursor.close()
 
 
 class PostgresqlBackend:

@@ -6,7 +6,7 @@ session, so that other sessions and threads see what it wrote, unless it says ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -258,13 +258,15 @@ def advance(
     session.commit()
 
 
-def hitl_detail(ti: TaskInstance, *, session: Session, answered: bool = False) -> None:
+def hitl_detail(
+    ti: TaskInstance, *, session: Session, answered: bool = False, options: Sequence[str] = ("yes", "no")
+) -> None:
     """Ask a person something on behalf of a task instance; the caller commits."""
-    detail = HITLDetail(ti_id=ti.id, options=["yes", "no"], subject="Load it?", params={}, multiple=False)
+    detail = HITLDetail(ti_id=ti.id, options=list(options), subject="Load it?", params={}, multiple=False)
     if answered:
         detail.responded_at = FIRST_DATE + timedelta(minutes=3)
         detail.responded_by = {"id": "7", "name": "Ann"}
-        detail.chosen_options = ["yes"]
+        detail.chosen_options = [options[0]]
         detail.params_input = {"reason": "looks right"}
     session.merge(detail)
     session.flush()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import MetaData, Table, exists, literal, select, text, union_all
+from sqlalchemy import MetaData, Table, select, text
+
+from tests.support.scene_cache import open_cache
+from tests.support.snapshots import filled_tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -26,6 +29,8 @@ class MetadataDatabase:
         self._metadata.reflect(engine)
         with engine.connect() as connection:
             self._baseline = {name: self._rows(connection, name) for name in self._filled(connection)}
+        rows = {name: len(rows) for name, rows in self._baseline.items()}
+        open_cache(engine, tuple(self._metadata.tables), rows)
 
     def wipe(self, session: Session | None = None) -> None:
         """Remove every row that was not there at the start, and put back what was.
@@ -61,26 +66,23 @@ class MetadataDatabase:
         connection.commit()
 
     def _restore_all(self, connection: Connection) -> None:
-        for name in self._filled(connection) | set(self._baseline):
+        quote = self.engine.dialect.identifier_preparer.quote
+        for name in self._filled(connection) - self._baseline.keys():
+            connection.exec_driver_sql(f"DELETE FROM {quote(name)}")
+        for name in self._baseline:
             self._restore(connection, name)
 
     def _restore(self, connection: Connection, name: str) -> None:
-        before = self._baseline.get(name, [])
-        if before and self._rows(connection, name) == before:
+        before = self._baseline[name]
+        if self._rows(connection, name) == before:
             return
         table = self._table(name)
         connection.execute(table.delete())
-        if before:
-            names = table.columns.keys()
-            connection.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in before])
+        names = table.columns.keys()
+        connection.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in before])
 
     def _filled(self, connection: Connection) -> set[str]:
-        """Return the names of the tables that have rows."""
-        has_rows = [
-            select(literal(name)).where(exists(select(literal(1)).select_from(table)))
-            for name, table in self._metadata.tables.items()
-        ]
-        return set(connection.scalars(union_all(*has_rows)))
+        return filled_tables(connection, tuple(self._metadata.tables))
 
     def _rows(self, connection: Connection, name: str) -> Rows:
         table = self._table(name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 from tests.support.backends import NAMES
 from tests.support.environment import AUTH_MANAGERS
@@ -21,6 +23,7 @@ class Options:
 
     backend: str = "sqlite"
     auth: str = "fab"
+    executor: str = "local"
     full: bool = False
 
     @property
@@ -38,6 +41,7 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("safe clear")
     group.addoption("--backend", choices=NAMES, default=Options.backend, help="the metadata database")
     group.addoption("--auth", choices=tuple(AUTH_MANAGERS), default=Options.auth, help="the auth manager")
+    group.addoption("--executor", choices=("local", "celery"), default=Options.executor, help="of live tests")
     group.addoption("--full", action="store_true", help="try everything everywhere, with random seeds")
 
 
@@ -45,16 +49,17 @@ def read_options(config: pytest.Config) -> Options:
     """Take the values that pytest was given."""
     chosen.backend = config.getoption("--backend")
     chosen.auth = config.getoption("--auth")
+    chosen.executor = config.getoption("--executor")
     chosen.full = config.getoption("--full")
     return chosen
 
 
-SHARED_FOLDERS = ("auth", "db", "views")
+SHARED_FOLDERS = ("auth", "cli", "db", "views")
 """Of tests that run more than once: on each database, under each auth manager, on each version of Airflow."""
 
 
-MANY_CASES = 4
-"""Of a test with more, a third is enough where other sessions run all."""
+MANY_CASES = 2
+"""Of a test with more cases, PostgreSQL runs a third. The other places do so above one case."""
 
 
 def wanted(items: list[pytest.Item]) -> list[pytest.Item]:
@@ -73,6 +78,8 @@ def wanted(items: list[pytest.Item]) -> list[pytest.Item]:
 def _is_wanted(item: pytest.Item) -> bool:
     if item.get_closest_marker("full"):
         return False
+    if chosen.postgresql and item.get_closest_marker("one_database"):
+        return False
     if item.path.parent.name not in SHARED_FOLDERS:
         return True
     return all(item.get_closest_marker(name) for name in required_markers())
@@ -80,7 +87,7 @@ def _is_wanted(item: pytest.Item) -> bool:
 
 def _thinned(cases: list[pytest.Item]) -> list[pytest.Item]:
     shared = cases[0].path.parent.name in SHARED_FOLDERS
-    if not shared or len(cases) <= MANY_CASES:
+    if not shared or len(cases) <= (MANY_CASES if chosen.backend == "postgresql" else 1):
         return cases
     return cases[::3]
 
@@ -97,11 +104,23 @@ def required_markers() -> list[str]:
     return required
 
 
+def every_other(*values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return half of the combinations, in which each value meets others in turn; with ``--full`` all."""
+    numbered = product(*(enumerate(of_one) for of_one in values))
+    return [
+        tuple(value for _, value in one)
+        for one in numbered
+        if chosen.full or sum(number for number, _ in one) % 2 == 0
+    ]
+
+
 def examples(number: int) -> int:
     """Return how many Hypothesis examples to try where ``number`` are wanted of a change.
 
-    The rules are the same code everywhere. PostgreSQL and Airflow 3.2 try as much as can differ there.
+    The rules are the same code everywhere. PostgreSQL, psycopg2 and Airflow 3.2 try what can differ there.
     """
     if chosen.full:
         return 25 * number
-    return max(1, number // 2) if chosen.postgresql or AIRFLOW_32 else number
+    if AIRFLOW_32 or chosen.backend.endswith("psycopg2"):
+        return max(1, number // 6)
+    return max(1, number // 4) if chosen.postgresql else number

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, event
+from airflow import settings
+from sqlalchemy import Engine, event, text
 
 SETTINGS = {
     "log_min_duration": "0",
@@ -61,6 +62,16 @@ def explaining(engine: Engine) -> Iterator[list[dict[str, Any]]]:
     finally:
         event.remove(engine, "connect", prepare)
         engine.dispose()
+
+
+def empty_pages_and_statistics() -> None:
+    """Give back the pages of deleted rows, and forget what PostgreSQL knew of them.
+
+    Otherwise it plans by the sizes that the tables had in earlier tests.
+    """
+    with settings.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (FULL)"))
+        connection.execute(text("DELETE FROM pg_statistic WHERE starelid >= 16384"))
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,28 @@ from contextlib import contextmanager
 from typing import Any
 
 from airflow import settings
-from sqlalchemy import event
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
+
+
+@contextmanager
+def role_without_tables(role: str, session: Session) -> Iterator[None]:
+    """Create a role that may read and write all tables and owns none, so that it can analyze none."""
+    for statement in (
+        f"CREATE ROLE {role}",
+        f"GRANT USAGE ON SCHEMA public TO {role}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+    ):
+        session.execute(text(statement))
+    session.commit()
+    try:
+        yield
+    finally:
+        session.rollback()
+        session.execute(text(f"DROP OWNED BY {role}"))
+        session.execute(text(f"DROP ROLE {role}"))
+        session.commit()
 
 
 @contextmanager

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 BEHIND_THE_API = ("scheduler", "dag-processor", "triggerer")
+COMMANDS = {"celery worker": ("celery", "worker", "--concurrency", "2", "--without-mingle")}
+"""Of components whose command is more than their name."""
 PREPARE = "tests.support.prepare_server"
 START_TIMEOUT = 240
 USERS = ("admin", "operator", "viewer", "nobody")
@@ -99,7 +101,10 @@ class AirflowServer:
         self.run("-m", module, *arguments)
 
     def start(self, components: tuple[str, ...] = BEHIND_THE_API, dag_ids: tuple[str, ...] = ()) -> None:
-        """Start the api-server and ``components``; returns when all is healthy and the DAGs are there."""
+        """Start the api-server and ``components``; returns when all is healthy and the DAGs are there.
+
+        ``scheduler 2`` is a second scheduler.
+        """
         self.launch(components)
         self.wait_until_up(components, dag_ids)
 
@@ -118,8 +123,16 @@ class AirflowServer:
         self.wait_until(lambda: self._is_healthy(components), "every component is healthy", START_TIMEOUT)
         self.wait_until(lambda: all(map(self._has_dag, dag_ids)), f"{dag_ids} are parsed", START_TIMEOUT)
 
+    def add(self, component: str) -> None:
+        """Start one more component; returns when it is healthy."""
+        self._start_component(component)
+        self.wait_until_up((component,))
+
     def stop(self) -> None:
         """Stop every component and remove everything but the database."""
+        # An api-server waits for its clients' connections, and no client is left. A scheduler ends its tasks.
+        if api_server := self._processes.pop("api-server", None):
+            stop_groups([api_server], by_force=True)
         stop_groups(self._processes.values())
         self._processes.clear()
         shutil.rmtree(self.home, ignore_errors=True)
@@ -127,6 +140,10 @@ class AirflowServer:
     def kill(self, component: str) -> None:
         """Kill a component and its workers with SIGKILL, as the kernel does when memory is short."""
         stop_groups([self._processes.pop(component)], by_force=True)
+
+    def pid(self, component: str) -> int:
+        """Return the id of a component's first process."""
+        return self._processes[component].pid
 
     def keep_logs(self, target: Path) -> None:
         """Copy the logs of the components and of the tasks to ``target``."""
@@ -202,7 +219,7 @@ class AirflowServer:
     def _start_component(self, name: str) -> None:
         with (self.logs / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", name],
+                [sys.executable, "-m", "airflow", *COMMANDS.get(name, (name.partition(" ")[0],))],
                 env=self.environment,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
@@ -220,7 +237,8 @@ class AirflowServer:
 
     def _is_healthy(self, components: tuple[str, ...]) -> bool:
         health = self._health() or {}
-        parts = ("metadatabase", *(name.replace("-", "_") for name in components))
+        known = [name for name in components if name in BEHIND_THE_API]
+        parts = ("metadatabase", *(name.replace("-", "_") for name in known))
         return all(health.get(part, {}).get("status") == "healthy" for part in parts)
 
     def _has_dag(self, dag_id: str) -> bool:

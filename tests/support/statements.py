@@ -23,3 +23,19 @@ def statements(session: Any) -> Iterator[list[str]]:
         yield sent
     finally:
         event.remove(engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def bound_parameters(session: Any) -> Iterator[list[int]]:
+    """Collect the number of values that each statement binds."""
+    numbers: list[int] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        numbers.append(max(map(len, parameters)) if many else len(parameters))
+
+    engine = session.get_bind()
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield numbers
+    finally:
+        event.remove(engine, "before_cursor_execute", note)

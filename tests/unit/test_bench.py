@@ -10,7 +10,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, create_engine, insert, 
 from bench.copying import NULL, Model
 from bench.meter import Measured, Statements
 from bench.options import parse
-from bench.report import cells, in_order, table_rows
+from bench.report import cells, in_order, lines, table_rows
 from bench.running import Job, hopeless, jobs, summary
 from bench.scopes import TASKS, Scope, history_for, mapped_scope, scope_of, warm_scope
 
@@ -180,3 +180,24 @@ def test_ratios_are_to_ours():
     assert cells(row("airflow_rest", 41.0), ours)[:4] == ["41.0 s", "20", "20.5 s", "20"]
     assert cells(row("limit", 0.05), ours)[:2] == ["50.0 ms", "0.03"]
     assert cells({"seconds": None, "note": "over 600 s"}, ours) == ["over 600 s"]
+
+
+def test_a_part_is_a_table_of_markdown_with_aligned_columns():
+    result = {
+        "machine": {"cpus": 2, "cpu": "EPYC", "memory_gb": 25},
+        "versions": {"apache-airflow": "3.3.2", "postgresql": "15.1 (Debian)", "python": "3.11"},
+        "history": {"task_instances": 1_010_000, "dag_runs": 20_001},
+        "other_dags": [
+            {"who": "ours", "runs": 20, "started": 9, "median": 0.25, "longest": 61.0},
+            {"who": "nothing", "runs": 20, "started": 20, "median": 0.5, "longest": 1.5},
+        ],
+    }
+    assert list(lines(result)) == [
+        "2 × EPYC, 25 GB; Airflow 3.3.2, PostgreSQL 15.1, Python 3.11; "
+        "1,010,000 task instances in 20,001 dag runs.",
+        "",
+        "| Start of another DAG | runs | started | median wait | longest wait |",
+        "| -------------------- | ---: | ------: | ----------: | -----------: |",
+        "| Safe Clear           |   20 |       9 |      250 ms |       61.0 s |",
+        "| nothing is cleared   |   20 |      20 |      500 ms |       1.50 s |",
+    ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safe_clear_plugin.core import input_limits
 from safe_clear_plugin.findings.registry import CHECKS
+from scripts.cli_docs import document
 
 PAGES = Path(__file__).parents[2] / "docs" / "findings"
 CODES = {check.code for check in CHECKS}
@@ -66,3 +67,9 @@ def test_the_architecture_names_files_that_exist():
     text = (root / "docs" / "architecture.md").read_text()
     for name in re.findall(r"`((?:\w+/)+\w+\.(?:py|html|js))`", text):
         assert (root / name).exists() or (root / "safe_clear_plugin" / name).exists(), name
+
+
+def test_the_page_of_the_command_line_is_what_the_parser_says():
+    """To write it again: `.venv/bin/python -m scripts.cli_docs`."""
+    page = (PAGES.parent / "cli.md").read_text()
+    assert document(page) == page

@@ -59,6 +59,11 @@ def test_drift_of_a_dag_version_counts_its_runs():
         "task_id": None,
         "map_index": None,
         "before": "version 1",
+        "before_state": None,
+        "before_try": None,
         "now": "version 2",
+        "now_state": None,
+        "now_try": None,
+        "attribute": None,
         "how": "etl changed; 1,200 of the runs would use the new version",
     }

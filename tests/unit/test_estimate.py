@@ -210,9 +210,10 @@ def test_clearing_less_costs_no_more_work(case, task_id):
     [
         (0.4, "0 s"),
         (45, "45 s"),
-        (90, "1 min"),
+        (200, "3 min 20 s"),
+        (3_599, "59 min 59 s"),
         (3_600, "1 h"),
-        (11_100, "3 h 5 min"),
+        (7_539, "2 h 5 min"),
         (187_200, "2 days 4 h"),
     ],
 )
@@ -226,9 +227,9 @@ def test_lengths_of_time(seconds, text):
         (5, "under 1 min of task time"),
         (60, "1 min of task time"),
         (720, "12 min of task time"),
-        (12_000, "3.3 h of task time"),
+        (12_000, "3 h 20 min of task time"),
         (72_000, "20 h of task time"),
-        (3_600_000, "1,000 h of task time"),
+        (3_600_000, "41 days 16 h of task time"),
     ],
 )
 def test_work(seconds, text):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safe_clear_plugin.core.effects import Effect
-from safe_clear_plugin.core.plan import StateChange, fingerprint
+from safe_clear_plugin.core.plan import fingerprint
+from safe_clear_plugin.core.planned_rows import StateChange
 
 
 def test_a_fingerprint_depends_on_every_value_and_the_order():

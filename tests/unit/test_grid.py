@@ -7,7 +7,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from safe_clear_plugin.core.grid import time_buckets
-from safe_clear_plugin.core.grid.model import Node, Segment, cell, describe, folded, with_others
+from safe_clear_plugin.core.grid.cell_text import describe
+from safe_clear_plugin.core.grid.folding import folded, with_others
+from safe_clear_plugin.core.grid.model import Node, Segment, cell
 
 
 def at(text: str) -> datetime:
@@ -79,22 +81,22 @@ def test_a_cell_adds_up_like_parts_and_shows_what_changes_first():
         ("stale", "success", 2),
     ]
     assert (found.count, found.changed, found.of("stale")) == (5, 3, 2)
-    assert describe(found) == "1 failed, 2 success → no status; 2 success, will go stale; matched"
+    assert describe(found) == "1 Failed, 2 Success → No Status; 2 Success, will go stale; matched"
 
 
 @pytest.mark.parametrize(
     ("segment", "said"),
     [
-        (Segment("clear", "success", None, 1), "success → no status"),
-        (Segment("clear", None, None, 12_000), "12,000 no status → no status"),
-        (Segment("terminate", "running", "restarting", 1), "running terminated → restarting"),
-        (Segment("leave_out", "running", "running", 2), "2 running left out"),
-        (Segment("create", None, None, 1), "created → no status"),
-        (Segment("remove", "success", "removed", 1), "success → removed"),
-        (Segment("restore", "removed", None, 1), "removed restored → no status"),
-        (Segment("cleared", "running", None, 1), "running, cleared"),
-        (Segment("untouched", "skipped", None, 1), "skipped"),
-        (Segment("untouched", "of a plugin", None, 1), "of a plugin"),
+        (Segment("clear", "success", None, 1), "Success → No Status"),
+        (Segment("clear", None, None, 12_000), "12,000 No Status → No Status"),
+        (Segment("terminate", "running", "restarting", 1), "Running terminated → Restarting"),
+        (Segment("leave_out", "running", "running", 2), "2 Running left out"),
+        (Segment("create", None, None, 1), "created → No Status"),
+        (Segment("remove", "success", "removed", 1), "Success → Removed"),
+        (Segment("restore", "removed", None, 1), "Removed restored → No Status"),
+        (Segment("cleared", "running", None, 1), "Running, cleared"),
+        (Segment("untouched", "skipped", None, 1), "Skipped"),
+        (Segment("untouched", "of a plugin", None, 1), "Of A Plugin"),
     ],
 )
 def test_words(segment, said):

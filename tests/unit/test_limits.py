@@ -16,8 +16,9 @@ from safe_clear_plugin.core.confirmation_summary import PlanExtent, summarize
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.core.limits import Limits
-from safe_clear_plugin.core.plan import PlannedRun, PlanSummary, StateChange
+from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_records import TouchedTask
+from safe_clear_plugin.core.planned_rows import PlannedRun, StateChange
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.findings.limits import LimitFacts, protected, protected_unreadable, too_many
 from safe_clear_plugin.findings.protected_tasks import (
@@ -242,7 +243,7 @@ def test_object_scope_and_consequence_in_one_sentence():
     assert summarize(plan(), extent, 4).sentence_for("sales_etl") == (
         "Clear 312 task instances of 4 tasks in 78 runs of sales_etl, "
         "Sun 2026-11-01 00:00 to Tue 2026-11-03 23:00 UTC; 3 running task instances left out; "
-        "2 created with the Dag version; 75 runs will be queued, 3 stay running"
+        "2 created with the Dag version; 75 runs will be Queued, 3 stay Running"
     )
 
 
@@ -255,10 +256,10 @@ def test_the_sentence_of_one_run():
     )
     assert summarize(plan(task_instances=1, dag_runs=1), extent, 1).sentence_for("etl") == (
         "Clear 1 task instance of 1 task in 1 run of etl, Sun 2026-11-01 00:00 UTC; "
-        "1 running task instance will be terminated; 1 run will be queued"
+        "1 running task instance will be terminated; 1 run will be Queued"
     )
 
 
 def test_the_sentence_of_runs_that_keep_their_state():
     extent = PlanExtent([], [StateChange("failed", "failed", Effect("clear"), 78)], run(1), run(3))
-    assert summarize(plan(), extent, 2).then == ("78 runs stay failed",)
+    assert summarize(plan(), extent, 2).then == ("78 runs stay Failed",)

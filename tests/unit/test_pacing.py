@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from safe_clear_plugin.core.batch_size import FIRST, LEAST, SECONDS, BatchSizer
+from safe_clear_plugin.core.batch_size import FIRST, MIN_SIZE, SECONDS, BatchSizer
 
 
 def test_the_first_one_is_careful():
@@ -40,7 +40,7 @@ def test_the_first_transaction_says_how_fast_the_database_is():
 def test_one_long_wait_is_forgotten():
     sizer = BatchSizer(seconds_each=SECONDS / FIRST)
     sizer.observe(100, 60)
-    assert LEAST < sizer.next_size(500) < FIRST
+    assert MIN_SIZE < sizer.next_size(500) < FIRST
     assert sizer.next_size(5) == 5
     for _ in range(3):
         sizer.observe(sizer.next_size(500), sizer.next_size(500) * 0.0025)
@@ -51,23 +51,23 @@ def test_a_slow_database_is_given_less():
     sizer = BatchSizer()
     for _ in range(4):
         sizer.observe(sizer.next_size(500), sizer.next_size(500) * 0.01)
-    assert sizer.next_size(500) == LEAST
+    assert sizer.next_size(500) == MIN_SIZE
 
 
 def test_a_small_transaction_teaches_nothing():
     """It takes about as long as a larger one."""
     sizer = BatchSizer()
-    for task_instances in (0, 1, LEAST // 2):
+    for task_instances in (0, 1, MIN_SIZE // 2):
         sizer.observe(task_instances, 3)
     assert sizer == BatchSizer()
 
 
 def test_runs_of_any_size_teach():
     """A transaction holds whole runs: as many as fit, or a single larger one."""
-    for tasks in range(1, 3 * LEAST):
-        sizer = BatchSizer(seconds_each=SECONDS / LEAST)
+    for tasks in range(1, 3 * MIN_SIZE):
+        sizer = BatchSizer(seconds_each=SECONDS / MIN_SIZE)
         sizer.observe(max(1, sizer.next_size(500) // tasks) * tasks, 0.01)
-        assert sizer.next_size(500) > LEAST, tasks
+        assert sizer.next_size(500) > MIN_SIZE, tasks
 
 
 def test_what_was_too_much_is_halved_down_to_a_single_run_and_grows_again_while_it_is_quick():

@@ -9,7 +9,7 @@ import pytest
 
 from safe_clear_plugin.core import regex
 from safe_clear_plugin.core.input_limits import TASK_REGEX
-from safe_clear_plugin.core.regex import Regex, RegexError
+from safe_clear_plugin.core.regex import Regex, RegexError, exactly, task_id_of
 from safe_clear_plugin.findings.protected_tasks import Unreadable, match_protected, read_pattern
 
 IDS = ["x" * 250, "xy" * 125, "load_" * 50, "ж漢xé" * 62]
@@ -86,3 +86,16 @@ def test_a_protected_pattern_is_held_to_the_same(pattern):
     assert isinstance(found, Unreadable)
     assert len(found.text) <= 101
     assert match_protected([], "etl", []) == []
+
+
+@pytest.mark.parametrize("task_id", ["load", "load.per_region", "a-b", r"odd\\[1]*(x)+?{2}|^$"])
+def test_the_pattern_of_one_task_matches_it_alone(task_id):
+    pattern = Regex(exactly(task_id))
+    assert task_id_of(exactly(task_id)) == task_id
+    assert pattern.search(task_id)
+    assert not any(pattern.search(other) for other in (f"x{task_id}", f"{task_id}x", "load_per_region", ""))
+
+
+@pytest.mark.parametrize("pattern", ["", "^", "^load", "load$", "^lo.*$", "^lo(ad)$", r"^lo\ad$"])
+def test_any_other_pattern_is_no_task(pattern):
+    assert task_id_of(pattern) == ""

@@ -59,6 +59,7 @@ selections = st.builds(
     Selection,
     dag_id=st.text(max_size=9),
     task_regex=st.text(max_size=9),
+    task_ids=names,
     run_id=names,
     date_from=moments,
     date_to=moments,
@@ -85,4 +86,14 @@ def test_everything_at_once_is_always_refused(selection):
     assert ("date_from" in fields) == unbounded
     if selection.date_from and selection.date_to:
         assert ("date_to" in fields) == (selection.date_from > selection.date_to)
-    assert ("map_index" in fields) == (selection.map_index is not None and not selection.task_regex)
+    assert ("map_index" in fields) == (selection.map_index is not None and not selection.names_tasks)
+    assert ("task_ids" in fields) == (bool(selection.task_regex) and bool(selection.task_ids))
+
+
+def test_only_failed_comes_with_setups_and_leaves_other_filters_alone():
+    only = Selection("etl", state=("success",)).only_failed(wanted=True)
+    assert (only.state, only.include_setups) == (("failed", "upstream_failed"), True)
+    assert only.is_only_failed
+    assert Selection("etl", state=("upstream_failed", "failed")).is_only_failed
+    assert only.only_failed(wanted=False).state == ()
+    assert Selection("etl", state=("failed",)).only_failed(wanted=False).state == ("failed",)

@@ -27,7 +27,7 @@ def test_headline():
     [
         (
             {"task_regex": "^load", "date_from": FIRST, "date_to": LAST, "include_downstream": True},
-            "Tasks matching ^load, in runs with logical_date from Sun 2026-11-01 00:00 UTC to "
+            "Tasks matching ^load, in runs with logical date from Sun 2026-11-01 00:00 UTC to "
             "Tue 2026-11-03 23:59 UTC. Includes all downstream tasks, and setup and teardown tasks. "
             "Running task instances are left out.",
         ),
@@ -37,11 +37,11 @@ def test_headline():
         ),
         (
             {"run_id": ("a", "b", "c", "d"), "state": ("failed", "none")},
-            "All tasks in state failed or no status, in 4 runs. Running task instances are left out.",
+            "All tasks in state Failed or No Status, in 4 runs. Running task instances are left out.",
         ),
         (
             {"date_from": FIRST, "date_to": LAST, "include_past": True},
-            "All tasks, in runs with logical_date up to Tue 2026-11-03 23:59 UTC. "
+            "All tasks, in runs with logical date up to Tue 2026-11-03 23:59 UTC. "
             "Running task instances are left out.",
         ),
         (
@@ -56,7 +56,7 @@ def test_headline():
                 "run_state": ("failed",),
                 "date_field": "run_after",
             },
-            "All tasks, in manual runs in state failed with run_after from Sun 2026-11-01 00:00 UTC. "
+            "All tasks, in manual runs in state Failed with run after from Sun 2026-11-01 00:00 UTC. "
             "Running task instances are left out.",
         ),
         (
@@ -65,17 +65,31 @@ def test_headline():
             "Running task instances are left out.",
         ),
         (
+            {"task_ids": ("a",), "map_index": 3, "run_id": ("r",)},
+            "Task a [3], in run r. Includes setup and teardown tasks. Running task instances are left out.",
+        ),
+        (
+            {"task_ids": ("a", "b"), "run_id": ("r",), "include_downstream": True},
+            "Tasks a, b, in run r. Includes all downstream tasks, and setup and teardown tasks. "
+            "Running task instances are left out.",
+        ),
+        (
+            {"task_ids": tuple("abcd"), "run_id": ("r",), "state": ("failed",)},
+            "4 tasks in state Failed, in run r. Includes setup and teardown tasks in the same states. "
+            "Running task instances are left out.",
+        ),
+        (
             {"date_from": FIRST, "include_past": True, "date_field": "run_after"},
             "All tasks, in every run, past and future. Running task instances are left out.",
         ),
         (
             {"run_id": ("a",), "date_from": FIRST, "include_future": True},
-            "All tasks, in run a with logical_date from Sun 2026-11-01 00:00 UTC and every run after it "
-            "by logical_date. Running task instances are left out.",
+            "All tasks, in run a with logical date from Sun 2026-11-01 00:00 UTC and every run after it "
+            "by logical date. Running task instances are left out.",
         ),
         (
             {"run_id": ("a", "b"), "include_past": True, "run_state": ("failed",)},
-            "All tasks, in runs a, b and every run before them by logical_date (runs in state failed only). "
+            "All tasks, in runs a, b and every run before them by logical date (runs in state Failed only). "
             "Running task instances are left out.",
         ),
         (

@@ -6,7 +6,9 @@ import html
 import re
 from typing import TYPE_CHECKING, Any
 
+from safe_clear_plugin.services.plans import get_plan
 from tests.support.auth import bearer
+from tests.support.driving import drive, drive_once
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 FORM = re.compile(r"<form (?P<head>[^>]*)>(?P<body>.*?)</form>", re.DOTALL)
 INPUT = re.compile(r"<input ([^>]*)>")
 ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
+
+
+def words(page: str) -> str:
+    """Return the text of a page, or of a part of it, on one line."""
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
 
 
 def make(client: FlaskClient, user: str = "admin", **body: Any) -> dict[str, Any]:
@@ -42,10 +49,39 @@ def get(client: FlaskClient, plan: dict[str, Any], rest: str = ".json", user: st
 def post(
     client: FlaskClient, plan: dict[str, Any], what: str, user: str = "admin", **body: Any
 ) -> TestResponse:
-    """Send a change as JSON; ``apply`` carries the plan's fingerprint, and ticks what is to be ticked."""
+    """Send a change as JSON; ``apply`` carries the plan's fingerprint, and ticks what is to be ticked.
+
+    A driver does one batch of what that begins; the answer is from before.
+    """
     if what == "apply":
         body = {"fingerprint": plan["fingerprint"], "acknowledge": to_tick(plan), **body}
-    return client.post(path(plan, f"/{what}"), json=body, headers=bearer(user))
+    answer = client.post(path(plan, f"/{what}"), json=body, headers=bearer(user))
+    if answer.status_code == 202:
+        drive_once(plan["id"])
+    return answer
+
+
+def step(
+    client: FlaskClient, plan: dict[str, Any], what: str = "apply", user: str = "admin", **body: Any
+) -> dict[str, Any]:
+    """Have the plan cleared, or undone, one batch of it; return how far it is then."""
+    answer = post(client, plan, what, user, **body)
+    assert answer.status_code in (200, 202), answer.text
+    return progress(client, plan, what)
+
+
+def progress(client: FlaskClient, plan: dict[str, Any], what: str = "apply") -> dict[str, Any]:
+    """Return how far the clear, or the undo, is."""
+    found: dict[str, Any] = get(client, plan, "/progress.json").get_json()
+    return found["undo"] if what == "undo" else found
+
+
+def undo_all(client: FlaskClient, plan: dict[str, Any], user: str = "admin", **body: Any) -> dict[str, Any]:
+    """Have the plan undone to the end; return how far it is then."""
+    answer = post(client, plan, "undo", user, **body)
+    assert answer.status_code == 202, answer.text
+    drive(plan["id"])
+    return progress(client, plan, "undo")
 
 
 def to_tick(plan: dict[str, Any]) -> list[str]:
@@ -54,13 +90,13 @@ def to_tick(plan: dict[str, Any]) -> list[str]:
 
 
 def apply_all(client: FlaskClient, plan: dict[str, Any], **body: Any) -> int:
-    """Send the plan's batches until it is applied, and return how many they were."""
-    for number in range(1, 100):
-        response = post(client, plan, "apply", **body)
-        assert response.status_code == 200, response.text
-        if response.get_json()["status"] == "applied":
-            return number
-    raise AssertionError("the plan does not end")
+    """Have the plan cleared to the end, and return how many batches that took."""
+    before = get_plan(plan["id"]).batches
+    response = post(client, plan, "apply", **body)
+    assert response.status_code == 202, response.text
+    after = drive(plan["id"])
+    assert (after.status, after.stop_reason) == ("applied", None)
+    return after.batches - before
 
 
 def forms(page: str) -> list[dict[str, Any]]:
@@ -83,7 +119,10 @@ def forms(page: str) -> list[dict[str, Any]]:
 
 
 def press(client: FlaskClient, page: str, button: str, **more: str | list[str]) -> TestResponse:
-    """Send the form of the button with all boxes ticked, as a browser without JavaScript does."""
+    """Send the form of the button with all boxes ticked, as a browser without JavaScript does.
+
+    A driver does one batch of what that begins.
+    """
     found = forms(page)
     wanted = [form for form in found if form["id"] == button] or [
         form for form in found if button in form["text"]
@@ -94,7 +133,11 @@ def press(client: FlaskClient, page: str, button: str, **more: str | list[str]) 
         data.setdefault(name, []).append(value)
     if wanted[0]["id"] == "confirm" and "acknowledge" not in more:
         data["acknowledge"] = boxes(page)
-    return client.post(wanted[0]["action"], data={**data, **more})
+    answer = client.post(wanted[0]["action"], data={**data, **more})
+    begun = re.search(r"/plans/([0-9a-f]{32})/(apply|undo)$", wanted[0]["action"])
+    if begun and answer.status_code == 303:
+        drive_once(begun[1])
+    return answer
 
 
 def boxes(page: str) -> list[str]:

@@ -9,6 +9,7 @@ from sqlalchemy import update
 
 from safe_clear_plugin.storage.tables import plan as plan_table
 from tests.support.auth import TEAM_A, bearer, login
+from tests.support.scene_cache import write_scene
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 
@@ -20,8 +21,12 @@ SELECTION = {"dag_id": "etl", "run_id": ["run_1"]}
 @pytest.fixture
 def dags(session, auth_manager_name):
     ours = {"access_control": TEAM_A} if auth_manager_name == "fab" else {}
-    store_etl(session, "etl", **ours)
-    store_etl(session, "other")
+
+    def write():
+        store_etl(session, **ours)
+        store_etl(session, "other")
+
+    write_scene(("ours and another",), session, write)
 
 
 def make(client, user, **body):
@@ -67,9 +72,10 @@ def test_a_viewer_sees_plans_and_clears_nothing(client, session, dags):
     page = client.get(f"/safe_clear/plans/{plan['id']}")
     assert page.status_code == 200
     assert "/apply" not in page.text
-    assert client.get("/safe_clear/?dag_id=etl").status_code == 403
-    empty = client.get("/safe_clear/")
+    assert client.get("/safe_clear/select?dag_id=etl").status_code == 403
+    empty = client.get("/safe_clear/select")
     assert empty.status_code == 200
+    assert "You can’t clear any Dag" in empty.text
     assert '<option value="etl">' not in empty.text
 
 
@@ -106,7 +112,7 @@ def test_a_plan_that_does_not_exist(client, dags):
 
 
 def csrf(client):
-    return re.search(r'name="csrf_token" value="([^"]+)"', client.get("/safe_clear/").text)[1]
+    return re.search(r'name="csrf_token" value="([^"]+)"', client.get("/safe_clear/select").text)[1]
 
 
 def test_a_post_by_cookie_needs_the_token_of_its_user(client, session, dags):
@@ -177,7 +183,7 @@ def test_methods_that_an_address_does_not_have(client, dags, method):
 def test_whoever_only_looks_is_offered_nothing_that_is_refused(client, dags):
     plan = make(client, "admin").get_json()
     login(client, "admin")
-    again = f"/safe_clear/?plan={plan['id']}"
+    again = f"/safe_clear/select?plan={plan['id']}"
     assert again in client.get(f"/safe_clear/plans/{plan['id']}").text
     login(client, "viewer")
     assert again not in client.get(f"/safe_clear/plans/{plan['id']}").text

@@ -19,7 +19,7 @@ from tests.support.factories import make_run, set_states, store_dag
 from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 
-PAGE = "/safe_clear/"
+PAGE = "/safe_clear/select"
 JANUARY = {"dag_id": "etl", "date_from": "2026-01-01", "date_to": "2026-01-03"}
 
 
@@ -37,8 +37,9 @@ def ask(client, user="admin", **body):
 
 
 def parts(page: str) -> dict[str, str]:
-    """Return the words of each answer."""
+    """Return the words of each answer, and of the errors of each field."""
     found = re.findall(r'<section data-answer="(\w+)">(.*?)</section>', page, re.DOTALL)
+    found += re.findall(r'<ul class="errors" id="(\w+)-errors" data-field="\1">(.*?)</ul>', page, re.DOTALL)
     return {name: re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", text)).strip() for name, text in found}
 
 
@@ -79,29 +80,55 @@ def test_asking_writes_nothing(client, session, dag):
         ({"dag_id": ""}, "bar", "Choose a Dag"),
         ({"date_from": "", "date_to": ""}, "bar", "Choose dates or run ids"),
         ({"date_from": "", "date_to": ""}, "when", "Choose a date range"),
-        ({"date_from": "2026-"}, "when", "Enter a date"),
-        ({"date_from": "2026-01-05"}, "when", "is later than"),
-        ({"timezone": "Mars"}, "when", "Unknown time zone Mars"),
-        ({"task_regex": "lo[ad"}, "tasks", "missing ]: [ad"),
-        ({"task_regex": "^nothing$"}, "tasks", "No task of etl matches ^nothing$"),
+        ({"date_from": "2026-"}, "date_from", "Enter a date"),
+        ({"date_from": "2026-01-05"}, "date_to", "is later than"),
+        ({"date_from": "2026-01-05"}, "date_to", "Swap the two dates"),
+        ({"timezone": "Mars"}, "timezone", "Unknown time zone Mars"),
+        ({"task_regex": "lo[ad"}, "task_regex", "missing ]: [ad"),
+        ({"task_regex": "^nothing$"}, "task_regex", "No task of etl matches ^nothing$"),
         (
             {"task_regex": "a", "map_index": "3"},
-            "tasks",
+            "map_index",
             "matches 3 tasks that share none: extract, transform, load",
         ),
-        ({"map_index": "x"}, "tasks", "whole number"),
-        ({"run_id": ["gone"]}, "when", "no dag run gone"),
-        ({"exclude_run_id": ["gone"]}, "when", "no dag run gone to exclude"),
-        ({"exclude_task_instance": ["load"]}, "tasks", "Write each task instance as"),
+        ({"map_index": "x"}, "map_index", "whole number"),
+        ({"run_id": ["gone"]}, "run_id", "no dag run gone"),
+        ({"exclude_run_id": ["gone"]}, "exclude_run_id", "no dag run gone to exclude"),
+        ({"exclude_task_instance": ["load"]}, "exclude_task_instance", "Write each task instance as"),
         ({"state": ["running"]}, "state", "No task instance has one of these states"),
         ({"state": ["running"]}, "bar", "No task instances match"),
         ({"date_from": "2025-01-01", "date_to": "2025-01-02"}, "when", "No dag run"),
-        ({"dag_id": "nope"}, "dag", "The Dag nope"),
+        ({"dag_id": "nope"}, "dag_id", "The Dag nope"),
         ({"run_id": ["run_1"], "date_from": "", "date_to": ""}, "bar", "3 task instances in 1 run"),
     ],
 )
 def test_what_is_filled_in_so_far_is_no_error(client, dag, body, part, words):
     assert words in said(client, **body)[part]
+
+
+def test_a_page_that_a_link_fills_in_has_each_error_at_its_field(client, dag):
+    page = client.get(
+        f"{PAGE}?dag_id=etl&date_from=2026-01-05&date_to=2026-01-01&task_regex=lo[ad", headers=bearer("admin")
+    ).text
+    for name in ("date_to", "task_regex"):
+        assert re.search(
+            rf'<input[^>]*aria-describedby="[^"]*{name}-errors"[^>]*aria-invalid="true"[^>]*id="{name}"|'
+            rf'<input[^>]*aria-invalid="true"[^>]*id="{name}"',
+            page,
+        )
+        assert f'id="{name}-errors"' in page
+    assert "to continue" not in page
+
+
+@pytest.mark.parametrize("day", ["1 Jan 2026", "Jan 1, 2026", "1 january 2026"])
+def test_dates_may_be_said(client, dag, day):
+    answers = said(client, date_from=day, date_to=day)
+    assert "Thu 1 Jan 2026, 1 full day" in answers["when"]
+
+
+def test_days_may_be_counted_from_now(client, dag):
+    assert "1 full day" in said(client, date_from="yesterday", date_to="yesterday")["when"]
+    assert "3 days" in said(client, date_from="-3d", date_to="now")["when"]
 
 
 def test_refusals_are_those_of_a_plan(client, session, dag):
@@ -283,9 +310,10 @@ def test_ten_thousand_dags(client, session, auth_manager_name):
         ("operator", "ours"),
         ("viewer", ""),
     ):
-        started = time.monotonic()
+        # CPU time of this process, which is server and database in one: it is not longer on a busy machine.
+        started = time.process_time()
         found = dags(client, text, user)
-        took[user, text] = time.monotonic() - started
+        took[user, text] = time.process_time() - started
         assert len(found["items"]) <= 50
     assert dags(client, "")["more"]
     assert [item["dag_id"] for item in dags(client, "dag_09999")["items"]] == ["team_8_dag_09999"]

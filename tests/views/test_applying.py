@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -9,13 +10,28 @@ import time_machine
 from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import update
 
+from safe_clear_plugin.services.plans import get_plan
 from tests.support.auth import TEAM_A, bearer, login
+from tests.support.driving import drive_once, driver, set_clock_forward
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
-from tests.views.actions import apply_all, forms, get, make, path, post, press, press_and_follow, title
+from tests.views.actions import (
+    apply_all,
+    forms,
+    get,
+    make,
+    path,
+    post,
+    press,
+    press_and_follow,
+    progress,
+    step,
+    title,
+)
 
 pytestmark = [pytest.mark.auth_manager, pytest.mark.airflow32]
 
+SELECTION = "<dt>Tasks</dt><dd><code>^transform$</code></dd>"
 CHANGES = ("apply", "stop", "undo", "rest")
 
 
@@ -38,7 +54,11 @@ def move(session, run_id: str) -> None:
 
 def test_batch_by_batch_and_once_more(client, session):
     plan = make(client)
-    answers = [post(client, plan, "apply", reason="bad rates").get_json() for _ in range(3)]
+    accepted = post(client, plan, "apply", reason="bad rates")
+    body = accepted.get_json()
+    assert (accepted.status_code, body["status"], body["done"], body["total"]) == (202, "applying", 0, 6)
+    assert (body["retry_after"], accepted.headers["Retry-After"]) == (1, "1")
+    answers = [progress(client, plan), *(step(client, plan) for _ in range(2))]
     assert [(one["status"], one["done"], one["total"]) for one in answers] == [
         ("applying", 2, 6),
         ("applying", 4, 6),
@@ -47,7 +67,9 @@ def test_batch_by_batch_and_once_more(client, session):
     assert [(one["dag_runs_done"], one["dag_runs_total"]) for one in answers] == [(1, 3), (2, 3), (3, 3)]
     assert all(one["id"] == plan["id"] and one["cleared_at"] for one in answers)
     before = snapshot(session)
-    assert post(client, plan, "apply").get_json() == answers[-1]
+    again = post(client, plan, "apply")
+    assert (again.status_code, "Retry-After" in again.headers) == (200, False)
+    assert again.get_json().items() <= answers[-1].items()
     assert diff_snapshots(before, snapshot(session)) == {}
     stored = get(client, plan).get_json()
     assert [(batch["number"], batch["task_instances"]) for batch in stored["batches"]] == [
@@ -58,37 +80,67 @@ def test_batch_by_batch_and_once_more(client, session):
     assert stored["reason"] == "bad rates"
 
 
-def test_how_far_it_is_for_programs(client):
+def test_how_far_it_is_for_programs(client, session):
     plan = make(client)
     post(client, plan, "apply")
-    progress = get(client, plan, "/progress.json").get_json()
-    assert (progress["status"], progress["done"], progress["total"]) == ("applying", 2, 6)
-    assert progress["interrupted"] is False
-    assert progress["by_state"] is None
-    assert progress["undo"]["under_way"] is False
-    with time_machine.travel(datetime.now(timezone.utc) + timedelta(seconds=16), tick=False):
-        progress = get(client, plan, "/progress.json").get_json()
-    assert progress["interrupted"] is True
-    assert progress["by_state"] == [[None, 2]]
-    assert progress["finished"] is False
+    found = progress(client, plan)
+    assert (found["status"], found["done"], found["total"]) == ("applying", 2, 6)
+    assert found["interrupted"] is False
+    assert found["driver"] == {"name": driver().name, "working": True}
+    assert found["by_state"] is None
+    assert found["undo"]["under_way"] is False
+    set_clock_forward(session, get_plan(plan["id"]), 61)
+    found = progress(client, plan)
+    assert found["interrupted"] is True
+    assert found["driver"] == {"name": None, "working": False}
+    assert found["by_state"] == [[None, 2]]
+    assert found["finished"] is False
+    assert found["foreseen"]["open"] == 2
+    assert found["foreseen"]["differences"] == []
 
 
 def test_without_javascript_to_the_end(client, session):
     plan = make(client)
     login(client, "admin")
-    page = client.get(path(plan)).text
+    page = get(client, plan, "").text
     assert "You can undo every task instance" in page
     page = press_and_follow(client, page, "confirm", reason="by hand")
     assert title(page) == "Clearing: 2 of 6 task instances"
     assert '<progress value="2" max="6"' in page
     assert "1 of 3 runs" in page
-    page = press_and_follow(client, page, "Clear the next batch")
-    assert title(page) == "Clearing: 4 of 6 task instances"
-    page = press_and_follow(client, page, "Clear the next batch")
+    assert SELECTION in page
+    assert '<meta http-equiv="refresh"' in page
+    drive_once(plan["id"])
+    assert title(client.get(path(plan)).text) == "Clearing: 4 of 6 task instances"
+    drive_once(plan["id"])
+    page = get(client, plan, "").text
     assert title(page) == "Cleared 6 task instances in 3 runs of etl"
+    assert 'http-equiv="refresh"' not in page
     assert "by hand" in page
+    assert SELECTION in page
     assert page.count("Cleared by") == 3
     assert not [form for form in forms(page) if "/apply" in form["action"]]
+
+
+def test_the_first_next_step_of_a_receipt_is_to_watch_in_airflow(client):
+    several = make(client)
+    apply_all(client, several)
+    assert first_step(client, several) == ("Watch in Airflow", "/dags/etl")
+    one = make(client, run_id=["run_2"])
+    apply_all(client, one)
+    assert first_step(client, one) == ("Watch in Airflow", "/dags/etl/runs/run_2")
+    stopped = make(client)
+    post(client, stopped, "apply")
+    post(client, stopped, "stop")
+    assert first_step(client, stopped)[0].startswith("Resume")
+
+
+def first_step(client, plan) -> tuple[str, str]:
+    page = get(client, plan, "").text
+    _, _, steps = page.partition('id="next-title"')
+    found = re.search(r'(?:href="([^"]*)"|<button)[^>]*>(.*?)</(?:a|button)>', steps, re.DOTALL)
+    assert found
+    return re.sub(r"<[^>]+>", "", found[2]).strip(), found[1] or ""
 
 
 def test_without_javascript_stopped_and_resumed(client):
@@ -102,8 +154,8 @@ def test_without_javascript_stopped_and_resumed(client):
     assert "btn go" not in page
     page = press_and_follow(client, page, "Resume: clear the remaining 4")
     assert title(page) == "Clearing: 4 of 6 task instances"
-    page = press_and_follow(client, page, "Clear the next batch")
-    assert title(page) == "Cleared 6 task instances in 3 runs of etl"
+    drive_once(plan["id"])
+    assert title(client.get(path(plan)).text) == "Cleared 6 task instances in 3 runs of etl"
 
 
 def test_a_plain_visit_clears_nothing(client, session):
@@ -128,9 +180,28 @@ def test_stopped_it_stays_stopped_until_somebody_resumes(client, session):
         assert {"error", "remedy", "status", "done", "total"} <= refused.get_json().keys()
         assert (refused.get_json()["status"], refused.get_json()["done"]) == ("stopped", 2)
     assert diff_snapshots(before, snapshot(session)) == {}
-    assert post(client, plan, "apply", resume=True).get_json()["done"] == 4
+    assert step(client, plan, resume=True)["done"] == 4
     assert apply_all(client, plan) == 1
     assert post(client, plan, "stop").get_json()["status"] == "applied"
+
+
+def test_a_request_to_resume_that_is_sent_again_goes_past_no_later_stop(client, session):
+    plan = make(client)
+    post(client, plan, "apply")
+    post(client, plan, "stop")
+    seen = get(client, plan, ".json").get_json()["finished_at"]
+    resume = {"resume": True, "finished_at": seen}
+    assert post(client, plan, "apply", **resume).status_code == 202
+    post(client, plan, "stop", user="operator")
+    before = snapshot(session)
+    refused = post(client, plan, "apply", **resume)
+    assert refused.status_code == 409
+    assert refused.get_json()["status"] == "stopped"
+    assert "operator" in refused.get_json()["error"].lower()
+    assert diff_snapshots(before, snapshot(session)) == {}
+    later = get(client, plan, ".json").get_json()["finished_at"]
+    assert later != seen
+    assert post(client, plan, "apply", resume=True, finished_at=later).status_code == 202
 
 
 def test_another_operator_takes_over_only_when_asked(client, session):
@@ -143,11 +214,11 @@ def test_another_operator_takes_over_only_when_asked(client, session):
     assert "admin" in refused.get_json()["error"].lower()
     assert diff_snapshots(before, snapshot(session)) == {}
     login(client, "operator")
-    page = client.get(path(plan)).text
-    assert "is clearing" in page
-    page = press_and_follow(client, page, "Clear the next batch")
-    assert title(page) == "Clearing: 4 of 6 task instances"
-    assert post(client, plan, "apply", user="operator", take_over=True).get_json()["status"] == "applied"
+    page = get(client, plan, "").text
+    assert "since" in page
+    assert "by <bdi>admin</bdi>" in page
+    assert step(client, plan, user="operator", take_over=True)["done"] == 4
+    assert step(client, plan, user="operator", take_over=True)["status"] == "applied"
     before = snapshot(session)
     assert post(client, plan, "apply", user="operator").get_json()["status"] == "applied"
     refused = post(client, plan, "apply")
@@ -155,33 +226,39 @@ def test_another_operator_takes_over_only_when_asked(client, session):
     assert diff_snapshots(before, snapshot(session)) == {}
 
 
-def test_left_alone_it_says_where_it_stopped(client):
+def test_without_a_driver_it_says_so_and_how_to_start_one(client, session):
     plan = make(client)
     post(client, plan, "apply")
     login(client, "admin")
-    with time_machine.travel(datetime.now(timezone.utc) + timedelta(seconds=16), tick=False):
-        page = client.get(path(plan)).text
-        assert title(page) == "Stopped at 2 of 6 task instances"
-        assert "Interrupted" in page
-        assert path(plan, "/undo") in page
-        page = press_and_follow(client, page, "Resume: clear the remaining 4")
+    assert "No driver" not in client.get(path(plan)).text
+    set_clock_forward(session, get_plan(plan["id"]), 61)
+    page = get(client, plan, "").text
+    assert title(page) == "Clearing: 2 of 6 task instances"
+    assert "Interrupted" in page
+    assert "No driver is running" in page
+    assert "airflow safe-clear driver" in page
+    # As soon as one runs again, it goes on.
+    drive_once(plan["id"])
+    page = get(client, plan, "").text
     assert title(page) == "Clearing: 4 of 6 task instances"
+    assert "No driver" not in page
 
 
 def test_drift_half_way_stops_there_and_the_rest_is_planned(client, session):
     plan = make(client)
     post(client, plan, "apply")
     move(session, "run_2")
+    assert post(client, plan, "apply").status_code == 202
     refused = post(client, plan, "apply")
     assert refused.status_code == 409
     body = refused.get_json()
-    assert (body["status"], body["done"], body["total"]) == ("stopped", 2, 6)
+    assert (body["status"], body["done"], body["total"], body["code"]) == ("stopped", 2, 6, "drift")
     assert [(row["run_id"], row["task_id"]) for row in body["drift"]] == [("run_2", "load")]
     assert body["error"]
     assert body["remedy"]
 
     login(client, "admin")
-    page = client.get(path(plan)).text
+    page = get(client, plan, "").text
     assert "Stopped: out of date" in page
     assert ">Changes<" in page
     assert not [form for form in forms(page) if "/apply" in form["action"]]
@@ -205,6 +282,15 @@ def test_drift_before_the_first_batch_leaves_the_rest_to_be_planned(client, sess
     assert title(page) == "Clear 4 task instances in 2 runs of etl"
 
 
+def test_a_stale_plan_says_when_it_was_checked(client, session):
+    plan = make(client, run_id=["run_2"])
+    move(session, "run_2")
+    login(client, "admin")
+    assert "less than a minute after the preview" in press(client, get(client, plan, "").text, "confirm").text
+    with time_machine.travel(datetime.now(timezone.utc) + timedelta(hours=3), tick=False):
+        assert "less than a minute after the preview" in client.get(path(plan)).text
+
+
 def test_nothing_is_left_to_plan(client, session):
     plan = make(client, run_id=["run_2"])
     move(session, "run_2")
@@ -225,7 +311,7 @@ def test_the_second_of_two_operators_is_told_of_the_first(client, session):
     assert f'href="{path(first)}"' in page
     assert "was undone later" not in page
     post(client, first, "stop")
-    assert post(client, first, "undo").status_code == 200
+    assert post(client, first, "undo").status_code == 202
     assert "was undone later" in client.get(path(second)).text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -14,7 +15,7 @@ from sqlalchemy import select
 from tests.support.auth import TEAM_A, bearer, login, user
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
-from tests.views.actions import forms, get, make, path, post, press, press_and_follow, title
+from tests.views.actions import forms, get, make, path, post, press, press_and_follow, step, title
 
 NASTY = "<img src=x onerror=alert(1)>\"'&\u202e"
 LIMIT = "[safe_clear] approve_above = 5"
@@ -114,6 +115,15 @@ def test_the_author_cannot_apply(client, session, plan, asked):
     assert diff_snapshots(before, snapshot(session)) == {}
 
 
+def test_a_viewer_sees_that_a_plan_waits(client, waiting):
+    login(client, "viewer")
+    page = client.get(path(waiting)).text
+    assert "Waiting for approval – nothing cleared yet" in page
+    assert "Preview – nothing cleared yet" not in page
+    with in_an_hour():
+        assert "Expired – nothing was cleared" in client.get(path(waiting)).text
+
+
 def test_nobody_applies_what_was_not_asked_for(client, session, plan):
     before = snapshot(session)
     refused = post(client, plan, "apply", user="operator")
@@ -150,7 +160,7 @@ def test_a_plan_that_waits_lives_longer(client, plan):
     post(client, plan, "ask", reason="bad rates")
     with time_machine.travel(datetime.now(timezone.utc) + timedelta(minutes=59), tick=False):
         assert get(client, plan).get_json()["status"] == "waiting"
-        assert post(client, plan, "apply", user="operator").status_code == 200
+        assert post(client, plan, "apply", user="operator").status_code == 202
 
 
 def test_a_plan_that_waited_too_long(client, session, waiting):
@@ -286,10 +296,53 @@ def test_the_second_person_is_asked_for_the_rest_too(client, session, waiting, m
 
 def test_what_the_second_person_began_the_author_may_go_on_with(client, session, waiting, monkeypatch):
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "2")
-    assert post(client, waiting, "apply", user="operator").get_json()["done"] == 2
+    assert step(client, waiting, user="operator")["done"] == 2
     post(client, waiting, "stop", user="operator")
-    assert post(client, waiting, "apply", resume=True).get_json()["done"] == 4
-    assert post(client, waiting, "apply").get_json()["status"] == "applied"
+    assert step(client, waiting, resume=True)["done"] == 4
+    assert step(client, waiting)["status"] == "applied"
     assert get(client, waiting).get_json()["approved_by"] == name("operator")
     extras = map(json.loads, session.scalars(select(Log.extra).where(Log.event == "safe_clear")))
     assert {one["approved_by"] for one in extras} == {name("operator")}
+
+
+def badge(client, who: str, at: str = "/safe_clear/plans") -> str:
+    login(client, who)
+    found = re.search(r'class="waiting" href="([^"]+)"[^>]*>.*?</span>([\d,]+)</a>', client.get(at).text)
+    return f"{found[2]} {found[1]}" if found else ""
+
+
+def test_the_navigation_counts_what_waits_for_the_caller(client, session, waiting, auth_manager_name):
+    make(client, run_id=["run_1"])  # nobody was asked
+    assert badge(client, "operator") == "1 /safe_clear/plans?status=waiting"
+    assert badge(client, "operator", path(waiting)) == badge(client, "operator")
+    assert path(waiting) in client.get("/safe_clear/plans?status=waiting").text
+    for nobody in ("admin", "viewer", "nobody"):  # the author; those who may not clear
+        assert badge(client, nobody) == "", nobody
+    if auth_manager_name == "fab":
+        store_etl(session, "other")
+        foreign = make(client, dag_id="other")
+        assert post(client, foreign, "ask", reason="x").status_code == 200
+        assert badge(client, "operator").startswith("1 ")
+    with in_an_hour():
+        assert badge(client, "operator") == ""
+    post(client, waiting, "decline", reason="no", user="operator")
+    assert badge(client, "operator") == ""
+
+
+def test_the_request_is_at_the_top_for_who_decides(client, waiting):
+    login(client, "operator")
+    page = client.get(path(waiting)).text
+    card = page[page.index('<section class="request"') : page.index('<dl class="facts">')]
+    for text in (f"<bdi>{name('admin')}</bdi> asks for your approval", "bad rates", LIMIT, "etl"):
+        assert text in card, text
+    assert '<button class="btn go" type="submit" form="confirm"' in card
+    assert f'action="{path(waiting)}/decline"' in card
+    assert f'data-request="{path(waiting)}.json?limit=1"' in card
+    login(client, "admin")
+    page = client.get(path(waiting)).text
+    card = page[page.index('<section class="request"') : page.index('<dl class="facts">')]
+    assert f'data-copy="http://localhost{path(waiting)}"' in card
+    assert "Withdraw the plan" in card
+    assert "Decline" not in card
+    login(client, "viewer")
+    assert '<section class="request"' not in client.get(path(waiting)).text

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from tests.support.auth import TEAM_A, bearer, login, user
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
-from tests.views.actions import apply_all, get, make, path, post, press, press_and_follow, title
+from tests.views.actions import apply_all, get, make, path, post, press, press_and_follow, title, undo_all
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_an_empty_choice_of_runs_is_not_all_runs(client, session, stopped, run_i
         assert blank.status_code == 422
     assert get(client, stopped, "/undo.json?run_id=").status_code == 422
     assert diff_snapshots(before, snapshot(session)) == {}
-    assert post(client, stopped, "undo", run_id=["run_1", "run_1"]).get_json()["put_back"] == 2
+    assert undo_all(client, stopped, run_id=["run_1", "run_1"])["put_back"] == 2
 
 
 @pytest.mark.parametrize("what", ["stop", "rest"])
@@ -109,8 +109,7 @@ def test_a_number_of_runs_that_is_none(client, session, stopped, number):
 def test_the_audit_log_names_who_cleared_and_who_took_it_back(client, session):
     plan = make(client)
     apply_all(client, plan, reason="bad rates")
-    while post(client, plan, "undo", user="operator", reason="wrong day").get_json()["under_way"]:
-        pass
+    undo_all(client, plan, user="operator", reason="wrong day")
     names = {name: str(user(name).get_name()) for name in ("admin", "operator")}
     ids = {name: str(user(name).get_id()) for name in ("admin", "operator")}
     rows = session.scalars(select(Log).where(Log.event.in_(["safe_clear", "safe_clear_undo"]))).all()

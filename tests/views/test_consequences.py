@@ -52,6 +52,37 @@ def test_other_dags_are_only_counted(client, scene, auth_manager_name):
         assert "theirs_secret" not in get(client, plan, rest, user="operator").text
 
 
+def test_the_list_of_triggers_names_the_dags_that_a_reader_may_read(
+    client, session, scene, auth_manager_name
+):
+    plan = make(client, task_regex="transform")
+    whole = get(client, plan, "/findings/triggers.json").get_json()
+    assert (whole["count"], whole["total"]) == (2, 2)
+    assert [item["details"] for item in whole["items"]] == [["ours"], ["theirs_secret"]]
+    if auth_manager_name != "fab":
+        return
+    seen = get(client, plan, "/findings/triggers.json?limit=1&offset=1", user="operator").get_json()
+    assert [(item["task_id"], item["details"]) for item in seen["items"]] == [("transform_more", [])]
+    page = get(client, plan, "/findings/triggers", user="operator").text
+    assert ">Triggers</th>" in page
+    assert '<td class="why"><bdi>ours</bdi></td>' in page
+    assert "a Dag that you can't see" in page
+    assert "theirs_secret" not in page
+
+
+def test_the_list_of_triggers_of_a_dag_that_a_reader_may_not_read(client, session, auth_manager_name):
+    if auth_manager_name != "fab":
+        pytest.skip("SimpleAuthManager knows no permissions per DAG")
+    with DAG("etl", schedule=None, start_date=START, access_control=TEAM_B) as dag:
+        TriggerDagRunOperator(task_id="transform", trigger_dag_id="{{ var.value.dag }}")
+    store_dag(dag, session=session)
+    make_run(dag, session=session, logical_date=START, run_id="run_1", task_state="success")
+    plan = make(client)
+    assert "not known until the task runs" in get(client, plan, "/findings/triggers").text
+    for rest in ("", ".json"):
+        assert get(client, plan, f"/findings/triggers{rest}", user="operator").status_code == 404
+
+
 def test_the_estimate_as_json_and_on_the_page(client, scene):
     plan = make(client, task_regex="transform")
     assert plan["estimate"]["task_seconds"] == 120

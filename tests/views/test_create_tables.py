@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from safe_clear_plugin.services import availability
-from safe_clear_plugin.storage.schema import table_setup
+from safe_clear_plugin.storage import table_setup
 from safe_clear_plugin.storage.tables import metadata
 from tests.support.auth import bearer
 

@@ -53,9 +53,9 @@ def test_runs_across_tasks_down(client, plan):
     page = client.get(path(plan)).text
     found = lines(page)
     assert list(found) == ["dag run", "extract", "transform", "load"]
-    assert found["dag run"] == ["failed"] * 3 + ["failed → queued"] * 3 + ["failed"] * 3
-    assert found["transform"] == ["failed"] * 3 + ["failed → no status; matched"] * 3 + ["failed"] * 3
-    assert found["load"] == ["upstream_failed"] * 9
+    assert found["dag run"] == ["Failed"] * 3 + ["Failed → Queued"] * 3 + ["Failed"] * 3
+    assert found["transform"] == ["Failed"] * 3 + ["Failed → No Status; matched"] * 3 + ["Failed"] * 3
+    assert found["load"] == ["Upstream Failed"] * 9
     heads = re.findall(r'<th scope="col" aria-label="([^"]+)"', page)
     assert heads[0] == "Thu 2026-01-01 00:00 UTC, run_1, not in the plan"
     assert heads[3] == "Sun 2026-01-04 00:00 UTC, run_4"
@@ -70,15 +70,15 @@ def test_what_succeeded_downstream_is_marked_stale(client, session, plan):
     session.commit()
     new = make(client, date_from="2026-01-04", date_to="2026-01-06", include_downstream=False)
     found = lines(grid(client, new))
-    assert found["load"] == ["success"] * 3 + ["success, will go stale"] * 3 + ["success"] * 3
-    assert found["extract"] == ["success"] * 9
+    assert found["load"] == ["Success"] * 3 + ["Success, will go stale"] * 3 + ["Success"] * 3
+    assert found["extract"] == ["Success"] * 9
     assert "3 stale" in grid(client, new)
 
 
 def test_zooming_without_a_script(client, plan):
     page = client.get(path(plan, "?grid=day&state=failed")).text
     assert 'aria-current="true" data-zoom>By day' in page
-    assert lines(page)["transform"][3:6] == ["failed → no status; matched"] * 3
+    assert lines(page)["transform"][3:6] == ["Failed → No Status; matched"] * 3
     days = re.findall(r'<a href="([^"]+)" data-zoom aria-label="([^"]+)"', page)
     assert [label for _, label in days] == [
         "Sun 4 Jan 2026, 1 run",
@@ -89,7 +89,7 @@ def test_zooming_without_a_script(client, plan):
     assert address == path(plan, "?state=failed&from=2026-01-05&to=2026-01-06#grid")
     zoomed = client.get(address).text
     assert "<b>Mon 5 Jan 2026</b>, 1 run" in zoomed
-    assert lines(zoomed)["dag run"] == ["failed → queued"]
+    assert lines(zoomed)["dag run"] == ["Failed → Queued"]
     assert 'name="state"' in zoomed
 
 
@@ -148,14 +148,14 @@ def test_the_receipt_shows_the_states_now(client, session, plan):
     apply_all(client, plan)
     page = client.get(path(plan)).text
     found = lines(page)
-    assert found["transform"][2:7] == ["failed", *["no status, cleared"] * 3, "failed"]
-    assert found["dag run"][2:7] == ["failed", *["queued, cleared"] * 3, "failed"]
+    assert found["transform"][2:7] == ["Failed", *["No Status, cleared"] * 3, "Failed"]
+    assert found["dag run"][2:7] == ["Failed", *["Queued, cleared"] * 3, "Failed"]
     assert "data-moving" in page
     assert "data-filters" not in page
     session.execute(update(TaskInstance).where(TaskInstance.task_id == "transform").values(state="success"))
     session.commit()
     again = grid(client, plan)
-    assert lines(again)["transform"][2:7] == ["success", *["success, cleared"] * 3, "success"]
+    assert lines(again)["transform"][2:7] == ["Success", *["Success, cleared"] * 3, "Success"]
     assert "data-moving" not in again
 
 
@@ -191,7 +191,7 @@ def test_hostile_names(client, session):
     assert html.escape(EVIL, quote=True).replace("&quot;", "&#34;") in page
     assert "<b>, not" not in page
     found = lines(page)
-    assert found[EVIL][0] == "success → no status; whole run"
+    assert found[EVIL][0] == "Success → No Status; whole run"
     assert client.get(path(plan, f"?open={EVIL}&run={EVIL}")).status_code == 200
     refused = client.get(path(plan, f"?grid={EVIL}&from={EVIL}"))
     assert refused.status_code == 422
@@ -217,7 +217,7 @@ def test_many_tasks_are_folded_and_opened_by_a_link(client, session):
     )
     assert link
     opened = client.get(html.unescape(link[1])).text
-    assert lines(opened)["quiet.q7"] == ["success"]
+    assert lines(opened)["quiet.q7"] == ["Success"]
     assert 'aria-expanded="true"' in opened
 
 
@@ -238,4 +238,4 @@ def test_many_tasks_stay_within_a_page(client, session):
     assert following
     found = lines(client.get(html.unescape(following[1])).text)
     assert "task_0000" not in found
-    assert found["task_0199"] == ["success → no status; whole run"] * 20
+    assert found["task_0199"] == ["Success → No Status; whole run"] * 20

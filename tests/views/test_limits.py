@@ -12,7 +12,7 @@ from tests.support.auth import TEAM_A, bearer, login
 from tests.support.factories import make_run, set_states
 from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
-from tests.views.actions import boxes, forms, get, make, path, post, press, press_and_follow, title
+from tests.views.actions import boxes, forms, get, make, path, post, press, press_and_follow, step, title
 
 OWN = {table.name for table in metadata.sorted_tables}
 NASTY = "</textarea><script>alert(1)</script>\"'&\u202e"
@@ -93,13 +93,13 @@ def test_at_the_limit_nothing_is_typed(client, options, limit):
     login(client, "admin")
     assert "confirm_dag_id" not in client.get(path(plan)).text
     assert get(client, plan).get_json()["required"] == []
-    assert post(client, plan, "apply").status_code == 200
+    assert post(client, plan, "apply").status_code == 202
 
 
 def test_out_of_the_box_two_hundred_are_the_limit(client):
     plan = make(client)
     assert plan["required"] == []
-    assert post(client, plan, "apply").status_code == 200
+    assert post(client, plan, "apply").status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_refused_plan_can_be_looked_at_only(client, session, options, option, 
     assert diff_snapshots(before, snapshot(session)) == {}
     options(**{option: 0 if isinstance(value, int) else ""})
     assert missing(post(client, plan, "apply"))[0][:2] == (code, option)
-    assert post(client, make(client), "apply").status_code == 200
+    assert post(client, make(client), "apply").status_code == 202
 
 
 def test_a_limit_that_came_after_the_preview(client, session, options):
@@ -180,12 +180,11 @@ def test_acknowledged_or_not_cleared(client, session, killing):
     for wrong in ("running_terminated", {"running_terminated": True}, [1], [None]):
         assert post(client, killing, "apply", acknowledge=wrong).status_code == 422
     assert diff_snapshots(before, snapshot(session)) == {}
-    answer = post(client, killing, "apply", acknowledge=[*codes, "x", *codes])
-    assert answer.get_json()["status"] == "applied"
+    assert step(client, killing, acknowledge=[*codes, "x", *codes])["status"] == "applied"
     assert get(client, killing).get_json()["acknowledged"] == codes
     login(client, "admin")
     receipt = client.get(path(killing)).text
-    assert "Acknowledged and approved" in receipt
+    assert 'id="consent-title">Acknowledged</h2>' in receipt
     assert "1 running task instance will be terminated" in receipt
 
 
@@ -225,11 +224,11 @@ def test_the_bar_says_what_where_and_then_what(client, session, dag):
     plan = make(client)
     login(client, "admin")
     page = client.get(path(plan)).text
-    dock = text_of(page[page.index('class="dock"') :])
+    dock = text_of(page[page.index('class="dock plan-dock"') :])
     assert (
         "Clear 7 task instances of 2 tasks in 4 runs of etl, "
         "Thu 2026-01-01 00:00 to Fri 2026-01-09 00:00 UTC; 1 running task instance left out; "
-        "3 runs will be queued, 1 stays running"
+        "3 runs will be Queued, 1 stays Running"
     ) in dock
     assert dock.rstrip().endswith("Clear 7 task instances Preview again")
     assert "autofocus" not in page
@@ -265,7 +264,7 @@ def test_form_data_of_a_program_is_asked_the_same(client, session, killing, opti
     assert "running_terminated" in [value for _, _, value, _ in missing(answer)]
     codes = [one["code"] for one in killing["findings"] if one["level"] == "acknowledge"]
     form = {**form, "acknowledge": codes}
-    assert client.post(path(killing, "/apply"), data=form, headers=bearer("admin")).status_code == 200
+    assert client.post(path(killing, "/apply"), data=form, headers=bearer("admin")).status_code == 202
 
 
 @pytest.mark.parametrize(

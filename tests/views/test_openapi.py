@@ -18,6 +18,7 @@ from safe_clear_plugin.web.api.routes import ROUTES
 from safe_clear_plugin.web.select.form import SelectionForm, form_from_selection
 from tests.support.auth import bearer, login
 from tests.support.scenes import store_etl
+from tests.support.webhook import configure, give_up
 from tests.views.actions import apply_all, get, make, post
 
 DOCUMENT = "/safe_clear/openapi.json"
@@ -42,7 +43,9 @@ def test_every_rule_is_described_and_nothing_else(app, document):
     assert views == set(ROUTES)
     assert {name if not name.startswith("step_") else "step" for name in described} == views
     steps = [path for path, methods in document["paths"].items() if {"get", "post"} <= set(methods)]
-    assert len(steps) == 7 + len(["/plans", "/undo"])
+    assert len(steps) == 12 + len(["/plans", "/undo", "/failed", "/include_waiting", "/select"]) + 7 + len(
+        ["/change_sets/undo"]
+    )
     assert all(path.startswith("/safe_clear/") for path in document["paths"])
 
 
@@ -115,6 +118,7 @@ def test_the_answers_in_the_life_of_a_plan_are_as_described(client, document):
     check(document, "apply", post(client, plan, "apply", acknowledge=["x"], fingerprint="0"))
     check(document, "apply", post(client, plan, "apply", reason=""))
     check(document, "apply", post(client, plan, "apply"))
+    check(document, "progress", get(client, plan, "/progress.json"))
     check(document, "stop", post(client, plan, "stop"))
     check(document, "plan_json", get(client, plan))
     check(document, "remaining", post(client, plan, "rest"))
@@ -135,6 +139,17 @@ def test_the_answers_of_an_approval_are_as_described(client, document, monkeypat
     check(document, "request_approval", post(client, plan, "ask", reason="bad rates"))
     check(document, "decline", post(client, plan, "decline", user="operator", reason="no"))
     check(document, "plan_json", get(client, plan))
+
+
+def test_the_answers_about_a_webhook_that_failed_are_as_described(client, document, session, monkeypatch):
+    configure(monkeypatch, "https://hooks.example")
+    plan = make(client)
+    post(client, plan, "apply")
+    check(document, "send_again", post(client, plan, "webhook"))
+    give_up(session)
+    check(document, "plan_json", get(client, plan))
+    check(document, "plans_json", client.get("/safe_clear/plans.json", headers=bearer("admin")))
+    check(document, "send_again", post(client, plan, "webhook"))
 
 
 def test_the_dag_runs_of_a_plan_are_paged(client):

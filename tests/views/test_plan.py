@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 import pytest
 import time_machine
@@ -11,11 +12,12 @@ from sqlalchemy import text, update
 
 from safe_clear_plugin.storage.tables import metadata
 from tests.support.auth import bearer, login
+from tests.support.driving import drive
 from tests.support.factories import make_run, set_states, store_dag, task_instances
 from tests.support.scenes import START, etl_dag, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
 from tests.support.threads import wait_for_clean_up
-from tests.views.actions import to_tick
+from tests.views.actions import to_tick, words
 
 pytestmark = [pytest.mark.auth_manager, pytest.mark.airflow32]
 
@@ -41,11 +43,18 @@ def get(client, plan, rest=".json"):
 
 
 def apply(client, plan, **body):
-    return client.post(
+    """Have it cleared, and send the same again once a driver is done."""
+    send = partial(
+        client.post,
         f"/safe_clear/plans/{plan['id']}/apply",
         json={"fingerprint": plan["fingerprint"], "acknowledge": to_tick(plan), **body},
         headers=bearer("admin"),
     )
+    answer = send()
+    if answer.status_code != 202:
+        return answer
+    drive(plan["id"])
+    return send()
 
 
 def rows(client, plan, query=""):
@@ -97,7 +106,11 @@ def test_the_page_shows_what_is_stored(client, dag):
     login(client, "admin")
     page = client.get(f"/safe_clear/plans/{plan['id']}").text
     assert "Clear 4 task instances in 2 runs of etl" in page
-    assert plan["sentence"].split(".")[0] in page.replace("&#39;", "'")
+    assert "<dt>Tasks</dt><dd><code>^transform$</code>" in page
+    assert (
+        "<dt>Runs</dt><dd><bdi>with logical date from Thu 2026-01-01 00:00 UTC to Fri 2026-01-02 23:59 UTC"
+        in page
+    )
     assert "run_1" in page
     assert "run_3" not in page[page.index('id="task-instances"') :]
     assert plan["fingerprint"] in page
@@ -226,7 +239,12 @@ def test_what_moved_is_shown_and_nothing_is_cleared(client, session, dag):
             "task_id": "load",
             "map_index": -1,
             "before": "upstream_failed, try 0",
+            "before_state": "upstream_failed",
+            "before_try": 0,
             "now": "success, try 2",
+            "now_state": "success",
+            "now_try": 2,
+            "attribute": None,
             "how": "its state changed",
         }
     ]
@@ -235,16 +253,17 @@ def test_what_moved_is_shown_and_nothing_is_cleared(client, session, dag):
     page = client.get(f"/safe_clear/plans/{plan['id']}").text
     assert "Nothing was cleared" in page
     assert "Preview again" in page
+    moved = re.search(r'<table class="rows moved">.*?</table>', page, re.DOTALL)[0]
+    assert "Upstream Failed try 0 now Success try 2" in words(moved)
     assert apply(client, plan).status_code == 409
 
 
 def test_a_changed_dag_makes_the_plan_stale(client, session, dag):
     plan = make(client)
-    changed = etl_dag()
-    store_dag(changed, session=session, new_version=True)
+    store_dag(etl_dag(max_active_runs=2), session=session, new_version=True)
     before = snapshot(session)
     login(client, "admin")
-    token = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/safe_clear/").text)[1]
+    token = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/safe_clear/select").text)[1]
     response = client.post(
         f"/safe_clear/plans/{plan['id']}/apply",
         data={"csrf_token": token, "fingerprint": plan["fingerprint"]},
@@ -252,6 +271,7 @@ def test_a_changed_dag_makes_the_plan_stale(client, session, dag):
     assert response.status_code == 409
     assert "Nothing was cleared" in response.text
     assert "version 2" in response.text
+    assert "max_active_runs of the Dag changed" in response.text
     assert set(diff_snapshots(before, snapshot(session))) <= {"safe_clear_plan"}
 
 
@@ -262,7 +282,9 @@ def test_a_deleted_dag(client, session, dag):
     session.commit()
     response = apply(client, plan)
     assert response.status_code == 409
-    assert "no longer has a serialized version" in response.get_json()["drift"][0]["how"]
+    drift = response.get_json()["drift"][0]
+    assert "no longer has a serialized version" in drift["how"]
+    assert (drift["now"], drift["now_state"]) == ("none", None)
 
 
 def test_running_task_instances_and_a_paused_dag_are_found(client, session):

@@ -1,6 +1,8 @@
-"""The form: prefilled, mended, refused."""
+"""The form: prefilled, corrected, refused."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
@@ -11,7 +13,7 @@ from tests.support.scenes import store_etl
 
 pytestmark = pytest.mark.airflow32
 
-PAGE = "/safe_clear/"
+PAGE = "/safe_clear/select"
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def test_no_inline_script_or_style(admin, dag):
         ({"map_index": "x", "task_regex": "^load$"}, "map_index", "whole number"),
         ({"run_id": ["run_1", "other"]}, "run_id", "no dag run other"),
         ({"date_from": "2025-01-01", "date_to": "2025-01-02"}, "date_from", "no dag run of etl"),
-        ({"state": ["running"]}, "state", "in the selected runs matches"),
+        ({"state": ["running"]}, "state", "These 3 runs have no Running task instance"),
         ({"state": ["sleeping"]}, "state", "sleeping"),
         ({"date_form": "2026-01-01"}, "date_form", "doesn't exist"),
         ({"running": "maybe"}, "running", "choice"),
@@ -104,6 +106,20 @@ def test_each_mistake_stands_at_its_field_and_writes_nothing(client, session, da
     errors = response.get_json()["errors"]
     assert words in " ".join(errors[field]), errors
     assert diff_snapshots(before, snapshot(session)) == {}
+
+
+def test_the_form_takes_dates_as_people_say_them(admin, session, dag):
+    import re
+
+    from sqlalchemy import text
+
+    token = re.search(r'name="csrf_token" value="([^"]+)"', admin.get(PAGE).text)[1]
+    given = {"csrf_token": token, "dag_id": "etl", "date_from": "1 Jan 2026", "date_to": "Jan 3, 2026 02:00"}
+    response = admin.post("/safe_clear/plans", data=given)
+    assert response.status_code == 303, response.text
+    selection = json.loads(session.scalar(text("SELECT selection FROM safe_clear_plan")))
+    assert selection["date_from"].startswith("2026-01-01T00:00:00")
+    assert selection["date_to"].startswith("2026-01-03T02:00:00")
 
 
 def test_what_was_typed_stays_and_the_error_is_at_the_field(admin, dag):

@@ -34,7 +34,7 @@ def plan(client, dag):
 
 def rows(page: str) -> list[tuple[str, ...]]:
     """Return task id and run id of each row, as its tick names it."""
-    values = re.findall(r'<td class="pick option" data-value="([^"]+)"', page)
+    values = re.findall(r'<td class="pick option"><input type="hidden" name="row" value="([^"]+)"', page)
     return [(task_id, run_id) for task_id, _, run_id in map(json.loads, map(html.unescape, values))]
 
 
@@ -263,6 +263,7 @@ def test_the_file(client, plan):
         "outcome_why": "",
         "partition_key": "",
         "partition_date": "",
+        "rendered_map_index": "",
     }
     assert len(lines) == 7
     _, filtered = file(client, plan, "?task_id=load&sort=-run")

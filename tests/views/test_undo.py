@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
+from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
-import time_machine
+from airflow.api.common.delete_dag import delete_dag
+from airflow.models.dag import DagModel
+from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
+from safe_clear_plugin.airflow_api.auth import permissions
+from safe_clear_plugin.services.plans import get_plan
 from safe_clear_plugin.storage.tables import metadata
 from safe_clear_plugin.storage.undo import left_out_runs
+from safe_clear_plugin.web.receipt import undo_page
 from tests.support.auth import TEAM_A, login
+from tests.support.driving import drive, set_clock_forward
 from tests.support.factories import make_run, set_states
 from tests.support.scenes import START, store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
-from tests.views.actions import apply_all, forms, get, make, path, post, press, press_and_follow, title
+from tests.views.actions import (
+    apply_all,
+    forms,
+    get,
+    make,
+    path,
+    post,
+    press,
+    press_and_follow,
+    progress,
+    title,
+    undo_all,
+    words,
+)
 
 OWN = {table.name for table in metadata.sorted_tables}
 NASTY = "run<script>alert(1)</script>\"'&"
@@ -125,12 +146,26 @@ def test_nothing_can_be_put_back_any_more(client, session, cleared):
     assert title(page) == "Nothing can be restored"
     assert "All 6 task instances" in page
     assert forms(page) == []
+    assert re.search(r"<(button|input|form)\b", page) is None
+    assert re.findall(r'<a class="btn[^>]*>(?:<svg.*?</svg>)?([^<]+)', page) == ["Back to the receipt"]
+    assert all(run_id in words(page) for run_id in ("run_1", "run_2", "run_3"))
     assert path(cleared, "/undo") not in client.get(path(cleared)).text
+
+
+def test_nothing_of_the_chosen_runs_leads_to_all_runs(client, session, cleared):
+    for task_id in ("transform", "load"):
+        start(session, "run_1", task_id)
+    login(client, "admin")
+    page = client.get(path(cleared, "/undo?run_id=run_1")).text
+    assert title(page) == "Nothing can be restored"
+    assert re.search(r"<(button|input|form)\b", page) is None
+    [all_runs] = re.findall(r'<a class="btn" href="([^"]+)">Preview the undo of all runs', page)
+    assert title(client.get(all_runs).text) == "Restore 4 of 6 task instances"
 
 
 def test_chosen_runs_and_then_the_others(client, session, cleared):
     login(client, "admin")
-    page = client.get(path(cleared, "/undo?run_id=run_1&run_id=run_3&run_id=no_such_run")).text
+    page = client.get(path(cleared, "/undo?run_id=run_1&run_id=run_3")).text
     assert title(page) == "Restore 4 of 4 task instances"
     assert "run_2" not in page
     assert "chosen from 3 runs" in page
@@ -148,7 +183,7 @@ def test_chosen_runs_and_then_the_others(client, session, cleared):
 
 def test_going_on_asks_for_no_more_than_was_asked(client, session, cleared):
     """A request that is sent again, since its answer was lost, must not undo runs that nobody chose."""
-    assert post(client, cleared, "undo", run_id=["run_1"]).get_json()["under_way"] is False
+    assert undo_all(client, cleared, run_id=["run_1"])["under_way"] is False
     before = snapshot(session)
     answer = post(client, cleared, "undo", go_on=True)
     assert (answer.status_code, answer.get_json()["done"], answer.get_json()["total"]) == (200, 2, 2)
@@ -161,16 +196,19 @@ def test_batch_by_batch_for_programs(client, session, monkeypatch, cleared):
     assert (preview["task_instances"], preview["put_back"], preview["stay"]) == (6, 6, 0)
     assert [run["state_back"] for run in preview["dag_runs"]] == ["failed"] * 3
     assert preview["problem"] is None
-    first = post(client, cleared, "undo", reason="all of it").get_json()
+    accepted = post(client, cleared, "undo", reason="all of it")
+    body = accepted.get_json()
+    assert (accepted.status_code, body["done"], body["total"], body["under_way"]) == (202, 0, 6, True)
+    assert (body["retry_after"], accepted.headers["Retry-After"]) == (1, "1")
+    first = progress(client, cleared, "undo")
     assert (first["done"], first["total"], first["put_back"], first["stayed"]) == (4, 6, 4, 0)
     assert (first["dag_runs_done"], first["dag_runs_total"], first["under_way"]) == (2, 3, True)
-    progress = get(client, cleared, "/progress.json").get_json()["undo"]
-    assert (progress["done"], progress["total"], progress["under_way"]) == (4, 6, True)
 
     login(client, "admin")
     page = client.get(path(cleared)).text
     assert title(page) == "Restoring: 4 of 6 task instances"
-    page = press_and_follow(client, page, "Restore the rest")
+    drive(cleared["id"])
+    page = client.get(path(cleared)).text
     assert title(page) == "All 6 task instances were restored"
     batches = get(client, cleared).get_json()["batches"]
     assert [(b["kind"], b["task_instances"], b["reason"]) for b in batches if b["kind"] == "undo"] == [
@@ -178,6 +216,23 @@ def test_batch_by_batch_for_programs(client, session, monkeypatch, cleared):
         ("undo", 2, "all of it"),
     ]
     assert get(client, cleared).get_json()["status"] == "undone"
+
+
+def test_an_undo_is_stopped_and_the_rest_undone_later(client, session, monkeypatch, cleared):
+    monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "2")
+    post(client, cleared, "undo", reason="all of it")
+    login(client, "operator")
+    page = client.get(path(cleared)).text
+    assert title(page) == "Restoring: 2 of 6 task instances"
+    page = press_and_follow(client, page, "Stop after this batch")
+    assert title(page) == "2 of 6 task instances were restored"
+    assert "1 of 3 cleared runs have been undone; the others stay cleared." in page
+    before = snapshot(session)
+    drive(cleared["id"])
+    answer = post(client, cleared, "undo", go_on=True)
+    assert (answer.status_code, answer.get_json()["under_way"]) == (200, False)
+    assert diff_snapshots(before, snapshot(session)) == {}
+    assert undo_all(client, cleared)["put_back"] == 6
 
 
 def test_a_stopped_clear_is_undone_and_cannot_go_on(client, session, monkeypatch):
@@ -196,16 +251,19 @@ def test_a_stopped_clear_is_undone_and_cannot_go_on(client, session, monkeypatch
     assert diff_snapshots(of_airflow(before), of_airflow(snapshot(session))) == {}
 
 
-def test_a_clear_that_was_left_is_undone(client, session, monkeypatch):
+def test_a_clear_that_no_driver_goes_on_with_is_stopped_and_undone(client, session, monkeypatch):
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__BATCH_SIZE", "2")
     before = snapshot(session)
     plan = make(client)
     post(client, plan, "apply")
     login(client, "admin")
-    with time_machine.travel(datetime.now(timezone.utc) + timedelta(seconds=16), tick=False):
-        page = client.get(path(plan, "/undo")).text
-        assert title(page) == "Restore 2 of 2 task instances"
-        page = press_and_follow(client, page, "confirm", reason="")
+    set_clock_forward(session, get_plan(plan["id"]), 61)
+    assert title(client.get(path(plan, "/undo")).text) == "Nothing can be restored"
+    page = press_and_follow(client, client.get(path(plan)).text, "Stop after this batch")
+    assert title(page) == "2 of 6 task instances were cleared; the other 4 were not changed"
+    page = client.get(path(plan, "/undo")).text
+    assert title(page) == "Restore 2 of 2 task instances"
+    page = press_and_follow(client, page, "confirm", reason="")
     assert title(page) == "All 2 task instances were restored"
     assert diff_snapshots(of_airflow(before), of_airflow(snapshot(session))) == {}
 
@@ -287,3 +345,133 @@ def test_the_receipt_names_the_runs_that_an_undo_left_out(client, cleared, sessi
     assert "The metadata DB stopped a statement. Run <code>airflow &lt;b&gt;</code>." in page
     assert "run&lt;script&gt;alert(1)" in page
     assert "<script>alert(1)" not in page
+
+
+def test_pausing_the_dag_first(client, session, cleared, auth_manager_name):
+    login(client, "admin")
+    page = client.get(path(cleared, "/undo") + "?run_id=run_1").text
+    assert "Pause the Dag first" in page
+    answer = press(client, page, "Pause the Dag first")
+    assert (answer.status_code, answer.location) == (303, path(cleared, "/undo") + "?run_id=run_1")
+    page = client.get(answer.location).text
+    assert "is paused: only task instances that are already queued can still start" in page
+    assert "Pause the Dag first" not in page
+    assert session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == "etl"))
+    for _ in range(2):  # again changes nothing
+        answer = post(client, cleared, "pause")
+        assert (answer.status_code, answer.get_json()) == (200, {"dag_id": "etl", "is_paused": True})
+    rows = session.execute(select(Log.owner, Log.extra).where(Log.event == "safe_clear_pause")).all()
+    assert len(rows) == 1
+    assert json.loads(rows[0].extra)["plan_id"] == cleared["id"]
+
+
+def test_pausing_goes_back_to_the_runs_as_they_were_asked_for(client, session, cleared):
+    login(client, "admin")
+    asked = {"run": "run_", "without": "run_2"}
+    page = client.get(path(cleared, "/undo"), query_string=asked).text
+    (form,) = [one for one in forms(page) if one["action"].endswith("/pause")]
+    sent = dict(form["fields"])
+    assert {name: sent.get(name) for name in ("run", "without", "run_id")} == {**asked, "run_id": None}
+    answer = client.post(form["action"], data=sent)
+    assert answer.status_code == 303
+    assert parse_qs(urlsplit(answer.location).query) == {name: [value] for name, value in asked.items()}
+
+
+def test_only_whoever_may_edit_the_dag_pauses_it(client, session, cleared, monkeypatch):
+    monkeypatch.setattr(permissions, "may_edit_dag", lambda dag, user: False)
+    before = snapshot(session)
+    refused = post(client, cleared, "pause")
+    assert refused.status_code == 403
+    assert "can’t pause etl" in refused.get_json()["error"]
+    assert post(client, cleared, "pause", user="viewer").status_code == 403
+    login(client, "admin")
+    assert "Pause the Dag first" not in client.get(path(cleared, "/undo")).text
+    assert diff_snapshots(before, snapshot(session)) == {}
+
+
+def test_a_dag_that_is_gone_is_not_paused(client, session, cleared):
+    delete_dag("etl")
+    refused = post(client, cleared, "pause")
+    assert refused.status_code in (404, 409)
+    assert session.scalar(select(func.count()).where(Log.event == "safe_clear_pause")) == 0
+
+
+def test_what_slips_away_between_preview_and_confirmation_is_said(client, session, cleared):
+    login(client, "admin")
+    page = client.get(path(cleared, "/undo")).text
+    assert '<input type="hidden" name="put_back" value="6"' in page
+    start(session, "run_2", "transform")
+    start(session, "run_2", "load")
+    page = press_and_follow(client, page, "confirm")
+    assert title(page) == "4 of 6 task instances were restored"
+    assert ">Undone in part</span>" in page
+    assert "4 restored; 2 more that the preview promised started, or changed otherwise" in page
+    assert ">Undone in part</span>" in client.get("/safe_clear/plans").text
+
+
+def test_nothing_is_said_of_promises_that_were_kept_or_never_made(client, session, cleared):
+    start(session, "run_2", "transform")
+    login(client, "admin")
+    page = client.get(path(cleared, "/undo")).text
+    page = press_and_follow(client, page, "confirm")
+    assert title(page) == "5 of 6 task instances were restored"
+    assert "promised" not in page
+    other = make(client, run_id=["run_1"])
+    apply_all(client, other)
+    start(session, "run_1", "transform")
+    undo_all(client, other)  # by a program that sends no promise
+    assert "promised" not in client.get(path(other)).text
+
+
+def test_runs_are_searched_paged_and_left_out(client, session, monkeypatch):
+    monkeypatch.setattr(undo_page, "CHOOSABLE", 2)
+    plan = make(client)
+    apply_all(client, plan)
+    login(client, "admin")
+
+    def shown(query):
+        page = client.get(path(plan, "/undo") + query).text
+        listed = re.findall(r'type="checkbox" name="run_id" value="([^"]+)"', page)
+        sent = re.search(r'<form id="confirm".*?</form>', page, re.DOTALL)
+        return listed, re.findall(r'name="run_id" value="([^"]+)"', sent[0]), title(page)
+
+    assert shown("") == (["run_1", "run_2"], [], "Restore 6 of 6 task instances")
+    assert shown("?offset=2") == (["run_3"], [], "Restore 6 of 6 task instances")
+    assert shown("?run=_2") == (["run_2"], ["run_2"], "Restore 2 of 2 task instances")
+    assert shown("?without=run_1") == (
+        ["run_2", "run_3"],
+        ["run_2", "run_3"],
+        "Restore 4 of 4 task instances",
+    )
+    assert shown("?run=run&without=run_1&without=run_3")[1] == ["run_2"]
+    assert shown("?run=RUN_2")[1] == ["run_2"]
+    for nothing in ("?run=%25", "?without=run_1&without=run_2&without=run_3"):
+        answer = client.get(path(plan, "/undo") + nothing)
+        assert answer.status_code == 422, nothing
+        assert "No cleared dag run matches" in answer.text
+        assert get(client, plan, "/undo.json" + nothing).status_code == 422
+    page = client.get(path(plan, "/undo") + "?run=_2").text
+    press(client, page, "confirm")
+    assert states(session)["run_2", "transform"] == "failed"
+    assert states(session)["run_1", "transform"] is None
+    assert shown("")[0] == ["run_1", "run_3"]
+    assert get(client, plan, "/undo.json?without=run_1").get_json()["dag_runs_total"] == 1
+
+
+def test_the_grid_rings_what_comes_back(client, session, cleared):
+    start(session, "run_2", "transform")
+    login(client, "admin")
+    page = client.get(path(cleared, "/undo")).text
+    grid = page[page.index('<div id="grid"') :]
+    cells = re.findall(r'<td class="(comes-back|cleared|untouched)[^"]*" aria-labelledby="(w\d+)"', grid)
+    words = dict(re.findall(r'<span id="(w\d+)">([^<]+)</span>', grid))
+    assert sorted(words[name] for look, name in cells if look == "comes-back") == 5 * [
+        "No Status, will be restored"
+    ]
+    assert "Running, cleared" in [words[name] for look, name in cells if look == "cleared"]
+    assert "will be restored by the undo" in grid
+    part = client.get(path(cleared, "/undo/grid") + "?first_row=1")
+    assert part.status_code == 200
+    assert part.text.count('class="comes-back ') == 5
+    assert "comes-back" not in client.get(path(cleared)).text
+    assert 'id="grid"' not in client.get(path(cleared, "/undo") + "?run_id=run_1").text

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from tests.support.auth import TEAM_A, bearer, login
+from tests.support.driving import drive_once
 from tests.support.later_airflow import later_patch
 from tests.support.scenes import store_etl
 from tests.support.snapshots import diff_snapshots, snapshot
@@ -68,6 +69,7 @@ def test_a_later_version_refuses_what_clears_and_says_so(client, session, later)
     for target, what in ((plan, "apply"), (plan, "ask"), (cleared, "undo")):
         answer = post(client, target, what, reason="because")
         assert "this is 3.4.0" in refused(answer)
+    assert "this is 3.4.0" in refused(post(client, cleared, "pause"))
     assert "this is 3.4.0" in get(client, cleared, "/undo.json").get_json()["problem"]["reason"]
     assert diff_snapshots(before, snapshot(session)) == {}
 
@@ -156,6 +158,7 @@ def test_a_clear_that_an_upgrade_comes_into_is_stopped_with_the_reason(client, m
     begun = config.AIRFLOW_VERSION
     patch = later_patch(begun)
     monkeypatch.setattr(config, "AIRFLOW_VERSION", patch)
+    drive_once(plan["id"])
     answer = post(client, plan, "apply")
     assert (answer.status_code, answer.get_json()["code"]) == (409, "upgraded")
     assert answer.get_json()["error"] == f"The clear began on Airflow {begun}; this is Airflow {patch}."

@@ -9,8 +9,16 @@ import pytest
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.stop_reason import StopKind, StopReason
-from safe_clear_plugin.web.app.moments import when_day, when_full, when_minute, when_span
-from safe_clear_plugin.web.plan_list import outcome
+from safe_clear_plugin.web.app.moments import (
+    when_brief,
+    when_day,
+    when_days,
+    when_full,
+    when_minute,
+    when_span,
+)
+from safe_clear_plugin.web.history import history_lines
+from safe_clear_plugin.web.history.outcomes import outcome
 from safe_clear_plugin.web.receipt.receipt_page import describe_receipt
 
 NOW = datetime(2026, 11, 4, 3, 12, 9, tzinfo=timezone.utc)
@@ -56,6 +64,49 @@ def test_spans():
     assert when_span(start, start + DAY) == "2026-11-04 00:00 to 2026-11-05 00:00 UTC"
 
 
+def test_days_of_runs():
+    start = NOW.replace(hour=0, minute=0)
+    assert when_days(start, start) == "4 Nov 2026"
+    assert when_days(start, start + 2 * DAY) == "4 Nov to 6 Nov 2026"
+    assert when_days(start, start + HOUR) == "4 Nov 2026 00:00 to 01:00"
+    assert when_days(start + HOUR, start + DAY) == "4 Nov 01:00 to 5 Nov 2026 00:00"
+    assert when_days(start - 400 * DAY, start) == "30 Sep 2025 to 4 Nov 2026"
+
+
+def test_briefly():
+    assert when_brief(NOW - HOUR, NOW) == "today 02:12"
+    assert when_brief(NOW - DAY, NOW) == "3 Nov 03:12"
+    assert when_brief(NOW - 400 * DAY, NOW) == "30 Sep 2025 03:12"
+
+
+@pytest.mark.parametrize(
+    ("task_regex", "shown"),
+    [
+        ("^load$", "load"),
+        (r"^load\.per_region$", "load.per_region"),
+        ("^load", "^load"),
+        ("^a|b$", "^a|b$"),
+        ("", ""),
+    ],
+)
+def test_an_expression_for_one_task_is_shown_as_the_task(task_regex, shown):
+    assert history_lines.task_text(Selection("etl", task_regex=task_regex)) == shown
+
+
+@pytest.mark.parametrize(
+    ("task_ids", "shown", "only"),
+    [
+        (("load",), "load", "load"),
+        (("a", "b"), "a, b", ""),
+        (tuple("abc"), "3 tasks", ""),
+        ((), "", ""),
+    ],
+)
+def test_a_list_of_tasks_is_shown_short(task_ids, shown, only):
+    selection = Selection("etl", task_ids=task_ids)
+    assert (history_lines.task_text(selection), history_lines.one_task(selection)) == (shown, only)
+
+
 HALF = {"cleared": 2, "cleared_runs": 1}
 BY_ADA = StopReason(StopKind.STOPPED, "Stopped by ada.", by="ada")
 DRIFT = StopReason(StopKind.DRIFT, "1 thing moved.", total=1)
@@ -82,16 +133,16 @@ UNDONE = {"status": "undone", "undo_asked_runs": 3, "undone_runs": 3}
             "Nothing was cleared",
         ),
         (
-            {"status": "applying", "last_step_at": NOW - HOUR, **HALF},
+            {"status": "stopped", "stop_reason": StopReason(StopKind.INTERRUPTED), **HALF},
             "Partly applied",
-            "Stopped at 2 of 6 task instances",
+            "2 of 6 task instances were cleared; the other 4 were not changed",
         ),
-        ({**UNDONE, "put_back": 6}, "Undone: 6 of 6", "All 6 task instances were restored"),
-        ({**UNDONE, "put_back": 1, "stayed": 5}, "Undone: 1 of 6", "1 of 6 task instances was restored"),
-        ({**UNDONE, "stayed": 6}, "Undone: 0 of 6", "None of 6 task instances could be restored"),
+        ({**UNDONE, "put_back": 6}, "Undone", "All 6 task instances were restored"),
+        ({**UNDONE, "put_back": 1, "stayed": 5}, "Undone in part", "1 of 6 task instances was restored"),
+        ({**UNDONE, "stayed": 6}, "Nothing restored", "None of 6 task instances could be restored"),
         (
             {"undo_asked_runs": 1, "undone_runs": 1, "put_back": 2},
-            "Undone: 2 of 6",
+            "Undone in part",
             "2 of 6 task instances were restored",
         ),
     ],

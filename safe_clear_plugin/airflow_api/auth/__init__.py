@@ -1,1 +1,1 @@
-"""Who sends a request, and what the auth manager lets them do."""
+"""The sender of a request, and their permissions in the auth manager."""

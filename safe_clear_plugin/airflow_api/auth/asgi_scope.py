@@ -1,7 +1,7 @@
-"""Hands the ASGI scope of a request to the Flask views, which Airflow's WSGI bridge keeps it from.
+"""Gives Flask views the ASGI scope of their request, which Airflow's WSGI bridge does not pass on.
 
-The scope holds what the bridge loses: the user whom Airflow's middlewares have found, or refreshed, and each
-header by itself, where WSGI joins equal names.
+The bridge loses two things that the scope holds: the user that Airflow's middlewares have found or refreshed,
+and each header by itself. WSGI joins headers with equal names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who sends a request, as Airflow's own API finds it out, and what says so."""
+"""Identifies the user of a request, and the credential, as Airflow's own API does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOKEN_COOKIE = COOKIE_NAME_JWT_TOKEN
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, and what says that it is them."""
+    """A user, and the kind of credential that identifies the user."""
 
     user: BaseUser
     credential: Credential

@@ -1,4 +1,4 @@
-"""What users may do, as the configured auth manager says."""
+"""Asks the configured auth manager what users may do."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from safe_clear_plugin.core.plan import TeamDag
 ResourceMethod = Literal["GET", "PUT"]
 
 ASKED_AT_ONCE = 50
+READ_AT_ONCE = 1_000
+"""DAGs whose teams one statement reads."""
 ASKING_SECONDS = 2.0
-"""How long a list of DAGs may ask the auth manager: one that asks a server answers some dozens a second."""
+"""Time limit for asking the auth manager about a list of DAGs; one with a server answers dozens a second."""
 
 __all__ = [
     "BaseUser",
@@ -32,8 +34,11 @@ __all__ = [
     "FoundDags",
     "Readable",
     "actor",
+    "audited_dags",
+    "clearable_dags",
     "is_anonymous",
     "may_clear",
+    "may_edit_dag",
     "may_read",
     "may_see_dag",
     "readable_dags",
@@ -42,7 +47,7 @@ __all__ = [
 
 
 def actor(user: BaseUser) -> Actor:
-    """Return how the user stands in the audit log; one who is not logged in has only a name."""
+    """Return the user as the audit log names them; a user who is not logged in has only a name."""
     return Actor(id=str(user.get_id() or user.get_name()), name=str(user.get_name()))
 
 
@@ -66,15 +71,31 @@ def may_see_dag(dag: TeamDag, user: BaseUser) -> bool:
     return bool(get_auth_manager().is_authorized_dag(method="GET", details=_details(dag), user=user))
 
 
+def may_edit_dag(dag: TeamDag, user: BaseUser) -> bool:
+    """Whether the user may edit the DAG itself. Airflow's switch asks for this right to pause a DAG."""
+    return bool(get_auth_manager().is_authorized_dag(method="PUT", details=_details(dag), user=user))
+
+
+def audited_dags(dags: Sequence[TeamDag], user: BaseUser, session: Session) -> Readable:
+    """Return the DAGs whose rows of Airflow's audit log the user may read, in the order given.
+
+    Airflow's event logs ask the same (``requires_access_event_log``).
+    """
+    return _found(dags, DagAccessEntity.AUDIT_LOG, user, session)
+
+
 def _may(method: ResourceMethod, dag: TeamDag, user: BaseUser) -> bool:
     return _is_authorized(method, _details(dag), user)
 
 
-def _is_authorized(method: ResourceMethod, details: DagDetails, user: BaseUser) -> bool:
+def _is_authorized(
+    method: ResourceMethod,
+    details: DagDetails,
+    user: BaseUser,
+    entity: DagAccessEntity = DagAccessEntity.TASK_INSTANCE,
+) -> bool:
     return bool(
-        get_auth_manager().is_authorized_dag(
-            method=method, access_entity=DagAccessEntity.TASK_INSTANCE, details=details, user=user
-        )
+        get_auth_manager().is_authorized_dag(method=method, access_entity=entity, details=details, user=user)
     )
 
 
@@ -106,6 +127,18 @@ class Readable:
     dags: list[TeamDag]
     complete: bool
 
+    @property
+    def ids(self) -> set[str]:
+        """The ids of these DAGs."""
+        return {dag.dag_id for dag in self.dags}
+
+
+class _Asked(NamedTuple):
+    """A DAG, and what the auth manager is asked about it: with the team that it has now, if it is there."""
+
+    dag: TeamDag
+    details: DagDetails
+
 
 def search_clearable_dags(text: str, user: BaseUser, session: Session, limit: int) -> FoundDags:
     """Return DAGs in use whose id contains the text, exact matches first, then those that begin with it."""
@@ -113,12 +146,10 @@ def search_clearable_dags(text: str, user: BaseUser, session: Session, limit: in
     candidates = [TeamDag(dag_id) for dag_id in _editable(list(paused), user, session)]
     found: list[ClearableDag] = []
     asked = 0
-    for chunk in _until_late(candidates):
+    for chunk in _until_late(candidates, session):
         asked += len(chunk)
-        editable = _allowed("PUT", chunk, user, session)
-        found += [
-            ClearableDag(dag.dag_id, paused[dag.dag_id]) for dag in _allowed("GET", editable, user, session)
-        ]
+        readable = _allowed("GET", _allowed("PUT", chunk, user), user)
+        found += [ClearableDag(dag.dag_id, paused[dag.dag_id]) for dag, _ in readable]
         if len(found) >= limit:
             break
     return FoundDags(found[:limit], complete=asked == len(candidates))
@@ -150,32 +181,44 @@ def _editable(dag_ids: Sequence[str], user: BaseUser, session: Session) -> list[
 
 def readable_dags(dags: Sequence[TeamDag], user: BaseUser, session: Session) -> Readable:
     """Return those of the DAGs, deleted ones too, whose task instances the user may see, in their order."""
+    return _found(dags, DagAccessEntity.TASK_INSTANCE, user, session)
+
+
+def _found(dags: Sequence[TeamDag], entity: DagAccessEntity, user: BaseUser, session: Session) -> Readable:
     found: list[TeamDag] = []
     asked = 0
-    for chunk in _until_late(dags):
+    for chunk in _until_late(dags, session):
         asked += len(chunk)
-        found += _allowed("GET", chunk, user, session)
+        found += [dag for dag, details in chunk if _is_authorized("GET", details, user, entity)]
     return Readable(found, complete=asked == len(dags))
 
 
-def _until_late(dags: Sequence[TeamDag]) -> Iterator[Sequence[TeamDag]]:
+def clearable_dags(dags: Sequence[TeamDag], user: BaseUser, session: Session) -> Readable:
+    """Return the DAGs, from a list of readable ones, that the user may clear."""
+    found: list[TeamDag] = []
+    asked = 0
+    for chunk in _until_late(dags, session):
+        asked += len(chunk)
+        found += [dag for dag, _ in _allowed("PUT", chunk, user)]
+    return Readable(found, complete=asked == len(dags))
+
+
+def _until_late(dags: Sequence[TeamDag], session: Session) -> Iterator[Sequence[_Asked]]:
     """Yield the DAGs a few at a time, as long as there is time to ask for them."""
     deadline = time.monotonic() + ASKING_SECONDS
-    for start in range(0, len(dags), ASKED_AT_ONCE):
-        if start and time.monotonic() > deadline:
-            return
-        yield dags[start : start + ASKED_AT_ONCE]
+    for first in range(0, len(dags), READ_AT_ONCE):
+        part = dags[first : first + READ_AT_ONCE]
+        teams = live_teams([dag.dag_id for dag in part], session)
+        asked = [
+            _Asked(dag, DagDetails(id=dag.dag_id, team_name=teams.get(dag.dag_id, dag.team_name)))
+            for dag in part
+        ]
+        for start in range(0, len(asked), ASKED_AT_ONCE):
+            if first + start and time.monotonic() > deadline:
+                return
+            yield asked[start : start + ASKED_AT_ONCE]
 
 
-def _allowed(
-    method: ResourceMethod, dags: Sequence[TeamDag], user: BaseUser, session: Session
-) -> list[TeamDag]:
-    """Return those with whose task instances the user may do this; the teams are read at once."""
-    teams = live_teams([dag.dag_id for dag in dags], session)
-    return [
-        dag
-        for dag in dags
-        if _is_authorized(
-            method, DagDetails(id=dag.dag_id, team_name=teams.get(dag.dag_id, dag.team_name)), user
-        )
-    ]
+def _allowed(method: ResourceMethod, asked: Sequence[_Asked], user: BaseUser) -> list[_Asked]:
+    """Return those with whose task instances the user may do this."""
+    return [one for one in asked if _is_authorized(method, one.details, user)]

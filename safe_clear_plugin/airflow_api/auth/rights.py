@@ -1,4 +1,4 @@
-"""What a user lacks, in the auth manager's own words. It is the auth manager that decides."""
+"""The missing permissions of a user, in the auth manager's words; ``permissions`` asks what is allowed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.providers.fab.www.security import permissions as fab
 
 TASK_INSTANCE_RESOURCES = (fab.RESOURCE_DAG_RUN, fab.RESOURCE_TASK_INSTANCE)
-"""What FAB's auth manager asks for where Airflow asks for ``DagAccessEntity.TASK_INSTANCE``: both."""
+"""The rights that FAB's auth manager requires for ``DagAccessEntity.TASK_INSTANCE``: both."""
 
 
 def to_read(dag_id: str, user: BaseUser) -> str:
@@ -25,6 +25,13 @@ def to_clear(dag_id: str, user: BaseUser) -> str:
     if isinstance(user, SimpleAuthManagerUser):
         return "the role `user`, `op` or `admin`"
     return f"permission to edit the task instances of {'this' if dag_id else 'a'} Dag"
+
+
+def to_pause(user: BaseUser) -> str:
+    """Return the permission that the user lacks to pause a DAG."""
+    if isinstance(user, SimpleAuthManagerUser):
+        return "the role `user`, `op` or `admin`"
+    return "permission to edit this Dag"
 
 
 def _lacking_in_fab(actions: tuple[str, ...], dag_id: str, user: BaseUser) -> str:

@@ -1,4 +1,4 @@
-"""Which team a DAG belongs to, where Airflow runs for several (``[core] multi_team``)."""
+"""The team of a DAG, where Airflow runs for several (``[core] multi_team``)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from airflow.models.team import dag_bundle_team_association_table as bundle_team
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api.platform.key_table import is_named
 from safe_clear_plugin.core.plan import TeamDag
 
 
@@ -23,7 +24,7 @@ def live_teams(dag_ids: Sequence[str], session: Session) -> dict[str, str | None
     query = (
         select(DagModel.dag_id, bundle_team.c.team_name)
         .outerjoin(bundle_team, bundle_team.c.dag_bundle_name == DagModel.bundle_name)
-        .where(DagModel.dag_id.in_(dag_ids))
+        .where(is_named(DagModel.dag_id, dag_ids))
     )
     return {row.dag_id: row.team_name for row in session.execute(query)}
 
@@ -39,7 +40,7 @@ def team_of(dag_id: str, session: Session) -> str | None:
 
 
 def dags_by_id(dag_ids: Sequence[str], session: Session) -> list[TeamDag]:
-    """Return the DAGs of which only the id is known, but for those whose team nobody can tell any more."""
+    """Return the DAGs with these ids and their teams, without those whose team is no longer known."""
     teams = live_teams(dag_ids, session)
     return [
         TeamDag(dag_id, teams.get(dag_id)) for dag_id in dag_ids if dag_id in teams or not runs_for_several()

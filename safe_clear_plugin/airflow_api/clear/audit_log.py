@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from airflow.models.log import Log
@@ -13,12 +12,17 @@ from sqlalchemy import ColumnElement, Select, and_, case, insert, literal, selec
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.actor import Actor
+from safe_clear_plugin.core.dates import utcnow
 from safe_clear_plugin.core.plan import PlanSummary
 
 CLEAR_EVENT = "safe_clear"
 UNDO_EVENT = "safe_clear_undo"
+ASK_UNDO_EVENT = "safe_clear_ask_undo"
+PAUSE_EVENT = "safe_clear_pause"
 STOP_EVENT = "safe_clear_stop"
 RESUME_EVENT = "safe_clear_resume"
+CONTINUE_EVENT = "safe_clear_continue"
+WAVES_EVENT = "safe_clear_waves"
 ASK_EVENT = "safe_clear_ask"
 DECLINE_EVENT = "safe_clear_decline"
 WITHDRAW_EVENT = "safe_clear_withdraw"
@@ -30,7 +34,7 @@ PLAN_FIELDS = ("run_id", "task_id", "map_index", "try_number", "logical_date")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What was done with a plan, by whom and why; ``details`` go into the row's ``extra``."""
+    """An action on a plan, its user and reason; ``details`` go into the row's ``extra``."""
 
     event: str
     plan: PlanSummary
@@ -48,7 +52,7 @@ class Entry:
         # Airflow's own rows have the name as owner too: it is what the Audit Log page shows.
         name = self.actor.name[:500]
         return {
-            "dttm": datetime.now(timezone.utc),
+            "dttm": utcnow(),
             "event": self.event,
             "dag_id": self.plan.dag_id,
             "owner": name,
@@ -87,3 +91,21 @@ def record(
 def record_decision(entry: Entry, session: Session) -> None:
     """Write one audit row on a plan as a whole, in the transaction that changes the plan."""
     session.execute(insert(Log.__table__).values(**entry.columns(), extra=entry.extra()))
+
+
+PROMISED = "promised"
+"""The field in a requested undo's extra: how many task instances its preview promised to restore."""
+
+
+def promised(plan: PlanSummary, session: Session) -> int | None:
+    """Return how many task instances the previews promised to the users who asked to undo the plan.
+
+    ``None`` if one of these requests has no such number.
+    """
+    query = select(Log.extra).where(
+        Log.event == ASK_UNDO_EVENT,
+        Log.dag_id == plan.dag_id,
+        Log.extra.contains(f'"plan_id": "{plan.id}"', autoescape=True),
+    )
+    told = [json.loads(extra).get(PROMISED) for extra in session.scalars(query)]
+    return sum(told) if told and all(isinstance(one, int) for one in told) else None

@@ -14,6 +14,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from safe_clear_plugin.airflow_api.clear.related_rows import RelatedRows
 from safe_clear_plugin.airflow_api.clear.speedups import speed_up_clear
+from safe_clear_plugin.airflow_api.platform.joins import is_one_of
 
 
 def clear(
@@ -33,7 +34,7 @@ def clear(
     Returns how many task instances there were.
     """
     wanted: FromClause = planned_ids.subquery()
-    task_instances = _load(dag_runs, wanted, session)
+    task_instances = _load(dag_runs, planned_ids, session)
     # A run that moves to the latest DAG version is flushed, and its task instances are read again.
     moves = on_latest or any(ti.dag_run.created_dag_version_id is None for ti in task_instances)
     with speed_up_clear(dag_id, task_instances, wanted, related, session, reads_again=moves):
@@ -47,13 +48,13 @@ def clear(
     return len(task_instances)
 
 
-def _load(dag_runs: Sequence[DagRun], wanted: FromClause, session: Session) -> list[TaskInstance]:
+def _load(dag_runs: Sequence[DagRun], planned_ids: Select[Any], session: Session) -> list[TaskInstance]:
     """Load task instances afresh, so that no object read before the locks is used, each with its dag run."""
     runs = {run.run_id: run for run in dag_runs}
     task_instances = list(
         session.scalars(
             select(TaskInstance)
-            .join(wanted, TaskInstance.id == wanted.c[0])
+            .where(is_one_of(TaskInstance.id, planned_ids))
             .options(lazyload(TaskInstance.dag_run))
             .execution_options(populate_existing=True)
         )

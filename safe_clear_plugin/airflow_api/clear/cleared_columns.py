@@ -1,4 +1,4 @@
-"""What a clear does to each column of a task instance and of a dag run.
+"""The effect of a clear on each column of a task instance and of a dag run.
 
 The only place that says so: the preview predicts, drift and verification compare, and an undo restores what
 these two tables name. All columns are listed, except the keys by which rows are found. A column that a new

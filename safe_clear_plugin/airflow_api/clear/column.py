@@ -1,4 +1,4 @@
-"""What can be said of one column that a clear is about; the columns are in ``cleared_columns``."""
+"""The behaviour of one column in a clear and an undo; ``cleared_columns`` lists all columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Value = ColumnElement[Any]
 
 
 class Undo(Code):
-    """What an undo does with a column."""
+    """The effect of an undo on a column."""
 
     RESTORE = "restore"
     """It gets the value from before the clear."""
@@ -38,7 +38,7 @@ class ClearedColumn(Generic[Clear]):
     predicted_as: str | None = None
     """The plan's column with the value that the preview predicted."""
     predict: Callable[[Clear], Value] | None = None
-    """What is written to ``predicted_as``; ``None``: what the preview found stays."""
+    """The value for ``predicted_as``; ``None``: the value that the preview found stays."""
     drift: DriftCode | None = None
     """The reason to refuse where the row differs from ``shown_as``; ``None``: it may differ."""
     verify: bool = False

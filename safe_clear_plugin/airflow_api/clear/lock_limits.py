@@ -1,4 +1,4 @@
-"""How long a transaction may hold the scheduler's lock: per statement, as a whole, and while nothing comes.
+"""Time limits for a transaction that holds the scheduler's lock: per statement, in total, and while idle.
 
 PostgreSQL keeps them, for the transaction alone (``SET LOCAL``), so a pooler may share its connections.
 """
@@ -14,7 +14,7 @@ STATEMENT_SECONDS = 10.0
 """For one statement. A batch should take half a second; a statement that takes twenty times that has a bad
 query plan or waits for others, and no scheduler queues anything meanwhile."""
 TRANSACTION_SECONDS = 20.0
-"""For all of them, from the lock on: statements get only what is left of it, each at least a millisecond."""
+"""For all of them, from the lock on: statements get only the rest of it, each at least a millisecond."""
 IDLE_SECONDS = 60.0
 """Between two statements. An api-server that is gone without a word would hold the lock for hours; one that
 is alive needs a few seconds at most."""
@@ -27,7 +27,7 @@ LOWER = text(
 
 
 def limit_transaction(connection: Connection) -> None:
-    """Limit what is left of a PostgreSQL transaction, which has just taken the scheduler's lock.
+    """Limit the rest of a PostgreSQL transaction, which has just taken the scheduler's lock.
 
     What the deployment limits more strictly stays as it is.
     """
@@ -48,7 +48,7 @@ def lower_timeout(name: str, seconds: float, connection: Connection) -> tuple[in
 
 
 class _Remainder:
-    """What is left of a transaction's time, given to each of its statements."""
+    """The rest of a transaction's time, given to each of its statements."""
 
     def __init__(self, limit: int) -> None:
         self._ends = time.monotonic() + TRANSACTION_SECONDS

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear.lock_limits import limit_transaction
 from safe_clear_plugin.airflow_api.platform.airflow_tables import engine, task_instance
+from safe_clear_plugin.airflow_api.platform.joins import of_dag
 
 MIGRATION_LOCK_MS = 60_000
 """How long to wait for others' migrations; Airflow's default is 1.8 seconds on PostgreSQL."""
@@ -97,7 +98,7 @@ def lock_task_instances(
     return set(
         session.scalars(
             select(ti.c.id)
-            .where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids), chosen)
+            .where(of_dag(ti, dag_id), ti.c.run_id.in_(run_ids), chosen)
             .order_by(ti.c.dag_id, ti.c.run_id, ti.c.task_id, ti.c.map_index)
             .with_for_update(of=ti)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 
 @dataclass(frozen=True, slots=True)
 class DagRunClear:
-    """How a clear treats the dag runs that it covers."""
+    """The options of a clear that decide about its dag runs."""
 
     resets: bool
     """Whether finished runs are queued again (``dag_run_state``)."""
@@ -34,7 +34,7 @@ class DagRunClear:
 
 @dataclass(frozen=True, slots=True)
 class TaskInstanceClear:
-    """How a clear treats the task instances of its dag runs."""
+    """The options of a clear that decide about the task instances of its dag runs."""
 
     left_out: ColumnElement[bool]
     """Whether the selection matches a task instance, but leaves it as it is."""
@@ -106,19 +106,22 @@ def task_instance_version(clear: TaskInstanceClear) -> ColumnElement[Any]:
 
 
 def pin_versionless(
-    rows: Mapping[TaskInstanceKey, Mapping[str, Any]], versions: Mapping[str, Any]
+    rows: Mapping[TaskInstanceKey, Mapping[str, Any]],
+    read_versions: Callable[[Collection[str]], Mapping[str, Any]],
 ) -> dict[TaskInstanceKey, Mapping[str, Any]]:
     """Return rows as they are once unfinished ones without a DAG version have got their run's.
 
     Mirrors ``_pin_versionless_tis_to_run_version``: clearing any task instance of a run does this to the
-    others. ``versions`` maps run ids to the version that the run has after the clear.
+    others. ``read_versions`` returns, for run ids, the version that each run has after the clear.
     """
-    if not VERSIONLESS_RUNS_MOVE:
-        return dict(rows)
+    pinned = {
+        key
+        for key, row in rows.items()
+        if VERSIONLESS_RUNS_MOVE and row["dag_version_id"] is None and row["state"] in State.unfinished
+    }
+    versions = read_versions({key.run_id for key in pinned}) if pinned else {}
     return {
-        key: {**row, "dag_version_id": versions.get(key.run_id)}
-        if row["dag_version_id"] is None and row["state"] in State.unfinished
-        else row
+        key: {**row, "dag_version_id": versions.get(key.run_id)} if key in pinned else row
         for key, row in rows.items()
     }
 

@@ -16,12 +16,19 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     task_instance_history,
     task_reschedule,
 )
-from safe_clear_plugin.airflow_api.platform.joins import exists_row
+from safe_clear_plugin.airflow_api.platform.joins import (
+    NESTED_LOOPS,
+    exists_of_task,
+    is_one_of,
+    is_same,
+    of_dag,
+    settings_columns,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RelatedRows:
-    """How many rows there are of each kind. Most batches have few kinds, and the others need not be read."""
+    """The number of rows of each kind. Most batches have few kinds, and the others need not be read."""
 
     task_instances: int
     """Of the dag runs, be they cleared or not."""
@@ -33,42 +40,50 @@ class RelatedRows:
     questions: int
     """To a person (``HITLDetail``)."""
     tries: int
-    """In the history, under the ids of what is cleared."""
+    """In the history, under the ids of the cleared task instances."""
     this_try: int
-    """In the history: the very try that is cleared, under whatever id."""
+    """In the history: the very try that is cleared, under any id."""
 
 
 def count_related_rows(
     dag_id: str, run_ids: Sequence[str], run_pks: Sequence[int], wanted: FromClause, session: Session
 ) -> RelatedRows:
-    """Count the rows that belong to the runs, and to the task instances whose ids ``wanted`` selects."""
+    """Count the rows that belong to the runs, and to the task instances whose ids ``wanted`` selects.
+
+    To be called within :func:`~safe_clear_plugin.airflow_api.platform.joins.join_runs`. Afterwards PostgreSQL
+    joins with nested loops again, as Airflow's own statements need it to.
+    """
     ti, history = task_instance, task_instance_history
     of_runs = (
         select(func.count().label("all"), func.count(ti.c.dag_version_id).label("with_version"))
-        .where(ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids))
+        .where(of_dag(ti, dag_id), ti.c.run_id.in_(run_ids))
         .subquery()
         .c
     )
     wanted_id = wanted.c[0]
+    ids = select(wanted_id)
+    questions = HITLDetail.__table__
     # Counted: of a plain EXISTS that finds nothing, PostgreSQL may read the whole table.
     counts = {
         "deadlines": _count(deadline, deadline.c.dagrun_id.in_(run_pks)),
-        "reschedules": _count(wanted.join(task_reschedule, task_reschedule.c.ti_id == wanted_id)),
-        "questions": _count(wanted.join(HITLDetail.__table__, HITLDetail.ti_id == wanted_id)),
-        "tries": _count(wanted.join(history, history.c.task_instance_id == wanted_id)),
+        "reschedules": _count(task_reschedule, is_one_of(task_reschedule.c.ti_id, ids)),
+        "questions": _count(questions, is_one_of(questions.c.ti_id, ids)),
+        "tries": _count(history, is_one_of(history.c.task_instance_id, ids)),
         "this_try": _count(
-            wanted.join(ti, ti.c.id == wanted_id),
-            exists_row(
+            ti,
+            is_one_of(ti.c.id, ids),
+            exists_of_task(
                 history,
-                *(
-                    history.c[name] == ti.c[name]
-                    for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")
-                ),
+                dag_id,
+                *(history.c[name] == ti.c[name] for name in ("run_id", "task_id", "map_index")),
+                is_same(history.c.try_number, ti.c.try_number),
+                order="try_number",
             ),
         ),
     }
     labelled = (count.label(name) for name, count in counts.items())
-    row = session.execute(select(of_runs["all"], of_runs.with_version, *labelled)).one()
+    settings = settings_columns(NESTED_LOOPS, session)
+    row = session.execute(select(of_runs["all"], of_runs.with_version, *labelled, *settings)).one()
     found = row._mapping
     return RelatedRows(
         task_instances=found["all"],

@@ -1,16 +1,17 @@
-"""What shows that the scheduler or an executor has taken a task instance since it was cleared."""
+"""Evidence that the scheduler or an executor has taken a task instance since the clear."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, exists, false, func, not_, or_
+from sqlalchemy import ColumnElement, FromClause, and_, false, func, not_, or_
 
 from safe_clear_plugin.airflow_api.clear import cleared_columns, locks
 from safe_clear_plugin.airflow_api.clear.audit_log import STUCK_EVENT
 from safe_clear_plugin.airflow_api.clear.column import present
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_version, log, task_reschedule
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, without_index
 
 
 def has_started(
@@ -45,14 +46,15 @@ def has_started(
         not_(waits),
         *written,
         _was_stuck(live, cleared_at),
-        and_(cleared, exists().where(task_reschedule.c.ti_id == live.c.id)),
+        and_(cleared, exists_row(task_reschedule, task_reschedule.c.ti_id == live.c.id)),
     )
 
 
 def _was_stuck(live: FromClause, since: ColumnElement[datetime | None]) -> ColumnElement[bool]:
     """Whether the scheduler has taken a task instance back since, which leaves no trace in its row."""
     key = (log.c[name] == live.c[name] for name in ("dag_id", "task_id", "run_id", "map_index"))
-    return exists().where(log.c.event == STUCK_EVENT, *key, log.c.dttm >= since)
+    later = (without_index(log.c.event) == STUCK_EVENT, without_index(log.c.dttm) >= since)
+    return exists_row(log, *key, *later)
 
 
 def may_be_queued(before: FromClause, live: FromClause) -> ColumnElement[bool]:
@@ -68,4 +70,4 @@ def may_be_queued(before: FromClause, live: FromClause) -> ColumnElement[bool]:
 
 def is_version_removed(version: ColumnElement[Any]) -> ColumnElement[bool]:
     """Whether a DAG version has been removed since, as ``airflow db clean`` does with an unused one."""
-    return and_(version.is_not(None), not_(exists().where(dag_version.c.id == version)))
+    return and_(version.is_not(None), not_(exists_row(dag_version, dag_version.c.id == version)))

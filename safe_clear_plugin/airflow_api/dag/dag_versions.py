@@ -18,10 +18,13 @@ from airflow.models.dag_version import DagVersion
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.serialization.definitions.taskgroup import SerializedTaskGroup
 from cachetools import LRUCache
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.platform.key_table import rows_of_versions
+from safe_clear_plugin.airflow_api.dag.dag_structure import structure_of
+from safe_clear_plugin.airflow_api.platform.joins import is_one_of
+from safe_clear_plugin.airflow_api.platform.key_table import is_named, rows_of_versions
+from safe_clear_plugin.core.dag_structure import Structure, pack
 
 VERSIONLESS_RUNS_MOVE: bool = hasattr(airflow_taskinstance, "_pin_versionless_tis_to_run_version")
 """Whether clearing moves a dag run without a DAG version to the latest (3.3), or leaves it (3.2)."""
@@ -66,17 +69,28 @@ class Version:
             # A path that leaves a task group and comes back is no cycle of tasks, but one of groups.
             return tuple(self.dag.task_dict)
 
-    def to_json(self, bundle_version: str | None) -> dict[str, Any]:
+    @cached_property
+    def structure(self) -> Structure:
+        """The attributes of the version that a plan rests on."""
+        return structure_of(self.dag)
+
+    @cached_property
+    def _packed(self) -> str:
+        return pack(self.structure)
+
+    def to_json(self, bundle_version: str | None = None, *, is_latest: bool = False) -> dict[str, Any]:
         """Return what a plan keeps of the version, to see later whether it changed.
 
-        ``bundle_version`` is the one that runs get which move to this version.
+        ``bundle_version`` is the one that runs get which move to this version. What the plan rests on is kept
+        of the latest one: only that is rewritten, and has others follow it.
         """
-        return {
+        kept = {
             "id": str(self.id),
             "number": self.number,
             "hash": self.dag_hash,
             "bundle_version": bundle_version,
         }
+        return {**kept, "structure": self._packed} if is_latest else kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,7 @@ class LatestVersion:
 
 
 def children_in_order(group: Any) -> list[Any]:
-    """Return what is in a task group in topological order (``topological_sort``).
+    """Return the members of a task group in topological order (``topological_sort``).
 
     :raises ValueError: when tasks are no circle, but their groups are; Airflow 3.2 would sort them forever
     """
@@ -134,7 +148,7 @@ def latest_version(dag_id: str) -> ColumnElement[Any]:
 
 
 def load_versions(ids: Iterable[UUID], session: Session) -> dict[UUID, Version]:
-    """Load DAG versions by id as the database has them now; what is known by its hash is not read again."""
+    """Load DAG versions by id as the database has them now; cached ones are not read again."""
     rows = _version_rows(ids, session)
     kept = _kept.versions
     versions = {row.id: found for row in rows if (found := kept.get((row.id, row.dag_hash)))}
@@ -170,11 +184,18 @@ def unchanged_versions(known: Iterable[Mapping[str, Any]]) -> ColumnElement[int]
     """Return how many of a plan's DAG versions are as they were, for a query."""
     as_shown = rows_of_versions((UUID(item["id"]), item["number"], item["hash"]) for item in known)
     hash_now = func.coalesce(SerializedDagModel.dag_hash, "")
+    ids = select(as_shown.c.id)
     query = (
         select(func.count(DagVersion.id))
         .select_from(as_shown)
-        .join(DagVersion, DagVersion.id == as_shown.c.id)
-        .outerjoin(SerializedDagModel, SerializedDagModel.dag_version_id == DagVersion.id)
+        .join(DagVersion, and_(DagVersion.id == as_shown.c.id, is_one_of(DagVersion.id, ids)))
+        .outerjoin(
+            SerializedDagModel,
+            and_(
+                SerializedDagModel.dag_version_id == DagVersion.id,
+                is_one_of(SerializedDagModel.dag_version_id, ids),
+            ),
+        )
     )
     return query.where(hash_now == as_shown.c.text).scalar_subquery()
 
@@ -190,7 +211,7 @@ def _version_rows(ids: Iterable[UUID], session: Session) -> Sequence[Any]:
     return session.execute(
         select(DagVersion.id, DagVersion.version_number, SerializedDagModel.dag_hash)
         .outerjoin(SerializedDagModel, SerializedDagModel.dag_version_id == DagVersion.id)
-        .where(DagVersion.id.in_(ids))
+        .where(is_named(DagVersion.id, ids))
     ).all()
 
 

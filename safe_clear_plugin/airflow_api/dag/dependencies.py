@@ -1,8 +1,8 @@
-"""How the tasks of a DAG version are related: what lies downstream, and what a trigger rule looks at."""
+"""Relations between the tasks of a DAG version: downstream tasks, and those a trigger rule evaluates."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
@@ -16,17 +16,25 @@ RelationKind = Literal[
     "one_upstream",
     "setup",
     "mapped",
+    "decided_by",
+    "scope",
+    "leaf",
     "stopped",
     "follows",
     "setup_for",
     "teardown_for",
     "uses_setup",
     "torn_down_by",
+    "taken_downstream",
+    "taken_upstream",
 ]
-"""``one_upstream`` is for a trigger rule that does not wait for every task upstream.
+"""``one_upstream`` is for a trigger rule that does not wait for every task upstream, ``decided_by`` for a
+branch or a short circuit, ``scope`` for the tasks between a setup and its teardown, which waits for them.
 
-``stopped`` relates a task with itself: it is skipped for no reason of the DAG's own, unless a task that it
-``follows`` was skipped or failed. The last four are of :mod:`~safe_clear_plugin.airflow_api.dag.setups`.
+``leaf`` relates a task at the end of the DAG with itself. ``stopped`` relates a task with itself: it is
+skipped for no reason of the DAG's own, unless a task that it ``follows`` was skipped or failed. Then come
+those of :mod:`~safe_clear_plugin.airflow_api.dag.setups` and of
+:mod:`~safe_clear_plugin.airflow_api.dag.relatives`.
 """
 
 ONE_IS_ENOUGH = frozenset({"one_success", "one_failed", "one_done"})
@@ -39,16 +47,19 @@ _SINCE_3_3: bool = Release(version("apache-airflow")) >= Release("3.3")
 WITHOUT_SUCCESS_IS_FAILED: bool = _SINCE_3_3
 """Whether none_failed_min_one_success without any success becomes upstream_failed (3.3), or waits (3.2)."""
 
+REMOVED_IS_NO_FAILURE: bool = _SINCE_3_3
+"""Whether what is removed upstream blocks nothing (3.3), or only no task instance with a map index (3.2)."""
+
 ONE_SERVES_ALL: bool = not _SINCE_3_3
 """Whether in a mapped task group one map index upstream serves all (3.2), or each has its own (3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What a task has to do with another one, and whether map index by map index.
+    """The relation of a task to another one, and whether it is map index by map index.
 
-    ``task_id`` is the one that something becomes of: with ``downstream`` it lies downstream of the related
-    one, with the other kinds the related one lies upstream of it.
+    ``task_id`` is the affected task: with ``downstream`` it is downstream of the related task; with most
+    other kinds, the related task is upstream of it.
     """
 
     task_id: str
@@ -59,10 +70,10 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """What ``TriggerRuleDep`` and ``MappedTaskUpstreamDep`` look at for one task.
+    """The tasks that ``TriggerRuleDep`` and ``MappedTaskUpstreamDep`` evaluate for one task.
 
-    ``direct`` and ``setups`` say how many task instances are expected of them; ``None`` means as many as
-    there are rows, since a mapping is among them.
+    ``direct`` and ``setups`` are the expected numbers of task instances. ``None`` means that one of the tasks
+    is mapped, so the number of rows is expected.
     """
 
     task_id: str
@@ -74,6 +85,15 @@ class Upstream:
     """Those of the tasks directly upstream that are setups."""
     all_while_unexpanded: bool = False
     """Whether, until it is expanded, it goes by every map index of what shares its mapped task group."""
+    scope: tuple[Relation, ...] = ()
+    """Of a teardown: the tasks between its setups and itself that are not directly upstream."""
+    in_scope: int | None = 0
+    """The number of task instances that are expected of these, as for ``direct``."""
+
+    @property
+    def all_relations(self) -> tuple[Relation, ...]:
+        """Return the relations to all tasks that it may wait for."""
+        return (*self.relations, *self.scope)
 
 
 def downstream_of(dag: Any, task_ids: Iterable[str], everywhere: Collection[str] = ()) -> Iterator[Relation]:
@@ -82,8 +102,8 @@ def downstream_of(dag: Any, task_ids: Iterable[str], everywhere: Collection[str]
     A setup or teardown provides no data, and teardowns use none. Within one mapped task group a map index
     rests on the same map index only, unless a way between the two leaves the group.
 
-    ``everywhere`` are those of the tasks that stand for each other: what rests on several of them, whatever
-    the map index, is related to the first of these by name alone, and to no other task.
+    ``everywhere`` are the tasks that stand for each other: a task that rests on several of them, at any map
+    index, is related only to the first of them by name.
     """
     reached: dict[str, str] = {}
     for task_id in sorted(everywhere):
@@ -93,7 +113,7 @@ def downstream_of(dag: Any, task_ids: Iterable[str], everywhere: Collection[str]
         task = dag.get_task(task_id)
         if not _provides_data(task) or (task_id in everywhere and not _in_mapped_group(task)):
             continue
-        found = _reached_from(task).items()
+        found = reached_from(task).items()
         pairs += [(related, task_id, same) for related, same in found if related not in reached]
     for related, task_id, same in pairs:
         if not dag.get_task(related).is_teardown:
@@ -147,18 +167,13 @@ def upstream_of(dag: Any, task_id: str) -> Upstream | None:
     apart = not (ONE_SERVES_ALL and rule in ONE_IS_ENOUGH and is_mapped(task.task_group))
     kind: RelationKind = "one_upstream" if rule in ONE_IS_ENOUGH else "upstream"
     relations = (
-        *(
-            Relation(task_id, kind, id_, apart and share_mapping(task, other))
-            for id_, other in direct.items()
-        ),
-        *(
-            Relation(task_id, "setup", id_, apart and share_mapping(task, other))
-            for id_, other in setups.items()
-        ),
+        *_related(task, kind, direct, apart=apart),
+        *_related(task, "setup", setups, apart=apart),
         *(Relation(task_id, "mapped", id_) for id_ in sorted(mapped_over(task))),
     )
     if not relations:
         return None
+    between = _between(dag, task) if looks_up and task.is_teardown else {}
     return Upstream(
         task_id,
         rule,
@@ -167,20 +182,40 @@ def upstream_of(dag: Any, task_id: str) -> Upstream | None:
         setups=_expected(setups.values()),
         direct_setups=frozenset(id_ for id_, other in direct.items() if other.is_setup),
         all_while_unexpanded=not ONE_SERVES_ALL and rule in (*ONE_IS_ENOUGH, "none_failed_min_one_success"),
+        scope=tuple(_related(task, "scope", between, apart=apart)),
+        in_scope=_expected(between.values()),
     )
 
 
-def _reached_from(task: Any) -> dict[str, bool]:
-    """Return each task downstream → whether it is reached within a mapped task group of ``task`` only."""
+def _related(task: Any, kind: RelationKind, others: Mapping[str, Any], *, apart: bool) -> Iterator[Relation]:
+    """Relate the task with others; where they are counted ``apart``, by map index if they share a mapping."""
+    for id_, other in others.items():
+        yield Relation(task.task_id, kind, id_, apart and share_mapping(task, other))
+
+
+def _between(dag: Any, teardown: Any) -> dict[str, Any]:
+    """Mirror ``TriggerRuleDep._evaluate_teardown_scope``: the tasks in scope by id."""
+    indirect = teardown.get_flat_relative_ids(upstream=True) - teardown.upstream_task_ids
+    setups = (task for task in teardown.upstream_list if task.is_setup)
+    found = {id_ for setup in setups for id_ in indirect & setup.get_flat_relative_ids(upstream=False)}
+    return {id_: dag.get_task(id_) for id_ in sorted(found)}
+
+
+def reached_from(task: Any, *, upstream: bool = False) -> dict[str, bool]:
+    """Return each relative → whether it is reached within a mapped task group of ``task`` only."""
+
+    def next_to(one: Any) -> Iterable[Any]:
+        return one.upstream_list if upstream else one.downstream_list  # type: ignore[no-any-return]
+
     found: dict[str, bool] = {}
-    ahead = [(relative, share_mapping(task, relative)) for relative in task.downstream_list]
+    ahead = [(relative, share_mapping(task, relative)) for relative in next_to(task)]
     while ahead:
         relative, same = ahead.pop()
         known = found.get(relative.task_id)
         if known is False or (known is True and same):
             continue
         found[relative.task_id] = same
-        ahead += [(further, same and share_mapping(task, further)) for further in relative.downstream_list]
+        ahead += [(further, same and share_mapping(task, further)) for further in next_to(relative)]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Which DAGs wait for which by sensors: read once, then only where a serialized DAG has changed.
+"""The DAGs whose sensors wait for other DAGs: read once, then only where a serialized DAG has changed.
 
 ``SerializedDagModel.get_dag_dependencies`` answers the same for all DAGs, and reads them all each time.
 """
@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from itertools import islice
 from threading import Lock
 from typing import Any
@@ -19,10 +19,12 @@ from airflow.models.serialized_dag import SerializedDagModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.core.dates import utcnow
+
 OVERLAP = timedelta(minutes=2)
 """DAG processors' clocks differ, and a transaction commits some time after the moment that it writes."""
 CHUNK = 500
-MOST_READ = 100
+MAX_READ = 100
 """DAGs whose sensors are looked at one by one; of further ones it is enough that they name the DAG."""
 
 
@@ -51,20 +53,36 @@ def waiting_dag_ids(dag_id: str, task_ids: Collection[str], session: Session) ->
 
     :param task_ids: tasks of ``dag_id``; a sensor on a task group counts if one of them is in the group
     """
-    with _known.lock:
-        _refresh(session)
-        waiting = {
-            entry.row_id: (other, entry.sensors[dag_id])
-            for other, entry in _known.entries.items()
-            if dag_id in entry.sensors and other != dag_id
-        }
-    read = dict(islice(waiting.items(), MOST_READ))
+    waiting = waiting_rows(dag_id, session)
+    read = dict(islice(waiting.items(), MAX_READ))
     rest = {other for row_id, (other, _) in waiting.items() if row_id not in read}
     return rest | {
         read[row.id][0]
         for row in session.scalars(select(SerializedDagModel).where(SerializedDagModel.id.in_(read)))
-        if any(_waits(sensor, task_ids) for sensor in _operators(row.data or {}, read[row.id][1]))
+        if any(waits(sensor, task_ids) for sensor in operators(row.data or {}, read[row.id][1]))
     }
+
+
+def waiting_rows(dag_id: str, session: Session) -> dict[UUID, tuple[str, tuple[str, ...]]]:
+    """Return the serialized DAGs with sensors that name the DAG: DAG id and sensors by row id."""
+    with _known.lock:
+        _refresh(session)
+        return {
+            entry.row_id: (other, entry.sensors[dag_id])
+            for other, entry in _known.entries.items()
+            if dag_id in entry.sensors and other != dag_id
+        }
+
+
+def awaited_dag_ids(dag_ids: Collection[str], session: Session) -> dict[str, set[str]]:
+    """Return, for each of the DAGs, which of the others its sensors wait for, through any task."""
+    wanted = set(dag_ids)
+    with _known.lock:
+        _refresh(session)
+        found = {dag_id: _known.entries.get(dag_id) for dag_id in wanted}
+        return {
+            dag_id: (wanted & entry.sensors.keys()) - {dag_id} for dag_id, entry in found.items() if entry
+        }
 
 
 def _refresh(session: Session) -> None:
@@ -86,7 +104,7 @@ def _refresh(session: Session) -> None:
             _known.entries[row.dag_id] = _Entry(row_id, row.created_at, row.last_updated, sensors)
     if newest:
         # A processor whose clock is ahead must not hide what others write until then.
-        latest = min(max(row.last_updated for row in newest.values()), datetime.now(timezone.utc))
+        latest = min(max(row.last_updated for row in newest.values()), utcnow())
         _known.seen = max(latest, _known.seen) if _known.seen else latest
 
 
@@ -119,14 +137,20 @@ def _sensors(dependencies: Collection[Mapping[str, Any]], dag_id: str) -> dict[s
     return sensors
 
 
-def _operators(data: Mapping[str, Any], task_ids: Collection[str]) -> Iterator[Mapping[str, Any]]:
-    for task in data.get("dag", {}).get("tasks", ()):
-        values = task.get("__var", task)
+def operators(data: Mapping[str, Any], task_ids: Collection[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield the serialized values of some tasks of a DAG; for mapped tasks, with the partial arguments."""
+    for values in tasks_in(data):
         if values.get("task_id") in task_ids:
             yield {**values.get("partial_kwargs", {}), **values}
 
 
-def _waits(sensor: Mapping[str, Any], task_ids: Collection[str]) -> bool:
+def tasks_in(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the serialized values of each task of a DAG."""
+    for task in data.get("dag", {}).get("tasks", ()):
+        yield task.get("__var", task)
+
+
+def waits(sensor: Mapping[str, Any], task_ids: Collection[str]) -> bool:
     """Whether an ``ExternalTaskSensor`` waits for one of the tasks; without a task it waits for the run."""
     if group := sensor.get("external_task_group_id"):
         return "{" in group or any(task_id.startswith(f"{group}.") for task_id in task_ids)
@@ -134,5 +158,5 @@ def _waits(sensor: Mapping[str, Any], task_ids: Collection[str]) -> bool:
     if not named:
         return True
     names = [named] if isinstance(named, str) else named
-    # What is templated, or mapped over, is only known when the sensor runs.
+    # A templated or mapped argument is only known when the sensor runs.
     return any(not isinstance(name, str) or "{" in name or name in task_ids for name in names)

@@ -1,4 +1,4 @@
-"""Which tasks a clear takes: the matched ones, relatives, setups and teardowns, each with its reason."""
+"""The tasks that a clear includes: matched ones, relatives, setups and teardowns, each with its reason."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def with_relatives_of_index(
     """Return the reason by marker: one map index of a task in several runs, and the tasks cleared with it.
 
     Airflow cannot tell over several runs which map indexes belong together, and takes all of a relative's. A
-    setup that comes along with its own relatives is taken for all map indexes as well.
+    setup that is included with its own relatives is taken for all map indexes as well.
     """
     spread = {"upstream": upstream, "downstream": downstream}
     whole = with_relatives(dag, [task_id], **spread)
@@ -109,7 +109,7 @@ def with_relatives_of_group(
 ) -> dict[Marker, Reason]:
     """Return why each marker is taken: one map index of a mapped task group's tasks, and their relatives.
 
-    Whatever is taken of the group is so at this map index alone. Of tasks outside of it, in one run those map
+    The group's tasks are taken at this map index alone. Of tasks outside of it, in one run those map
     indexes are taken that Airflow finds for each task; over several runs, with ``run_id`` of ``None``, all.
     """
     groups = common_mapped_groups(dag, task_ids)
@@ -176,7 +176,7 @@ def _add(why: dict[str, Reason], found: Iterable[tuple[str, Reason]]) -> None:
 def _subset(
     dag: Any, task_ids: list[str], *, upstream: bool, downstream: bool
 ) -> Iterator[tuple[str, Reason]]:
-    """Yield what ``SerializedDAG.partial_subset`` takes beside ``task_ids``, without copying the DAG."""
+    """Yield the tasks that ``SerializedDAG.partial_subset`` adds to ``task_ids``, without copying the DAG."""
     given = set(task_ids)
     for task_id in task_ids:
         task = dag.get_task(task_id)

@@ -1,4 +1,4 @@
-"""Which DAG version a dag run uses when it re-runs, and whether a clear moves it there."""
+"""The DAG version that a dag run uses when it re-runs, and whether a clear moves it there."""
 
 from __future__ import annotations
 

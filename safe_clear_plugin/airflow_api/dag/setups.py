@@ -1,4 +1,4 @@
-"""Setups and teardowns: which tasks they serve, and which teardown takes away what a setup has made."""
+"""Setups and teardowns: the tasks that they serve, and the teardown that belongs to a setup."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def _taken_with(task: Any) -> Iterator[Any]:
 
 
 def used_by(dag: Any, task_ids: Iterable[str]) -> Iterator[Relation]:
-    """Yield what can be missing when the tasks run again.
+    """Yield the setups and teardowns that can be missing when the tasks run again.
 
-    The setups that a task uses and the teardowns of these; for a setup, its own teardowns.
+    For a task, these are the setups that it uses and their teardowns; for a setup, its own teardowns.
     """
     for task_id in task_ids:
         task = dag.get_task(task_id)

@@ -1,4 +1,4 @@
-"""What of a DAG version decides which tasks a clear takes and how they are related."""
+"""The parts of a DAG version that decide which tasks a clear includes and how they are related."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from airflow.serialization.definitions.mappedoperator import is_mapped
 
 from safe_clear_plugin.airflow_api.dag.dag_versions import Version
 from safe_clear_plugin.airflow_api.dag.dependencies import mapped_over, trigger_rule
+from safe_clear_plugin.airflow_api.dag.human_tasks import asks_person
 
 TaskGraph = Hashable
-"""Equal for DAG versions of which :mod:`propagation` and :mod:`relations` say the same of each task."""
+"""Equal for DAG versions for which :mod:`propagation` and :mod:`dependencies` give the same results."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Shape:
     """The tasks that the plan takes: rows of ``safe_clear_plan_task`` without the plan and the shape."""
     matched: bool
     """Whether the task regex matches any task."""
+    chosen: frozenset[str] = frozenset()
+    """The tasks that the selection names, without the relatives that it includes."""
 
     def tasks_among(self, task_ids: Collection[str]) -> list[str]:
         """Return those of the tasks that the DAG has, in its order."""
@@ -46,10 +49,17 @@ def _node(task: Any) -> Hashable:
         trigger_rule(task),
         task.is_setup,
         task.is_teardown,
+        bool(task.is_teardown and task.on_failure_fail_dagrun),
+        bool(task.depends_on_past),
+        task.max_active_tis_per_dag is None,
+        task.max_active_tis_per_dagrun is None,
         int(task.retries or 0),
         is_mapped(task),
         is_mapped(task.task_group),
         task.get_needs_expansion(),
         tuple(group.group_id for group in task.iter_mapped_task_groups()),
         tuple(sorted(mapped_over(task))),
+        # The class of an operator decides what it skips or waits for.
+        task.inherits_from_skipmixin and task.task_type,
+        asks_person(task),
     )

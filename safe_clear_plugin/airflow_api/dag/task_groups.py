@@ -10,7 +10,7 @@ from safe_clear_plugin.core.grid.model import Node
 
 
 def nodes(version: Version) -> tuple[Node, ...]:
-    """Return groups and tasks in topological order, a group before what is in it."""
+    """Return groups and tasks in topological order, a group before its members."""
     if version.dag is None:
         return ()
     try:

@@ -1,4 +1,4 @@
-"""What else changes in a dag run that moves to the latest DAG version."""
+"""Other changes in a dag run that moves to the latest DAG version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One task instance that the move creates, restores or removes, beside or on top of the clear."""
+    """One task instance that the move creates, restores or removes, in addition to the clear."""
 
     task_id: str
     map_index: int

@@ -1,6 +1,6 @@
 """Airflow's database foundations, as Safe Clear uses them.
 
-Importing this module succeeds whatever tables the installed Airflow has. ``airflow db migrate`` does so, and
+Importing this module succeeds with any tables of the installed Airflow. ``airflow db migrate`` does so, and
 plans are shown even where :mod:`~safe_clear_plugin.airflow_api.platform.compatibility` refuses to clear.
 """
 
@@ -23,20 +23,25 @@ __all__ = [
     "BaseDBManager",
     "StringID",
     "UtcDateTime",
+    "asset_state_store",
     "dag_run",
     "dag_version",
     "deadline",
     "engine",
     "engine_url",
     "find_table",
+    "hitl_detail",
     "log",
     "new_metadata",
     "task_instance",
     "task_instance_history",
     "task_reschedule",
+    "task_state_store",
+    "xcom",
 ]
 
 _MODEL_MODULES = (
+    "asset_state_store",
     "backfill",
     "dag",
     "dag_version",
@@ -47,9 +52,11 @@ _MODEL_MODULES = (
     "log",
     "pool",
     "serialized_dag",
+    "task_state_store",
     "taskinstance",
     "taskinstancehistory",
     "taskreschedule",
+    "xcom",
 )
 for _module in _MODEL_MODULES:
     # One that has moved or gone leaves its table out, which is found when the tables are compared.
@@ -84,6 +91,11 @@ task_instance_history = _table("task_instance_history")
 task_reschedule = _table("task_reschedule")
 deadline = _table("deadline")
 log = _table("log")
+hitl_detail = _table("hitl_detail")
+xcom = _table("xcom")
+task_state_store = find_table("task_state_store")
+"""State that tries leave for later tries: ``None`` before Airflow 3.3."""
+asset_state_store = find_table("asset_state_store")
 
 
 def engine() -> Engine:

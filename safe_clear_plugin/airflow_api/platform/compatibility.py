@@ -1,4 +1,4 @@
-"""Whether the installed Airflow, and the metadata DB, are as those that Safe Clear was tested with."""
+"""Whether the installed Airflow and its metadata DB are like those that Safe Clear was tested with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import cache
 
 from sqlalchemy import Connection, column, inspect, select, table
 from sqlalchemy.engine.reflection import ObjectKind
+from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.airflow_api.platform.airflow_tables import find_table, task_instance
@@ -21,7 +22,7 @@ from safe_clear_plugin.core.problems import Problem, Refused
 log = logging.getLogger(__name__)
 
 CODE = "unsupported_airflow"
-"""What programs find in a refusal."""
+"""The code of the refusal, for programs."""
 SUPPORTED = " and ".join(f"{major}.{minor}" for major, minor in sorted(WRITTEN_TABLES))
 CLEAR_PARAMETERS = ("tis", "session", "dag_run_state", "run_on_latest_version", "prevent_running_task")
 """Of ``clear_task_instances``, in each supported version."""
@@ -45,7 +46,7 @@ class Unsupported:
 
 
 def find_unsupported() -> Unsupported | None:
-    """Return what is not supported here. Asking again costs nothing once all was found to be as expected."""
+    """Return the part that is not supported here. If all is as expected, another call costs nothing."""
     found = _check_code(config.AIRFLOW_VERSION)
     if any(version == config.AIRFLOW_VERSION for version, _ in _verified):
         return found
@@ -56,7 +57,7 @@ def find_unsupported() -> Unsupported | None:
 
 
 def check(connection: Connection) -> Unsupported | None:
-    """Return what is not supported here, after a look at the revision of the metadata DB.
+    """Return the part that is not supported here, after a look at the revision of the metadata DB.
 
     A statement each time, and a few more when Airflow's tables have been migrated since the last one.
     """
@@ -82,6 +83,12 @@ def check(connection: Connection) -> Unsupported | None:
         return unsupported
     _verified.add(verified)
     return found
+
+
+def has_known_tables(session: Session) -> bool:
+    """Whether Airflow's tables are as Safe Clear knows them, so that their rows can be read."""
+    found = check(session.connection())
+    return found is None or found.has_known_tables
 
 
 def require_supported() -> None:
@@ -112,7 +119,7 @@ def forget() -> None:
 
 @cache
 def _check_code(version: str) -> Unsupported | None:
-    """Compare what is installed: the version, the models, and the function that clears."""
+    """Compare the installed Airflow: the version, the models, and the function that clears."""
     wrong = [*differences(_model_columns(), minor_of(version)), *_signature_differences()]
     is_known = minor_of(version) in WRITTEN_TABLES
     if is_known and not wrong:

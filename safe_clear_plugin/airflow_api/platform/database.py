@@ -1,4 +1,4 @@
-"""Which databases Safe Clear works on, and which one Airflow runs on here."""
+"""The databases that Safe Clear supports, and the one that Airflow runs on here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safe_clear_plugin.core.problems import Problem
 log = logging.getLogger(__name__)
 
 CODE = "unsupported_database"
-"""What programs find in a refusal."""
+"""The code of the refusal, for programs."""
 SUPPORTED = ("postgresql", "sqlite")
 _NAMES = {"mysql": "MySQL", "mssql": "Microsoft SQL Server", "oracle": "Oracle"}
 

@@ -1,4 +1,4 @@
-"""What kind of failure an error of the metadata DB is, whichever driver raised it."""
+"""The kind of failure that an error of the metadata DB is, for any driver."""
 
 from __future__ import annotations
 

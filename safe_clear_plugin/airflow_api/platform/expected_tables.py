@@ -109,7 +109,7 @@ READ_TABLES: Mapping[str, frozenset[str]] = {
     "dag": frozenset({"dag_id", "is_paused", "is_stale", "bundle_version", "asset_expression"}),
     "dag_version": frozenset({"id", "dag_id", "version_number"}),
     "deadline_alert": frozenset({"id", "reference"}),
-    "hitl_detail": frozenset({"ti_id"}),
+    "hitl_detail": frozenset({"ti_id", "responded_at"}),
     "log": frozenset(
         {
             "dttm",
@@ -127,6 +127,7 @@ READ_TABLES: Mapping[str, frozenset[str]] = {
     ),
     "serialized_dag": frozenset({"id", "dag_id", "dag_hash", "dag_version_id"}),
     "slot_pool": frozenset({"id", "pool", "slots", "include_deferred"}),
+    "xcom": frozenset({"dag_run_id", "task_id", "map_index", "key", "value"}),
 }
 """The columns that Safe Clear uses of tables that it reads, or only adds rows to; others may be there."""
 

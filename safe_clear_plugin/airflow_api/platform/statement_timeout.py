@@ -17,7 +17,7 @@ from safe_clear_plugin.airflow_api.platform import database_errors
 INSTRUCTIONS = 20_000
 """SQLite's instructions between two looks at the clock."""
 SLACK = 2
-"""A statement may have this many times what is left, so that not each of them is told a time of its own."""
+"""A statement may have this many times the rest, so that not each of them is told a time of its own."""
 
 _WATCH = "safe_clear_watch"
 _SAVEPOINTS = ("SAVEPOINT", "ROLLBACK TO", "RELEASE")
@@ -25,7 +25,7 @@ _CONFIGURED = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'"
 
 
 class OutOfTime(Exception):
-    """A budget is used up; what was under way in the database has been ended."""
+    """A budget is used up; the running statement has been ended."""
 
 
 class Budget:
@@ -64,7 +64,7 @@ def limited(budget: Budget, session: Session) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # What was told since the savepoint goes with it.
+        # The rollback to the savepoint takes back the timeout that was set since.
         watch.told = math.inf
         if isinstance(error, DBAPIError) and database_errors.kind_of(error) == "statement_timeout":
             raise OutOfTime from error

@@ -1,1 +1,1 @@
-"""What Airflow's scheduler does with dag runs and task instances."""
+"""The rules of Airflow's scheduler for dag runs and task instances."""

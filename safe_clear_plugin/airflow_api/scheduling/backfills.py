@@ -6,7 +6,7 @@ import shlex
 from datetime import datetime, timezone
 
 from airflow.models.backfill import Backfill
-from sqlalchemy import Select, and_, exists, or_, select
+from sqlalchemy import Select, exists, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
@@ -20,7 +20,10 @@ def ended_backfills(dag_id: str, session: Session) -> list[int]:
     cannot be unpaused, and ``_mark_backfills_complete`` completes one without an unfinished run.
     """
     unfinished = exists().where(
-        and_(dag_run.c.backfill_id == Backfill.id, dag_run.c.state.in_(UNFINISHED_RUN_STATES))
+        # Of the DAG too, for which there is an index.
+        dag_run.c.dag_id == dag_id,
+        dag_run.c.backfill_id == Backfill.id,
+        dag_run.c.state.in_(UNFINISHED_RUN_STATES),
     )
     query = select(Backfill.id).where(
         Backfill.dag_id == dag_id,

@@ -1,4 +1,4 @@
-"""How much a plan gives the scheduler to start, and the limits on active dag runs."""
+"""The work that a plan gives the scheduler to start, and the limits on active dag runs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
-from safe_clear_plugin.airflow_api.platform.joins import hash_joins
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins, is_one_of
 from safe_clear_plugin.airflow_api.platform.key_table import by_value, in_parts
-from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
+from safe_clear_plugin.airflow_api.platform.plan_tables import PlanTables
 from safe_clear_plugin.core.states import UNFINISHED_RUN_STATES
 
 
 @dataclass(frozen=True, slots=True)
 class TaskCount:
-    """How often a task of a DAG version is cleared."""
+    """The number of cleared task instances of a task of a DAG version."""
 
     version: UUID
     task_id: str
@@ -32,9 +32,9 @@ class TaskCount:
     widest: int
     """Most task instances in one run."""
     never_start: int = 0
-    """How many are cleared, and not counted above, since they never start."""
+    """Cleared task instances that are not counted above, since they never start."""
     never_end: int = 0
-    """How many of those counted above start and wait forever."""
+    """Those counted above that start and wait forever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class RunGroup:
 
 
 def task_counts(plan: PlanTables, session: Session) -> list[TaskCount]:
-    """Count what is cleared by DAG version and task, also where nothing of it starts."""
+    """Count the cleared task instances by DAG version and task, also where none of them starts."""
     with hash_joins(session):
         return _task_counts(plan, session)
 
@@ -138,8 +138,9 @@ def run_groups(plan: PlanTables, dag_id: str, session: Session) -> list[RunGroup
 
 
 def _own_runs(plan: PlanTables, session: Session) -> dict[int | None, Any]:
-    runs = plan.runs
-    result = session.execute(
+    runs, of_plan = plan.runs, plan.runs.alias("of_plan")
+    ids = select(of_plan.c.dag_run_id).where(of_plan.c.plan_id == plan.plan_id)
+    query = (
         select(
             dag_run.c.backfill_id,
             func.sum(case((runs.c.after_state == "queued", 1), else_=0)).label("to_queue"),
@@ -147,10 +148,12 @@ def _own_runs(plan: PlanTables, session: Session) -> dict[int | None, Any]:
             func.sum(case((runs.c.state == "queued", 1), else_=0)).label("were_queued"),
         )
         .select_from(runs.join(dag_run, dag_run.c.id == runs.c.dag_run_id))
-        .where(*plan.is_unfinished_run(), plan.is_looked_at())
+        .where(*plan.is_unfinished_run(), plan.is_looked_at(), is_one_of(dag_run.c.id, ids))
         .group_by(dag_run.c.backfill_id)
         .order_by(dag_run.c.backfill_id)
     )
+    with hash_joins(session):
+        result = session.execute(query).all()
     return {row.backfill_id: row for row in result}
 
 

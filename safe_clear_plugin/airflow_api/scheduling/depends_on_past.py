@@ -15,7 +15,7 @@ from sqlalchemy.sql.expression import literal
 
 from safe_clear_plugin.airflow_api.dag.dag_versions import Version
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
-from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
+from safe_clear_plugin.airflow_api.platform.plan_tables import PlanTables
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 
 SUCCESSFUL_STATES = ("success", "skipped")
@@ -78,11 +78,12 @@ def find_blocked(
     Task instances that the plan clears in the previous run block nothing, as they run again first, unless
     they are predicted to become upstream_failed.
     """
-    before, rows = _previous(plan, rule, dag_id), plan.task_instances
+    before, rows = previous_runs(plan, rule, dag_id), plan.task_instances
     previous = dag_run.alias("previous")
     there = task_instance.alias("there")
     in_run = and_(there.c.dag_id == dag_id, there.c.run_id == previous.c.run_id)
     same_task = and_(in_run, there.c.task_id == rows.c.task_id)
+    missing = is_missing(plan, rule, dag_id, before, previous)
     planned_again = plan.task_instances.alias("again")
     predicted = planned_again.c.foreseen_state
     undone = or_(
@@ -92,14 +93,11 @@ def find_blocked(
             ~_is_planned(plan, planned_again, there),
         ),
     )
-    missing: ColumnElement[bool] = ~_exists(there, same_task)
-    if rule.ignore_first:
-        missing = and_(missing, _ran_before(dag_id, rows, before))
     # Not two queries: the OR makes PostgreSQL look each row up by index, where it would otherwise choose a
     # join by statistics that a plan just written does not have.
-    reasons = [(or_(missing, _exists(there, same_task, undone)), False)]
+    reasons = [(or_(missing, exists_there(there, same_task, undone)), False)]
     if rule.downstream:
-        below = _exists(there, in_run, there.c.task_id.in_(rule.downstream), undone)
+        below = exists_there(there, in_run, there.c.task_id.in_(rule.downstream), undone)
         reasons.append((below, True))
     for fails, for_downstream in reasons:
         query = _query(plan, rule, before, previous).where(fails)
@@ -109,7 +107,6 @@ def find_blocked(
 
 def _query(plan: PlanTables, rule: PreviousRunRule, before: Any, previous: Any) -> Select[Any]:
     rows = plan.task_instances
-    passes = previous.c.logical_date < rule.start_date if rule.start_date else literal(value=False)
     return (
         select(
             rows.c.task_id,
@@ -126,12 +123,34 @@ def _query(plan: PlanTables, rule: PreviousRunRule, before: Any, previous: Any) 
             *plan.is_to_run(),
             plan.runs.c.uses_dag_version_id.in_(rule.versions),
             rows.c.task_id.in_(rule.task_ids),
-            ~passes,
+            ~passes_by_start_date(rule, previous),
         )
     )
 
 
-def _previous(plan: PlanTables, rule: PreviousRunRule, dag_id: str) -> Any:
+def passes_by_start_date(rule: PreviousRunRule, previous: Any) -> ColumnElement[bool]:
+    """Whether the task was not active yet in the previous run, where that counts."""
+    if rule.start_date is None:
+        return literal(value=False)
+    found: ColumnElement[bool] = previous.c.logical_date < rule.start_date
+    return found
+
+
+def is_missing(
+    plan: PlanTables, rule: PreviousRunRule, dag_id: str, before: Any, previous: Any
+) -> ColumnElement[bool]:
+    """Whether the task has no task instance in the previous run, where that blocks it."""
+    rows, there = plan.task_instances, task_instance.alias("there")
+    missing: ColumnElement[bool] = ~exists_there(
+        there,
+        there.c.dag_id == dag_id,
+        there.c.run_id == previous.c.run_id,
+        there.c.task_id == rows.c.task_id,
+    )
+    return and_(missing, _ran_before(dag_id, rows, before)) if rule.ignore_first else missing
+
+
+def previous_runs(plan: PlanTables, rule: PreviousRunRule, dag_id: str) -> Any:
     """Select each planned run of the rule's version with its previous run.
 
     Mirrors ``DagRun.get_previous_scheduled_dagrun`` with catchup, else ``get_previous_dagrun``. The first
@@ -168,7 +187,8 @@ def _previous(plan: PlanTables, rule: PreviousRunRule, dag_id: str) -> Any:
     )
 
 
-def _exists(there: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+def exists_there(there: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether there is such a task instance."""
     found: Select[Any] = select(there.c.id).where(*conditions)
     return found.correlate_except(there).exists()
 

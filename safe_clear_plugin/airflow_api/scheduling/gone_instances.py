@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause, Select, and_, case, or_, select
 
 from safe_clear_plugin.airflow_api.platform.joins import exists_row
+from safe_clear_plugin.airflow_api.platform.plan_tables import PlanTables
 from safe_clear_plugin.airflow_api.scheduling.integrity import UNFINISHED, Checked
-from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 
 
@@ -25,7 +25,7 @@ class Gone:
     checked: Checked
     of: FromClause
     lengths: FromClause
-    """How many map indexes tasks have in their runs that are mapped over the results of others."""
+    """The number of map indexes, in each run, of tasks that are mapped over the results of others."""
 
     def joined(self, source: FromClause) -> FromClause:
         """Join rows with the latest version's tasks, and with their lengths."""

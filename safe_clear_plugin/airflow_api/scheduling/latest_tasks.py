@@ -23,7 +23,7 @@ NOT_KNOWN = object()
 
 @dataclass(frozen=True)
 class LatestTasks:
-    """Which task instances the tasks are to have."""
+    """The task instances that the tasks are to have."""
 
     dag: Any
     literals: Mapping[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""How many task instances a mapped task has in each dag run, read for many runs at a time.
+"""The number of task instances of a mapped task in each dag run, read for many runs at a time.
 
 Mirrors ``get_mapped_ti_count`` and ``get_task_map_length``, which ask the database run by run.
 """
@@ -26,8 +26,8 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import is_one_of
+from safe_clear_plugin.airflow_api.platform.plan_tables import PlanTables
 from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
-from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
 
 Lengths = Mapping[str, int]
 """The length of what each task has returned in one run; none for one that has not, or not yet."""
@@ -35,7 +35,7 @@ Lengths = Mapping[str, int]
 
 @dataclass(frozen=True)
 class MapLengths:
-    """What mapped tasks expand over, in each of some dag runs."""
+    """The lengths that mapped tasks expand over, in each of some dag runs."""
 
     by_run: Mapping[str, Lengths]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dag_versions import get_dag_model
@@ -17,8 +20,12 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
 from safe_clear_plugin.airflow_api.scheduling import partitions
 from safe_clear_plugin.airflow_api.selection.select_runs import Scope
 
+log = logging.getLogger(__name__)
+
 MAX_INTERVALS = 2_000
 """Intervals that are checked."""
+MAX_COVERING = 50_000
+"""Other runs that are compared with them."""
 MAX_SECONDS = 0.5
 """Time limit of the check: a timetable can be anybody's code."""
 
@@ -37,34 +44,34 @@ class MissingIntervals:
     command: str
     """The backfill that creates the runs; empty when the DAG allows none."""
     covers: int
-    """How many of the runs that command creates."""
+    """The number of the runs that the command creates."""
 
 
 def find_missing(dag: Any, scope: Scope, now: datetime, session: Session) -> MissingIntervals | None:
     """Return the intervals of the range that have no dag run; ``None`` when there is none, or no schedule.
+
+    A timetable that raises an error has no intervals: a timetable can be custom code.
 
     Not counted: intervals before the start or after the end of the DAG, those that are not over yet, and
     those that the scheduler will still create a run for.
     """
     if not dag.timetable.periodic or partitions.is_partitioned(dag) or scope.selection.is_by_partition:
         return None
-    infos, more = _infos_between(dag, scope, now)
+    try:
+        infos, more = _infos_between(dag, scope, now)
+    except Exception:
+        log.info("The timetable of %s can't list its intervals.", dag.dag_id, exc_info=True)
+        return None
     if not infos:
         return None
-    pending = _pending_from(dag, session)
     dates = [info.logical_date for info in infos]
-    taken = _dates_with_runs(dag.dag_id, dates, session)
-    missing = [
-        position
-        for position, date in enumerate(dates)
-        if _utc(date) not in taken and not (pending and pending(date))
-    ]
+    missing, covered = _missing(dag, infos, session)
     if not missing:
         return None
     stretches = list(_neighbours(missing))
-    # Where a task depends on the past, a backfill must be allowed to re-run existing runs: the command
-    # covers a stretch without any.
-    chosen = stretches[0] if _depends_on_past(dag) else missing
+    # Where a task depends on the past, a backfill must be allowed to re-run existing runs, and it creates a
+    # run for a date whose data another run has: then the command covers a stretch without any.
+    chosen = stretches[0] if covered or _depends_on_past(dag) else missing
     return MissingIntervals(
         count=len(missing),
         first=_utc(dates[missing[0]]),
@@ -74,6 +81,20 @@ def find_missing(dag: Any, scope: Scope, now: datetime, session: Session) -> Mis
         command=backfill_command(dag, dates[chosen[0]], dates[chosen[-1]]) if _may_backfill(dag) else "",
         covers=len(chosen),
     )
+
+
+def _missing(dag: Any, infos: Sequence[Any], session: Session) -> tuple[list[int], set[datetime]]:
+    """Return the positions of the intervals without a run, and the dates whose data another run has."""
+    pending = _pending_from(dag, session)
+    dates = [_utc(info.logical_date) for info in infos]
+    taken = _dates_with_runs(dag.dag_id, [info.logical_date for info in infos], session)
+    found = [
+        position
+        for position, info in enumerate(infos)
+        if dates[position] not in taken and not (pending and pending(info.logical_date))
+    ]
+    covered = _covered(dag.dag_id, [infos[position] for position in found], session)
+    return [position for position in found if dates[position] not in covered], covered
 
 
 def backfill_command(dag: Any, first: datetime, last: datetime) -> str:
@@ -140,6 +161,37 @@ def _dates_with_runs(dag_id: str, dates: Sequence[datetime], session: Session) -
         dag_run.c.dag_id == dag_id, dag_run.c.logical_date.in_(dates)
     )
     return {_utc(date) for date in session.scalars(query)}
+
+
+def _covered(dag_id: str, infos: Sequence[Any], session: Session) -> set[datetime]:
+    """Return the dates whose data another run has: it was created by hand, or by an earlier timetable.
+
+    Such a run's data interval contains the date, or it was due at the same time.
+    """
+    if not infos:
+        return set()
+    starts = sorted(_utc(info.logical_date) for info in infos)
+    by_due = {_utc(info.run_after): _utc(info.logical_date) for info in infos}
+    start, end = dag_run.c.data_interval_start, dag_run.c.data_interval_end
+    query = select(start, end, dag_run.c.run_after).where(
+        dag_run.c.dag_id == dag_id,
+        or_(and_(start <= starts[-1], end > starts[0]), dag_run.c.run_after.in_(sorted(by_due))),
+    )
+    runs = session.execute(query.distinct().limit(MAX_COVERING)).all()
+    spans = [(_utc(first), _utc(last)) for first, last, _ in runs if first is not None and last is not None]
+    due = {by_due[_utc(run.run_after)] for run in runs if _utc(run.run_after) in by_due}
+    return due | set(within(starts, spans))
+
+
+def within(moments: Sequence[datetime], spans: Iterable[tuple[datetime, datetime]]) -> Iterator[datetime]:
+    """Yield the sorted moments that lie in one of the spans. The ends of the spans are exclusive."""
+    steps = [0] * (len(moments) + 1)
+    for first, last in spans:
+        begin, end = bisect_left(moments, first), bisect_left(moments, last)
+        if begin < end:
+            steps[begin] += 1
+            steps[end] -= 1
+    yield from (moment for moment, around in zip(moments, accumulate(steps), strict=False) if around)
 
 
 def _neighbours(positions: Sequence[int]) -> Iterator[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from airflow.models.pool import Pool
@@ -25,37 +25,50 @@ class PoolSlots:
     """The only team whose DAGs may use it, where Airflow runs for several."""
 
     def has_room(self, slots: int, team: str | None) -> bool:
-        """Whether a task that takes so many slots can have them, if its DAG is that team's."""
+        """Whether a task that needs this number of slots can have them, if its DAG belongs to this team."""
         return 0 < self.total >= slots and self.team in (None, team)
 
 
-def pool_limits(names: Collection[str], session: Session) -> dict[str, PoolSlots]:
-    """Return the pools that exist of these, as if all of their slots were open."""
-    return {name: PoolSlots(slots, slots, team) for name, slots, team, _ in _pools(names, session)}
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """The slots of a pool, the team that it belongs to, and whether deferred task instances take slots."""
+
+    total: float
+    team: str | None
+    include_deferred: bool
+
+    @property
+    def when_empty(self) -> PoolSlots:
+        """The pool as if all of its slots were open."""
+        return PoolSlots(self.total, self.total, self.team)
 
 
-def _pools(names: Collection[str], session: Session) -> Iterator[tuple[str, float, str | None, bool]]:
-    """Yield name, slots, team and whether deferred task instances count, of the pools that exist.
+def pool_limits(names: Collection[str], session: Session) -> dict[str, PoolLimits]:
+    """Return the pools with these names that exist.
 
-    ``_executable_task_instances_to_queued`` looks at the team only where Airflow runs for several.
+    ``_executable_task_instances_to_queued`` checks the team only if Airflow runs for several teams.
     """
     several = teams.runs_for_several()
     query = select(Pool.pool, Pool.slots, Pool.include_deferred, Pool.team_name)
-    for name, slots, include_deferred, team in session.execute(query.where(Pool.pool.in_(names))):
-        yield name, math.inf if slots == -1 else slots, team if several else None, bool(include_deferred)
+    return {
+        name: PoolLimits(
+            math.inf if slots == -1 else slots, team if several else None, bool(include_deferred)
+        )
+        for name, slots, include_deferred, team in session.execute(query.where(Pool.pool.in_(names)))
+    }
 
 
-def pools(names: Collection[str], session: Session) -> dict[str, PoolSlots]:
-    """Return the pools that exist of these, counted as ``Pool.slots_stats`` does."""
-    occupied = _occupied(names, session)
+def pools(limits: Mapping[str, PoolLimits], session: Session) -> dict[str, PoolSlots]:
+    """Return the open slots of pools, counted as ``Pool.slots_stats`` does."""
+    occupied = _occupied(limits.keys(), session)
     slots = {}
-    for name, total, team, include_deferred in _pools(names, session):
+    for name, limit in limits.items():
         used = sum(
             count
             for (pool, state), count in occupied.items()
-            if pool == name and (state != "deferred" or include_deferred)
+            if pool == name and (state != "deferred" or limit.include_deferred)
         )
-        slots[name] = PoolSlots(total, max(total - used, 0), team)
+        slots[name] = PoolSlots(limit.total, max(limit.total - used, 0), limit.team)
     return slots
 
 

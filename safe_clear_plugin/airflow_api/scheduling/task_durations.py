@@ -1,4 +1,4 @@
-"""How long tasks took before."""
+"""Past durations of tasks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIN_RUNS = 3
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """How long the tasks took in the latest runs, by task id; tasks without a success are missing."""
+    """The durations of the tasks in the latest runs, by task id; tasks without a success are missing."""
 
     runs: int
     durations: dict[str, Duration]

@@ -5,6 +5,7 @@ Mirrors ``TriggerRuleDep`` and ``MappedTaskUpstreamDep`` with ``flag_upstream_fa
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, String, and_, case, func, literal, null, or_
@@ -15,24 +16,57 @@ from safe_clear_plugin.core.states import DONE_STATES
 SUCCESS_MATTERS = SUCCESS_SKIPS
 """Trigger rules that can end a task instance although everything upstream succeeded."""
 
+SKIPS_BEHIND_SKIPPED = frozenset(
+    {"all_success", "none_skipped", "all_done_min_one_success", "all_done_setup_success", "all_skipped"}
+)
+"""Trigger rules by which one skipped task instance upstream, or one that is not, may end a task instance."""
+
+SKIPS_BEHIND_ONE = frozenset({"all_success", "none_skipped", "all_done_min_one_success"})
+"""Trigger rules that skip a task instance once one upstream task instance is skipped, if none has failed."""
+
+ONE_RUN_IS_ENOUGH = frozenset({"one_success", "one_done", "none_failed_min_one_success"})
+"""Trigger rules that skip a task instance if all upstream ones are skipped."""
+
+LETS_START = {
+    "one_success": ("success",),
+    "one_done": ("success", "failed"),
+    "one_failed": ("failed", "upstream_failed"),
+}
+"""Trigger rules that need one upstream task instance only, with the states in which it lets a task start."""
+
 UPSTREAM_FAILED, SKIPPED, REMOVED = (
     literal(state, String(20)) for state in ("upstream_failed", "skipped", "removed")
 )
 
 
 class Counts:
-    """How many task instances upstream of one are in each state, as columns of a query."""
+    """The number of task instances upstream of one in each state, as columns of a query."""
 
     def __init__(self, table: FromClause, expected: int | None) -> None:
-        """Take the sums of ``table``; ``expected`` of ``None`` means as many as there are."""
+        """Take the sums of ``table``; ``expected`` of ``None`` means as many as there are.
+
+        A table joined from outside has no rows where there is nothing upstream: that makes zeros.
+        """
         self.success, self.failed, self.upstream_failed, self.skipped, self.removed = (
-            func.sum(table.c[state]) for state in DONE_STATES
+            total(table.c[state]) for state in DONE_STATES
         )
         self.done = self.success + self.failed + self.upstream_failed + self.skipped + self.removed
-        self.expected: ColumnElement[Any] = func.sum(table.c.total) if expected is None else literal(expected)
-        self.setups = func.sum(table.c.setups)
-        self.setups_succeeded = func.sum(table.c.setups_succeeded)
-        self.setups_skipped = func.sum(table.c.setups_skipped)
+        self.total = total(table.c.total)
+        self.expected: ColumnElement[Any] = self.total if expected is None else literal(expected)
+        self.setups = total(table.c.setups)
+        self.setups_succeeded = total(table.c.setups_succeeded)
+        self.setups_skipped = total(table.c.setups_skipped)
+
+    def plus(
+        self, *, success: ColumnElement[Any], upstream_failed: ColumnElement[Any], skipped: ColumnElement[Any]
+    ) -> Counts:
+        """Return these counts with more task instances in some states, which the total has already."""
+        found = copy(self)
+        found.success = self.success + success
+        found.upstream_failed = self.upstream_failed + upstream_failed
+        found.skipped = self.skipped + skipped
+        found.done = self.done + success + upstream_failed + skipped
+        return found
 
     @property
     def all_done(self) -> ColumnElement[bool]:
@@ -43,6 +77,11 @@ class Counts:
     def any_failed(self) -> ColumnElement[bool]:
         """Whether something upstream has failed, or not run for that reason."""
         return self.failed + self.upstream_failed > 0
+
+
+def total(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the sum of a column of counts; zero where there is nothing to count."""
+    return func.coalesce(func.sum(column), 0)
 
 
 def by_rule(rule: str, n: Counts, map_index: ColumnElement[Any]) -> ColumnElement[Any] | None:

@@ -1,4 +1,4 @@
-"""Counting the setups and teardowns that a selection takes in spite of its states."""
+"""Counts the setups and teardowns that a selection includes in spite of its filter on states."""
 
 from __future__ import annotations
 

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Subquery,
-    and_,
-    case,
-    false,
-    func,
-    literal,
-    null,
-    or_,
-    select,
-    true,
-)
+from sqlalchemy import CTE, ColumnElement, FromClause, Subquery, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.run_versions import uses_version
 from safe_clear_plugin.airflow_api.platform import statement_timeout
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
+from safe_clear_plugin.airflow_api.platform.key_table import is_named, rows_of_taken
 from safe_clear_plugin.airflow_api.selection.select_runs import Scope, run_conditions
-from safe_clear_plugin.airflow_api.selection.select_task_instances import task_instance_conditions
+from safe_clear_plugin.airflow_api.selection.select_task_instances import (
+    is_left_out,
+    selected_rows,
+    task_instance_conditions,
+)
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.selection_counts import Taken, Tally
-from safe_clear_plugin.core.states import NO_STATE, RUNNING_STATES
+from safe_clear_plugin.core.states import NO_STATE
+
+ALL_MAP_INDEXES = -2
+"""Stands for every map index of a task; -1 is Airflow's "not mapped"."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunTally:
-    """How many dag runs use one DAG version, and in which ranges they are."""
+    """The number of dag runs that use one DAG version, and the ranges that they are in."""
 
     version: UUID
     scopes: frozenset[str]
@@ -100,26 +96,22 @@ def count_runs(
 
 
 def count_task_instances(
-    runs: CoveredRuns, indexes: Collection[int], budget: statement_timeout.Budget, session: Session
+    runs: CoveredRuns, taken: Mapping[str, Taken], budget: statement_timeout.Budget, session: Session
 ) -> list[Tally] | None:
-    """Count the runs' task instances by DAG version, task and state; ``None`` when there is no time for it.
+    """Count the task instances of named sets of tasks, by task and state; ``None`` without time for it.
 
-    States and excluded tasks are not looked at. ``indexes`` are counted apart from all other map indexes.
+    The relatives of failed task instances are not counted.
     """
-    ti = task_instance
-    index: ColumnElement[Any] = null()
-    if indexes:
-        index = case((ti.c.map_index.in_(sorted(indexes)), ti.c.map_index), else_=null())
+    tasks = _tasks_table(taken)
     rows = (
         select(
-            runs.rows.c.version,
             *runs.flags,
-            ti.c.task_id,
-            index.label("map_index"),
-            func.coalesce(ti.c.state, NO_STATE).label("state"),
+            *(tasks.c[f"of_{name}"] for name in taken),
+            task_instance.c.task_id,
+            func.coalesce(task_instance.c.state, NO_STATE).label("state"),
         )
-        .select_from(runs.rows.join(ti, _of_run(runs)))
-        .where(*task_instance_conditions(ti, _only_single_ones(runs.selection)))
+        .select_from(_selected_rows(runs, tasks))
+        .where(*task_instance_conditions(task_instance, runs.selection))
         .subquery("instances")
     )
     query = select(*rows.c, func.count().label("found")).group_by(*rows.c)
@@ -127,7 +119,14 @@ def count_task_instances(
     if found is None:
         return None
     return [
-        Tally(row.version, row.task_id, row.map_index, row.state, runs.scopes_of(row), row.found)
+        Tally(
+            row.task_id,
+            row.state,
+            runs.scopes_of(row),
+            # Without a task regex, no task is looked up: all sets have it.
+            frozenset(name for name in taken if getattr(row, f"of_{name}") != 0),
+            row.found,
+        )
         for row in found
     ]
 
@@ -136,16 +135,19 @@ def count_cleared_runs(
     runs: CoveredRuns, name: str, taken: Taken, budget: statement_timeout.Budget, session: Session
 ) -> int | None:
     """Count the dag runs of a range that anything is cleared of; ``None`` when there is no time for it."""
-    ti, selection = task_instance, runs.selection
-    cleared = [_of_run(runs), *task_instance_conditions(ti, selection), _is_selected(runs, taken)]
-    if selection.running == "leave_out":
-        cleared.append(func.coalesce(ti.c.state, NO_STATE).not_in(RUNNING_STATES))
-    query = (
-        select(func.count())
-        .select_from(runs.rows)
-        .where(runs.rows.c[f"in_{name}"] == 1, select(ti.c.id).where(*cleared).exists())
+    ti, selection, tasks = task_instance, runs.selection, _tasks_table({name: taken})
+    cleared = (
+        select(runs.rows.c.run_id)
+        .select_from(_selected_rows(runs, tasks))
+        .where(
+            runs.rows.c[f"in_{name}"] == 1,
+            *task_instance_conditions(ti, selection),
+            ~is_left_out(ti, selection),
+        )
     )
-    found = statement_timeout.read(query, budget, session)
+    found = statement_timeout.read(
+        select(func.count()).select_from(cleared.distinct().subquery("cleared")), budget, session
+    )
     return None if found is None else int(found[0][0])
 
 
@@ -178,7 +180,7 @@ def count_undated(scope: Scope, budget: statement_timeout.Budget, session: Sessi
         (dag_run.c.partition_key, selection.partition_key),
     ):
         if wanted:
-            conditions.append(column.in_(wanted))
+            conditions.append(is_named(column, wanted))
     found = statement_timeout.read(
         select(func.count()).select_from(dag_run).where(*conditions), budget, session
     )
@@ -198,28 +200,31 @@ def last_success(selection: Selection, session: Session) -> tuple[datetime | Non
     return success, after
 
 
-def _of_run(runs: CoveredRuns) -> ColumnElement[bool]:
-    return and_(
-        task_instance.c.dag_id == literal(runs.selection.dag_id), task_instance.c.run_id == runs.rows.c.run_id
+def _tasks_table(taken: Mapping[str, Taken]) -> CTE:
+    """Return the taken tasks by DAG version, with a column for each set that says whether it has the task."""
+    keys = dict.fromkeys(
+        (id_, *task) for one in taken.values() for id_, tasks in one.items() for task in tasks or ()
+    )
+    return rows_of_taken(
+        (
+            (
+                id_,
+                task_id,
+                ALL_MAP_INDEXES if index is None else index,
+                [(task_id, index) in (one.get(id_) or ()) for one in taken.values()],
+            )
+            for id_, task_id, index in keys
+        ),
+        [f"of_{name}" for name in taken],
+        "taken",
     )
 
 
-def _only_single_ones(selection: Selection) -> Selection:
-    return Selection(selection.dag_id, exclude_task_instance=selection.exclude_task_instance)
-
-
-def _is_selected(runs: CoveredRuns, taken: Taken) -> ColumnElement[bool]:
-    return or_(
-        false(),
-        *(and_(runs.rows.c.version == version, _is_one_of(tasks)) for version, tasks in taken.items()),
+def _selected_rows(runs: CoveredRuns, tasks: CTE) -> FromClause:
+    """Join the runs with their task instances as a plan does."""
+    same_task = and_(
+        tasks.c.version == runs.rows.c.version,
+        tasks.c.task_id == task_instance.c.task_id,
+        or_(tasks.c.map_index == ALL_MAP_INDEXES, tasks.c.map_index == task_instance.c.map_index),
     )
-
-
-def _is_one_of(tasks: Iterable[tuple[str, int | None]] | None) -> ColumnElement[bool]:
-    if tasks is None:
-        return true()
-    ti, pairs = task_instance, list(tasks)
-    single = (
-        and_(ti.c.task_id == name, ti.c.map_index == index) for name, index in pairs if index is not None
-    )
-    return or_(ti.c.task_id.in_([name for name, index in pairs if index is None]), *single)
+    return selected_rows(runs.selection, runs.rows, tasks, same_task)

@@ -17,13 +17,14 @@ from safe_clear_plugin.airflow_api.clear.predictions import DagRunClear
 from safe_clear_plugin.airflow_api.dag.dag_versions import LatestVersion
 from safe_clear_plugin.airflow_api.dag.run_versions import moves_to_latest, uses_version
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run
-from safe_clear_plugin.airflow_api.platform.key_table import rows_of_versions
+from safe_clear_plugin.airflow_api.platform.key_table import is_among, is_named, rows_of_versions
+from safe_clear_plugin.airflow_api.selection.failed_task_instances import is_of_failed_run
 from safe_clear_plugin.core.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which dag runs a selection covers: its filters, and the dates as past and future have widened them.
+    """The dag runs that a selection covers: its filters, and the dates as past and future have widened them.
 
     The dates are moments, also those of partitions.
     """
@@ -36,10 +37,11 @@ class Scope:
 
     @property
     def is_by_date(self) -> bool:
-        """Whether the runs are found by their dates, rather than by their ids or partition keys alone."""
+        """Whether the runs are found by their dates, rather than by ids, partition keys or failures alone."""
         if self.named:
             return False
-        return not self.selection.partition_key or self.date_from is not None or self.date_to is not None
+        is_otherwise = bool(self.selection.partition_key) or self.selection.is_by_failure
+        return not is_otherwise or self.date_from is not None or self.date_to is not None
 
 
 def anchor_runs(selection: Selection, session: Session) -> list[Any]:
@@ -48,7 +50,7 @@ def anchor_runs(selection: Selection, session: Session) -> list[Any]:
     return list(
         session.execute(
             select(dag_run.c.run_id, date.label("date")).where(
-                dag_run.c.dag_id == selection.dag_id, dag_run.c.run_id.in_(selection.run_id)
+                dag_run.c.dag_id == selection.dag_id, is_named(dag_run.c.run_id, selection.run_id)
             )
         )
     )
@@ -60,18 +62,22 @@ def run_conditions(scope: Scope) -> ColumnElement[bool]:
     date = dag_run.c[selection.date_field]
     conditions: list[ColumnElement[bool]] = [dag_run.c.dag_id == selection.dag_id]
     if scope.named:
-        conditions.append(dag_run.c.run_id.in_(scope.named))
+        conditions.append(is_named(dag_run.c.run_id, scope.named))
     elif scope.is_by_date:
-        # A run without a logical date comes in by name, by partition key or by run_after only.
+        # A run without a logical date comes in by name, partition key or failure, or by run_after.
         conditions.append(date.is_not(None))
     if scope.date_from is not None:
         conditions.append(date >= scope.date_from)
     if scope.date_to is not None:
         conditions.append(date <= scope.date_to)
     if selection.exclude_run_id:
-        conditions.append(dag_run.c.run_id.not_in(selection.exclude_run_id))
+        conditions.append(~is_among(dag_run.c.run_id, selection.exclude_run_id))
+    if selection.is_by_failure:
+        conditions.append(
+            is_of_failed_run(selection.dag_id, dag_run.c.run_id, selection.failed_from, selection.failed_to)
+        )
     if selection.partition_key:
-        conditions.append(dag_run.c.partition_key.in_(selection.partition_key))
+        conditions.append(is_named(dag_run.c.partition_key, selection.partition_key))
     if selection.run_type:
         conditions.append(dag_run.c.run_type.in_(selection.run_type))
     if selection.run_state:
@@ -128,7 +134,7 @@ def _numbered(
 def missing_runs(dag_id: str, run_ids: Iterable[str], session: Session) -> list[str]:
     """Return those of the run ids that the DAG does not have, in their order."""
     wanted = list(run_ids)
-    query = select(dag_run.c.run_id).where(dag_run.c.dag_id == dag_id, dag_run.c.run_id.in_(wanted))
+    query = select(dag_run.c.run_id).where(dag_run.c.dag_id == dag_id, is_named(dag_run.c.run_id, wanted))
     there = set(session.scalars(query))
     return [run_id for run_id in wanted if run_id not in there]
 
@@ -137,7 +143,7 @@ def missing_partition_keys(dag_id: str, keys: Iterable[str], session: Session) -
     """Return those of the partition keys that no dag run of the DAG has, in their order."""
     wanted = list(keys)
     query = select(dag_run.c.partition_key).where(
-        dag_run.c.dag_id == dag_id, dag_run.c.partition_key.in_(wanted)
+        dag_run.c.dag_id == dag_id, is_named(dag_run.c.partition_key, wanted)
     )
     there = set(session.scalars(query.distinct()))
     return [key for key in wanted if key not in there]

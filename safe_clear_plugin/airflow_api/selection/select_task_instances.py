@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -30,10 +29,10 @@ from safe_clear_plugin.airflow_api.clear import cleared_columns
 from safe_clear_plugin.airflow_api.clear.column import shown_and_predicted
 from safe_clear_plugin.airflow_api.clear.predictions import TaskInstanceClear
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
-from safe_clear_plugin.airflow_api.platform.joins import exists_row
-from safe_clear_plugin.airflow_api.platform.key_table import rows_of_keys
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.inclusion import NOT_IN_DAG, Reason, ReasonKind
+from safe_clear_plugin.airflow_api.platform.joins import is_one_of, of_dag
+from safe_clear_plugin.airflow_api.platform.key_table import is_among, is_named, rows_of_keys
+from safe_clear_plugin.airflow_api.selection.failed_task_instances import has_failed
+from safe_clear_plugin.core.inclusion import NOT_IN_DAG
 from safe_clear_plugin.core.outcomes import Outcome, OutcomeReason
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import NO_STATE, RUNNING_STATES, UNFINISHED_RUN_STATES
@@ -54,14 +53,11 @@ def task_instances_select(
     ``runs`` and ``tasks`` are the plan's own tables, already filled. Without a task regex every task
     instance of a run is taken, also those of tasks that the DAG no longer has. ``known`` says whether
     PostgreSQL has statistics of the two tables. Columns named as in ``safe_clear_plan_task_instance``.
+    To be read within :func:`~safe_clear_plugin.airflow_api.platform.joins.hash_joins`.
     """
-    ti = task_instance
+    ti, of_plan = task_instance, runs.alias("of_plan")
     taken, same_task = _taken(runs, tasks, all_map_indexes, known=known)
-    source = runs.join(ti, and_(ti.c.dag_id == selection.dag_id, ti.c.run_id == runs.c.run_id)).join(
-        taken, same_task, isouter=not selection.task_regex
-    )
-    running = ti.c.state.in_(RUNNING_STATES)
-    left_out = running if selection.running == "leave_out" else literal(value=False)
+    left_out = is_left_out(ti, selection)
     goes_on = runs.c.after_state.in_(UNFINISHED_RUN_STATES)
     clear = TaskInstanceClear(left_out, selection.reset_dag_runs, latest, runs, taken)
     return (
@@ -70,65 +66,20 @@ def task_instances_select(
             ti.c.run_id,
             ti.c.task_id,
             ti.c.map_index,
-            case((left_out, "leave_out"), (running, "terminate"), else_="clear").label("effect"),
+            case((left_out, "leave_out"), (ti.c.state.in_(RUNNING_STATES), "terminate"), else_="clear").label(
+                "effect"
+            ),
             func.coalesce(taken.c.why, NOT_IN_DAG.words).label("why"),
             case((left_out, null()), (goes_on, Outcome.RUNS), else_=Outcome.NEVER_STARTS).label("outcome"),
             case((or_(left_out, goes_on), null()), else_=OutcomeReason.RUN_NOT_RESET).label("outcome_reason"),
             *shown_and_predicted(cleared_columns.TASK_INSTANCE, ti, clear),
         )
-        .select_from(source)
-        .where(runs.c.plan_id == plan_id, *task_instance_conditions(ti, selection))
-    )
-
-
-def companions_select(
-    plan_id: UUID,
-    selection: Selection,
-    latest: UUID,
-    *,
-    runs: Table,
-    tasks: Table,
-    relations: Table,
-    planned: Table,
-    all_map_indexes: int,
-    known: bool,
-) -> Select[Any]:
-    """Select the setups and teardowns of what is planned already that the states did not let through.
-
-    ``relations`` says which tasks these serve. Other tables and columns as :func:`task_instances_select`.
-    """
-    whatever_state = replace(selection, state=())
-    chosen = task_instances_select(
-        plan_id, whatever_state, latest, runs=runs, tasks=tasks, all_map_indexes=all_map_indexes, known=known
-    )
-    ti, serves, served = task_instance, relations.alias("serves"), planned.alias("served")
-    of_task = and_(
-        serves.c.plan_id == plan_id,
-        serves.c.shape == runs.c.shape,
-        serves.c.task_id == ti.c.task_id,
-        serves.c.kind.in_(("setup_for", "teardown_for")),
-    )
-    is_cleared = exists_row(
-        served,
-        served.c.plan_id == plan_id,
-        served.c.run_id == ti.c.run_id,
-        served.c.task_id == serves.c.related_task_id,
-        served.c.effect.in_(CLEARED_EFFECTS),
-        or_(~serves.c.same_map_index, served.c.map_index == ti.c.map_index, served.c.map_index < 0)
-        | (ti.c.map_index < 0),
-    )
-    words = case(
-        (serves.c.kind == "setup_for", Reason(ReasonKind.SETUP).words),
-        else_=Reason(ReasonKind.TEARDOWN).words,
-    )
-    why = select(func.min(words.concat(serves.c.related_task_id))).where(of_task, is_cleared)
-    columns = [
-        why.scalar_subquery().label("why") if column.name == "why" else column
-        for column in chosen.selected_columns
-    ]
-    return chosen.with_only_columns(*columns).where(
-        func.coalesce(ti.c.state, NO_STATE).not_in(selection.state),
-        exists_row(serves, of_task, is_cleared),
+        .select_from(selected_rows(selection, runs, taken, same_task))
+        .where(
+            runs.c.plan_id == plan_id,
+            is_one_of(ti.c.run_id, select(of_plan.c.run_id).where(of_plan.c.plan_id == plan_id)),
+            *task_instance_conditions(ti, selection),
+        )
     )
 
 
@@ -151,12 +102,33 @@ def _taken(
     return select(tasks).where(same_task).offset(0).lateral("taken"), true()
 
 
+def selected_rows(
+    selection: Selection, runs: FromClause, tasks: FromClause, same_task: ColumnElement[bool]
+) -> FromClause:
+    """Join dag runs with their task instances, and with the taken task of each: of any task without a regex.
+
+    :func:`task_instance_conditions` narrows the rows further.
+    """
+    ti = task_instance
+    of_run = and_(of_dag(ti, selection.dag_id), ti.c.run_id == runs.c.run_id)
+    return runs.join(ti, of_run).join(tasks, same_task, isouter=not selection.names_tasks)
+
+
+def is_left_out(ti: FromClause, selection: Selection) -> ColumnElement[bool]:
+    """Whether the selection leaves a task instance out because it is running."""
+    if selection.running != "leave_out":
+        return literal(value=False)
+    return func.coalesce(ti.c.state, NO_STATE).in_(RUNNING_STATES)
+
+
 def task_instance_conditions(ti: FromClause, selection: Selection) -> Iterable[ColumnElement[bool]]:
-    """Yield the conditions on a task instance beside its run and its task."""
+    """Yield the conditions on a task instance, without those on its run and its task."""
     if selection.state:
         yield func.coalesce(ti.c.state, NO_STATE).in_(selection.state)
+    if selection.is_by_failure:
+        yield has_failed(ti, selection.failed_from, selection.failed_to)
     if selection.exclude_task_id:
-        yield ti.c.task_id.not_in(selection.exclude_task_id)
+        yield ~is_among(ti.c.task_id, selection.exclude_task_id)
     if selection.exclude_task_instance:
         keys = rows_of_keys(selection.exclude_task_instance)
         # No part of a key is null. SQLite makes an index of an IN, where it reads all keys for each EXISTS.
@@ -194,6 +166,6 @@ def states_of(
 def task_ids_with_rows(dag_id: str, task_ids: Iterable[str], session: Session) -> set[str]:
     """Return those of the tasks that have a task instance, be they in the DAG or not."""
     query = select(task_instance.c.task_id).where(
-        task_instance.c.dag_id == dag_id, task_instance.c.task_id.in_(list(task_ids))
+        task_instance.c.dag_id == dag_id, is_named(task_instance.c.task_id, list(task_ids))
     )
     return set(session.scalars(query.distinct()))

@@ -1,9 +1,9 @@
-"""The grid of a plan as plain values: tasks down, dag runs or spans of time across, what is in each cell."""
+"""The grid of a plan as plain values: tasks down, dag runs or spans of time across."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -13,10 +13,6 @@ from safe_clear_plugin.core.states import NO_STATE
 
 Level = Literal["run", "hour", "day", "week", "month", "year"]
 
-FOLD_FROM = 40
-"""Tasks from which on those that the plan leaves alone are folded away."""
-FOLD_LEAST = 4
-"""Neighbouring tasks outside of groups that are worth a fold."""
 
 KINDS = (
     "clear",
@@ -25,15 +21,17 @@ KINDS = (
     "restore",
     "remove",
     "leave_out",
+    "comes_back",
     "cleared",
     "put_back",
     "stale",
     "untouched",
 )
-"""What a part of a cell is, in the order in which a cell shows them: the effects of a plan and, after them,
-what it cleared, what an undo put back, what goes stale beside it, and what nothing happens to."""
+"""The kinds of parts of a cell, in the order in which a cell shows them. First come the effects of a plan.
+Then come the task instances that an undo would put back now, that the plan cleared, that an undo put back,
+that go stale, and that do not change."""
 
-CHANGED_KINDS = ("clear", "terminate", "create", "restore", "remove", "cleared")
+CHANGED_KINDS = ("clear", "terminate", "create", "restore", "remove", "comes_back", "cleared")
 
 WORST_FIRST = (
     "failed",
@@ -78,7 +76,7 @@ class Column:
     """Whether a run goes by its logical date; else by when it was due."""
     runs: int = 1
     planned: bool = True
-    """Whether it is of the plan, and not one of the runs beside it."""
+    """Whether it belongs to the plan, and not to a neighbouring run outside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,29 +91,29 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What is in one cell: its parts, those that change first, and within them the worst states first."""
+    """One cell: its parts, those that change first, and within them the worst states first."""
 
     segments: tuple[Segment, ...]
     why: str = ""
 
     @property
     def count(self) -> int:
-        """How many task instances, or runs, it stands for."""
+        """The number of task instances, or runs, that it stands for."""
         return sum(segment.count for segment in self.segments)
 
     @property
     def changed(self) -> int:
-        """How many of them the plan changes."""
+        """The number of them that the plan changes."""
         return sum(segment.count for segment in self.segments if segment.kind in CHANGED_KINDS)
 
     def of(self, kind: str) -> int:
-        """How many of them are of a kind."""
+        """Return the number of them of a kind."""
         return sum(segment.count for segment in self.segments if segment.kind == kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the grid: a task with its cells, the head of a group, or a fold of what is left alone."""
+    """A line of the grid: a task with its cells, the head of a group, or a fold of untouched tasks."""
 
     kind: Literal["task", "group", "fold"]
     node: Node
@@ -153,111 +151,6 @@ def cell(segments: Iterable[Segment], why: str = "") -> Cell:
         counts[one.kind, one.state, one.after] += one.count
     merged = (Segment(kind, state, after, count) for (kind, state, after), count in counts.items() if count)
     return Cell(tuple(sorted(merged, key=_rank)), why)
-
-
-def folded(nodes: Sequence[Node], touched: Collection[str], opened: Collection[str]) -> list[Row]:
-    """Return the lines of the grid without cells; in a DAG of many tasks, what is untouched is folded.
-
-    ``touched`` are the tasks that the plan has to do with; ``opened`` names groups and folds to show whole.
-    """
-    tasks = [node for node in nodes if not node.group]
-    if len(tasks) < FOLD_FROM:
-        return [_line(node) for node in nodes]
-    busy = {group for node in tasks if node.id in touched for group in node.path}
-    inside: Counter[str] = Counter(group for node in tasks for group in node.path)
-    rows: list[Row] = []
-    for quiet, run in groupby(nodes, key=lambda node: _is_quiet(node, touched, busy)):
-        if not quiet:
-            rows += [_line(node) for node in run]
-        else:
-            rows += _fold_quiet(list(run), inside, opened)
-    return rows
-
-
-def _line(node: Node) -> Row:
-    return Row("group" if node.group else "task", node, len(node.path))
-
-
-def _is_quiet(node: Node, touched: Collection[str], busy: Collection[str]) -> bool:
-    return node.id not in (busy if node.group else touched)
-
-
-def _fold_quiet(nodes: Sequence[Node], inside: Mapping[str, int], opened: Collection[str]) -> Iterator[Row]:
-    """Fold a stretch of untouched nodes: whole groups by their head, loose tasks of one place together."""
-    heads = {node.id for node in nodes if node.group}
-    for path, found in groupby(nodes, key=lambda node: _outermost(node, heads)):
-        stretch = list(found)
-        head = stretch[0]
-        if isinstance(path, str):
-            shown = path in opened
-            yield Row("group", head, len(head.path), tasks=inside[path], open=shown)
-            yield from (_line(node) for node in stretch[1:] if shown)
-        elif len(stretch) < FOLD_LEAST:
-            yield from map(_line, stretch)
-        else:
-            fold_id = f"task:{head.id}"
-            shown = fold_id in opened
-            fold = Node(fold_id, "", head.path, group=True)
-            yield Row("fold", fold, len(head.path), tasks=len(stretch), open=shown)
-            yield from (_line(node) for node in stretch if shown)
-
-
-def _outermost(node: Node, heads: Collection[str]) -> str | tuple[str, ...]:
-    """Return the outermost of the groups that are folded with the node, else the place where it lies."""
-    around = (*node.path, node.id) if node.group else node.path
-    return next((group for group in around if group in heads), node.path)
-
-
-def with_others(nodes: Sequence[Node], others: Sequence[Node], gone: Iterable[str]) -> list[Node]:
-    """Append, under heads of their own, tasks of other DAG versions and tasks that no version has."""
-    found = list(nodes)
-    known = {node.id for node in nodes if not node.group}
-    for head, tasks in (
-        ("In other versions of the Dag", [node.id for node in others if not node.group]),
-        ("No longer in the Dag", sorted(gone)),
-    ):
-        new = [task_id for task_id in dict.fromkeys(tasks) if task_id not in known]
-        if new:
-            # No group id of a DAG has a space in it.
-            found.append(Node(head, head, group=True))
-            found += [Node(task_id, task_id, (head,)) for task_id in new]
-            known.update(new)
-    return found
-
-
-def describe(found: Cell) -> str:
-    """Say what is in a cell: ``2 failed, 1 success → no status, 1 running left out, matched``."""
-    parts = []
-    for (kind, after), group in groupby(found.segments, key=lambda one: (one.kind, one.after)):
-        segments = list(group)
-        alone = len(segments) == found.count == 1
-        states = ", ".join(_counted(one, alone=alone) for one in segments)
-        parts.append(_SAID[kind].format(states, state_word(after)))
-    return "; ".join([*parts, found.why] if found.why else parts)
-
-
-_SAID = {
-    "clear": "{0} → {1}",
-    "terminate": "{0} terminated → {1}",
-    "create": "created → {1}",
-    "restore": "{0} restored → {1}",
-    "remove": "{0} → {1}",
-    "leave_out": "{0} left out",
-    "cleared": "{0}, cleared",
-    "put_back": "{0}, restored",
-    "stale": "{0}, will go stale",
-    "untouched": "{0}",
-}
-
-
-def _counted(segment: Segment, *, alone: bool) -> str:
-    word = state_word(segment.state)
-    return word if alone else f"{segment.count:,} {word}"
-
-
-def state_word(state: str | None) -> str:
-    """Write a state within a sentence."""
-    return "no status" if state in (None, NO_STATE) else str(state)
 
 
 def spans(columns: Sequence[Column], key: Mapping[object, str]) -> list[tuple[str, list[Column]]]:

@@ -50,7 +50,7 @@ def starts(first: datetime, last: datetime, unit: Unit, most: int) -> list[datet
 
 
 def fitting(first: datetime, last: datetime, most: int, units: Sequence[Unit] = UNITS) -> Unit:
-    """Return the smallest of the units of which ``most`` cover the time between two moments."""
+    """Return the smallest unit that covers the time between two moments with at most ``most`` buckets."""
     for unit in units:
         if len(starts(first, last, unit, most + 1)) <= most:
             return unit

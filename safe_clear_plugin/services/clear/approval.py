@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api.auth import permissions
 from safe_clear_plugin.airflow_api.clear import audit_log
 from safe_clear_plugin.airflow_api.platform import compatibility, config
 from safe_clear_plugin.airflow_api.platform.session import new_session
@@ -17,11 +18,15 @@ from safe_clear_plugin.core import confirmation
 from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.core.webhook import Event
+from safe_clear_plugin.services.change_set_members import require_single
 from safe_clear_plugin.services.clear.claim_errors import claim_error
 from safe_clear_plugin.services.clear.confirm import Unconfirmed, requirements_for
-from safe_clear_plugin.services.clear.retry import retrying
 from safe_clear_plugin.services.plans import get_plan
-from safe_clear_plugin.storage.plans import plan_approval
+from safe_clear_plugin.services.retry import retrying
+from safe_clear_plugin.services.time_limit import read_in_time
+from safe_clear_plugin.storage.clear import plan_approval
+from safe_clear_plugin.storage.webhook import outbox
 
 
 def request_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> PlanSummary:
@@ -33,6 +38,7 @@ def request_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime
         when it is refused anyway, or has no reason
     """
     compatibility.require_supported()
+    require_single(plan)
     if plan.status != "ready" or plan.is_expired(now):
         raise claim_error(plan)
     if not plan.is_author(actor.id):
@@ -59,10 +65,16 @@ def request_approval(plan: PlanSummary, reason: str, actor: Actor, now: datetime
 
 
 def _request(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> None:
-    expires_at = max(plan.expires_at, now + timedelta(minutes=config.approval_ttl_minutes()))
+    expires_at = expiry_with_request(plan.expires_at, now)
     with new_session() as session:
         if plan_approval.request_approval(UUID(plan.id), reason, now, expires_at, session):
-            _put_on_record(audit_log.ASK_EVENT, plan, reason, actor, session)
+            put_on_record(audit_log.ASK_EVENT, plan, reason, actor, session)
+            outbox.tell(Event.APPROVAL_REQUESTED, UUID(plan.id), session, by=actor.name)
+
+
+def expiry_with_request(expires_at: datetime, now: datetime) -> datetime:
+    """Return how long a plan or set that waits for a second person can be confirmed."""
+    return max(expires_at, now + timedelta(minutes=config.approval_ttl_minutes()))
 
 
 def decline_plan(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> PlanSummary:
@@ -73,6 +85,7 @@ def decline_plan(plan: PlanSummary, reason: str, actor: Actor, now: datetime) ->
     :raises Refused: 409 when nobody was asked, or it is too late; 410 when it expired; 422 when somebody else
         than its author gives no reason
     """
+    require_single(plan)
     if plan.status == "ready" and not plan.is_expired(now):
         _require_declinable(plan, reason, actor)
         retrying(_decline, plan, reason, actor, now)
@@ -99,10 +112,27 @@ def _decline(plan: PlanSummary, reason: str, actor: Actor, now: datetime) -> Non
     with new_session() as session:
         if plan_approval.decline(UUID(plan.id), reason, actor, now, session):
             event = audit_log.WITHDRAW_EVENT if plan.is_author(actor.id) else audit_log.DECLINE_EVENT
-            _put_on_record(event, plan, reason, actor, session)
+            put_on_record(event, plan, reason, actor, session)
+            outbox.tell(Event.DECLINED, UUID(plan.id), session, by=actor.name, reason=reason)
 
 
-def _put_on_record(event: str, plan: PlanSummary, reason: str, actor: Actor, session: Session) -> None:
+def count_waiting(user: permissions.BaseUser, now: datetime) -> int:
+    """Count the requests of others, for a plan or a change set, that the user can approve or decline.
+
+    The number is 0 if a page had no time to count them.
+    """
+
+    def count(session: Session) -> int:
+        waiting = plan_approval.waiting_dags(permissions.actor(user).id, now, session)
+        dags = sorted({dag for dags in waiting.values() for dag in dags}, key=lambda dag: dag.dag_id)
+        allowed = permissions.clearable_dags(dags, user, session).ids if dags else set[str]()
+        return sum(all(dag.dag_id in allowed for dag in dags) for dags in waiting.values())
+
+    return read_in_time(count) or 0
+
+
+def put_on_record(event: str, plan: PlanSummary, reason: str, actor: Actor, session: Session) -> None:
+    """Write a decision about a plan into the audit log."""
     details = {
         "task_instances": plan.task_instances,
         "dag_runs": plan.dag_runs,

@@ -1,4 +1,4 @@
-"""What this process has learned of how many task instances a transaction can take."""
+"""The measured batch sizes of this process, one for each kind of transaction."""
 
 from __future__ import annotations
 

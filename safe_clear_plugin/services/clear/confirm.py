@@ -1,4 +1,4 @@
-"""Confirming a plan: whether the caller may, and has given all that is required."""
+"""Confirming a plan: checks the caller's rights and the requirements of the plan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.confirmation import Confirmation, Requirements, UnmetRequirement
 from safe_clear_plugin.core.plan import PlanStatus, PlanSummary
 from safe_clear_plugin.core.problems import Refused
+from safe_clear_plugin.core.waves import ALL_AT_ONCE, Pace
 from safe_clear_plugin.findings.limits import compare_with_limits, refusals
+from safe_clear_plugin.services.change_set_members import require_single
 from safe_clear_plugin.services.clear.apply import apply_plan
 from safe_clear_plugin.services.clear.claim_errors import claim_error
 
@@ -23,15 +25,15 @@ from safe_clear_plugin.services.clear.claim_errors import claim_error
 class Unconfirmed(Refused):
     """A confirmation that lacks something; ``missing`` is never empty."""
 
-    def __init__(self, missing: tuple[UnmetRequirement, ...]) -> None:
+    def __init__(self, missing: tuple[UnmetRequirement, ...], of: str = "plan") -> None:
         status = 403 if any(one.forbidden for one in missing) else 422
         details = {"missing": [one.to_json() for one in missing]}
-        super().__init__(status, confirmation.describe_missing(missing), details)
+        super().__init__(status, confirmation.describe_missing(missing, of), details)
         self.missing = missing
 
 
 def requirements_for(plan: PlanSummary, session: Session) -> Requirements:
-    """Return what the plan asks for, holding its rows against the options as they are now."""
+    """Return the requirements of the plan, from its rows and the current options."""
     limits = config.limits()
     facts = compare_with_limits(limits, UUID(plan.id), plan.dag_id, plan.task_instances, session)
     concerning = replace(limits, protected=tuple(one.pattern for one in facts.protections))
@@ -39,7 +41,7 @@ def requirements_for(plan: PlanSummary, session: Session) -> Requirements:
 
 
 def unmet_without_confirmation(plan: PlanSummary, actor_id: str, session: Session) -> list[UnmetRequirement]:
-    """Return what the actor would have to give to confirm the plan; nothing unless it is ready."""
+    """Return the requirements that the actor must still meet to confirm the plan; none unless it is ready."""
     if plan.status != PlanStatus.READY:
         return []
     required = requirements_for(plan, session)
@@ -54,43 +56,41 @@ def confirm_plan(
     now: datetime,
     *,
     resume: bool = False,
+    pace: Pace = ALL_AT_ONCE,
 ) -> PlanSummary:
-    """Clear the next batch; the first one only if whoever asks for it has confirmed all that is to be.
+    """Have a driver clear the plan, if the caller meets its requirements.
 
-    Further batches, and going on with a plan that was stopped, do not ask again.
+    They are not checked again if a stopped plan continues.
 
-    :raises Unconfirmed: 422, or 403 when it takes somebody else, with everything that is missing
+    :raises Unconfirmed: 422, or 403 when a second person must confirm, with all unmet requirements
     :raises Refused: as :func:`~safe_clear_plugin.services.clear.apply.apply_plan`
     """
     compatibility.require_supported()
-    reason, approved = given.reason, False
-    acknowledged: tuple[str, ...] = ()
+    require_single(plan)
     # A plan that is not what was shown is refused for that below; the claim takes only what was checked here.
-    if plan.status == "ready" and fingerprint == plan.fingerprint:
-        if plan.is_expired(now):
-            raise claim_error(plan)
-        asked = confirmed(plan, given, actor)
-        approved = asked.approval
-        acknowledged = tuple(finding.code for finding in asked.acknowledge)
-        if approved:
-            # The reason on record is that of its author, which the second person read.
-            reason = plan.reason
+    if plan.status != "ready" or fingerprint != plan.fingerprint:
+        return apply_plan(plan, fingerprint, given.reason, actor, now, resume=resume, pace=pace)
+    if plan.is_expired(now):
+        raise claim_error(plan)
+    asked = confirmed(plan, given, actor)
     return apply_plan(
         plan,
         fingerprint,
-        reason,
+        # The recorded reason is the author's, which the second person has read.
+        plan.reason if asked.approval else given.reason,
         actor,
         now,
         resume=resume,
-        acknowledged=acknowledged,
-        approved=approved,
+        acknowledged=tuple(finding.code for finding in asked.acknowledge),
+        approved=asked.approval,
+        pace=pace,
     )
 
 
 def confirmed(plan: PlanSummary, given: Confirmation, actor: Actor) -> Requirements:
-    """Return what was asked for, once all of it is given.
+    """Return the requirements of the plan, once all of them are met.
 
-    :raises Unconfirmed: with what is missing
+    :raises Unconfirmed: with the unmet requirements
     """
     with new_session() as session:
         asked = requirements_for(plan, session)

@@ -18,7 +18,7 @@ from safe_clear_plugin.storage.plans import plan_reader
 
 @dataclass(frozen=True, slots=True)
 class LockedBatch:
-    """What one transaction has locked."""
+    """The locked rows of one transaction."""
 
     dag_runs: Sequence[Any]
     """As they are under their locks, for Airflow's clear."""

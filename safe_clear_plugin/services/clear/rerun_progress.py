@@ -1,20 +1,23 @@
-"""What became of a plan, and how its task instances re-run."""
+"""The result of a plan, and the progress of its re-runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform import compatibility
-from safe_clear_plugin.airflow_api.platform.session import new_session
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins
+from safe_clear_plugin.core.foreseen import Comparison, compare_all
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.plan_records import OtherClear
+from safe_clear_plugin.core.plan_records import DriverState, OtherClear
 from safe_clear_plugin.core.states import DONE_STATES
 from safe_clear_plugin.storage.clear import status
-from safe_clear_plugin.storage.plans import plan_list, plan_reader
+from safe_clear_plugin.storage.driver import leases
+from safe_clear_plugin.storage.plans import plan_counts, plan_list
+from safe_clear_plugin.storage.plans.outcomes_now import outcomes_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Progress:
     total: int
     done: bool
     checked_at: datetime
+    comparison: Comparison
+    """The foreseen outcomes, compared with the present states."""
 
 
 def progress(plan: PlanSummary, now: datetime, session: Session) -> Progress | None:
@@ -32,23 +37,24 @@ def progress(plan: PlanSummary, now: datetime, session: Session) -> Progress | N
     found = compatibility.find_unsupported()
     if found and not found.has_known_tables:
         return None
-    by_state = plan_reader.states_now(UUID(plan.id), plan.dag_id, session)
+    with hash_joins(session):
+        by_state = plan_counts.states_now(UUID(plan.id), plan.dag_id, session)
+        outcomes = outcomes_now(UUID(plan.id), plan.dag_id, session)
     return Progress(
         by_state=by_state,
         total=sum(number for _, number in by_state),
         done=all(state in DONE_STATES for state, _ in by_state),
         checked_at=now,
+        comparison=compare_all(outcomes),
     )
 
 
-def is_in_progress(plan: PlanSummary, now: datetime) -> bool:
-    """Whether somebody is clearing the plan: its last batch is recent, or one is in hand."""
-    if plan.status != "applying":
-        return False
-    if not plan.is_interrupted(now):
-        return True
-    with new_session() as session:
-        return status.is_held(UUID(plan.id), session)
+def driver_state(plan: PlanSummary, session: Session) -> DriverState:
+    """Return the driver of the plan, and whether one is missing: a long batch can outlast its lease."""
+    state = leases.state_of(UUID(plan.id), session)
+    if state.is_missing and status.is_held(UUID(plan.id), session):
+        return replace(state, is_working=True, is_missing=False)
+    return state
 
 
 def conflicting_clears(plan: PlanSummary, session: Session) -> list[OtherClear]:

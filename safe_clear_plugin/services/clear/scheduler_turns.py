@@ -1,16 +1,14 @@
 """Turns at the scheduler's lock: each transaction that held it leaves it to the schedulers for as long again.
 
-While it is held no scheduler queues anything, for any DAG. However fast a program asks for the next batch,
-and from however many api-servers, it is held half of the time at most.
+While it is held no scheduler queues anything, for any DAG. However many drivers there are, it is held half of
+the time at most.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -18,20 +16,12 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.clear import locks
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.services import failures
-from safe_clear_plugin.services.clear.retry import retrying
 from safe_clear_plugin.storage import scheduler_pause
 
-LONGEST_WAIT = 1.0
-"""Seconds that a request waits for its turn; if it comes later, the answer says when."""
-MOST_WAITING = 4
-"""Requests of a process that wait at once: each holds one of the api-server's 40 threads."""
 WHILE_ANOTHER = 0.25
-"""Seconds after which to ask again while another transaction has its turn."""
+"""Seconds after which to try again while another transaction has its turn."""
 FOR_THE_COMMIT = 0.05
 """Seconds that a commit is thought to take, until it is known."""
-
-T = TypeVar("T")
-_places = threading.BoundedSemaphore(MOST_WAITING)
 
 
 class NotYet(Exception):
@@ -77,7 +67,7 @@ class Turn:
             with new_session() as session:
                 scheduler_pause.extend(held, session)
         except OperationalError as error:
-            # What the transaction did is done, and what it thought of its commit stands.
+            # The transaction has ended already; without this note, only the next pause is shorter.
             failures.explain(error, "noting how long the scheduler's lock was held")
 
     @property
@@ -94,49 +84,3 @@ def turn() -> Iterator[Turn]:
         yield one
     finally:
         one.end()
-
-
-def retrying_in_turn(step: Callable[[], T]) -> T:
-    """Call a step as :func:`retrying` does, each time in its turn; a failed one is followed by a pause too.
-
-    :raises NotYet: when its turn comes later, and nothing has failed
-    :raises OperationalError: the last one
-    """
-    failed: list[OperationalError] = []
-
-    def attempt() -> T:
-        try:
-            return waiting_shortly(step)
-        except OperationalError as error:
-            failed.append(error)
-            raise
-        except NotYet:
-            # The caller is to hear of the failure, not of the pause that followed it.
-            if failed:
-                raise failed[-1] from None
-            raise
-
-    return retrying(attempt)
-
-
-def waiting_shortly(step: Callable[[], T]) -> T:
-    """Call a step; if it is not its turn yet but soon, wait and call it once more.
-
-    :raises NotYet: when its turn comes later
-    """
-    try:
-        return step()
-    except NotYet as not_yet:
-        if not_yet.seconds > LONGEST_WAIT or not _places.acquire(blocking=False):
-            raise
-        try:
-            time.sleep(not_yet.seconds)
-        finally:
-            _places.release()
-    return step()
-
-
-def seconds_left() -> float:
-    """Return after how many seconds it is worth while to ask for the next turn, 0 for at once."""
-    with new_session() as session:
-        return scheduler_pause.seconds_left(session)

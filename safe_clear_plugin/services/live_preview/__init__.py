@@ -1,1 +1,1 @@
-"""What a selection would take, while an operator still makes it."""
+"""Live counts for the form: how much a selection would clear, while an operator fills the form in."""

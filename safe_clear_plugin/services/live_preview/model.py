@@ -1,4 +1,4 @@
-"""What is found out about a selection while it is being made."""
+"""The values that the live preview returns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safe_clear_plugin.services.live_preview import task_tree_selection
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What one more direction would add to a selection."""
+    """The task instances that one more direction would add to a selection."""
 
     total: int
     succeeded: int
@@ -25,7 +25,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many task instances and dag runs the selection takes."""
+    """The number of task instances and dag runs that the selection takes."""
 
     found: selection_counts.Sum
     cleared_runs: int | None

@@ -1,4 +1,4 @@
-"""Counts what a selection takes, and what each of its directions would add."""
+"""Counts the task instances of a selection, and those that upstream, downstream, past and future add."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from safe_clear_plugin.airflow_api.dag import dag_versions, setups
 from safe_clear_plugin.airflow_api.platform.statement_timeout import Budget
 from safe_clear_plugin.airflow_api.selection import companion_counts, live_counts
 from safe_clear_plugin.core import selection_counts
-from safe_clear_plugin.core.regex import Regex
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.services.live_preview import task_tree_selection
 from safe_clear_plugin.services.live_preview.model import Added, Counts
+from safe_clear_plugin.services.planning.task_matching import TaskFilter
 
 SELECTED = "selected"
 PROPAGATION_FIELDS = ("include_upstream", "include_downstream", "include_past", "include_future")
@@ -34,7 +34,7 @@ class SelectedVersions:
 
 def count_selection(
     selection: Selection,
-    pattern: Regex,
+    tasks: TaskFilter,
     versions: SelectedVersions,
     covered: live_counts.CoveredRuns,
     taken: selection_counts.Taken,
@@ -42,37 +42,35 @@ def count_selection(
     budget: Budget,
     session: Session,
 ) -> Counts | None:
-    """Count what is selected and what more each direction adds; ``None`` where that takes too long."""
-    wider = _taken_with(selection, pattern, versions.used.values(), session)
-    indexes = selection_counts.indexes_asked_for([taken, *wider.values()])
-    covered, tallies = _tally(covered, indexes, budget, session)
+    """Count the selected task instances, and those each direction adds; ``None`` if that takes too long."""
+    wider = _taken_with(selection, tasks, versions.used.values(), session)
+    covered, tallies = _tally(covered, {SELECTED: taken, **wider}, budget, session)
     if tallies is None:
         return None
-    found = selection_counts.add_up(tallies, taken, selection, SELECTED)
-    companions = _companions(versions.used, taken) if selection.adds_setups else {}
+    found = selection_counts.add_up(tallies, selection, scope=SELECTED, tasks=SELECTED)
+    counts_setups = selection.adds_setups and not selection.is_by_failure
+    companions = _companions(versions.used, taken) if counts_setups else {}
     more = companion_counts.count_companions(
         covered, SELECTED, companions, taken, budget=budget, session=session
     )
     if more is None:
         return None
     selection_counts.add(found, more, selection)
-    added: dict[str, Added | None] = {}
-    for name in PROPAGATION_FIELDS:
-        if getattr(selection, name):
-            continue
-        if name in TASK_PROPAGATION_FIELDS and not selection.task_regex:
-            added[name] = Added(0, 0)
-        elif any(companions.values()):
-            # What a direction brings brings setups and teardowns of its own, run by run.
-            added[name] = None
-        elif name in wider:
-            added[name] = _added(found, selection_counts.add_up(tallies, wider[name], selection, SELECTED))
-        elif name in covered.names:
-            added[name] = _added(found, selection_counts.add_up(tallies, taken, selection, name))
-        else:
-            added[name] = None
-    cleared = live_counts.count_cleared_runs(covered, SELECTED, taken, budget, session)
-    return Counts(found, cleared, added)
+
+    def add_by(name: str) -> Added | None:
+        if name in TASK_PROPAGATION_FIELDS and not (selection.names_tasks or selection.is_by_failure):
+            return Added(0, 0)
+        if any(companions.values()) or (name in TASK_PROPAGATION_FIELDS and selection.is_by_failure):
+            # Each run adds other task instances.
+            return None
+        if name in wider:
+            return _added(found, selection_counts.add_up(tallies, selection, scope=SELECTED, tasks=name))
+        if name in covered.names:
+            return _added(found, selection_counts.add_up(tallies, selection, scope=name, tasks=SELECTED))
+        return None
+
+    added = {name: add_by(name) for name in PROPAGATION_FIELDS if not getattr(selection, name)}
+    return Counts(found, live_counts.count_cleared_runs(covered, SELECTED, taken, budget, session), added)
 
 
 def _companions(
@@ -88,27 +86,33 @@ def _companions(
 
 
 def _tally(
-    covered: live_counts.CoveredRuns, indexes: set[int], budget: Budget, session: Session
+    covered: live_counts.CoveredRuns,
+    taken: Mapping[str, selection_counts.Taken],
+    budget: Budget,
+    session: Session,
 ) -> tuple[live_counts.CoveredRuns, list[selection_counts.Tally] | None]:
     """Count with past and future, unless that takes more than half of the time that is left."""
     if len(covered.names) > 1:
         half = Budget(budget.left / 2)
-        tallies = live_counts.count_task_instances(covered, indexes, half, session)
+        tallies = live_counts.count_task_instances(covered, taken, half, session)
         if tallies is not None:
             return covered, tallies
     alone = live_counts.in_range(covered, SELECTED)
-    return alone, live_counts.count_task_instances(alone, indexes, budget, session)
+    return alone, live_counts.count_task_instances(alone, taken, budget, session)
 
 
 def _taken_with(
-    selection: Selection, pattern: Regex, versions: Iterable[dag_versions.Version], session: Session
+    selection: Selection,
+    tasks: TaskFilter,
+    versions: Iterable[dag_versions.Version],
+    session: Session,
 ) -> dict[str, selection_counts.Taken]:
     """Return what would be taken with upstream, and with downstream, where they are not asked for."""
     found = {}
     for name in TASK_PROPAGATION_FIELDS:
-        if selection.task_regex and not getattr(selection, name):
+        if selection.names_tasks and not selection.is_by_failure and not getattr(selection, name):
             wider = with_field(selection, name)
-            marks = task_tree_selection.mark(wider, pattern, versions, session)
+            marks = task_tree_selection.mark(wider, tasks, versions, session)
             found[name] = task_tree_selection.taken(wider, marks)
     return found
 

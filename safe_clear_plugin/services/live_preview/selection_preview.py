@@ -1,4 +1,4 @@
-"""What a selection would take, said while it is being made. Reads only, and in bounded time."""
+"""Live counts for the selection form: read-only, with a time limit."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from safe_clear_plugin.airflow_api.selection import live_counts, select_runs
 from safe_clear_plugin.core import selection_rules
 from safe_clear_plugin.core.inclusion import Reason
 from safe_clear_plugin.core.problems import Invalid, Problem
-from safe_clear_plugin.core.regex import Regex
-from safe_clear_plugin.core.selection import Selection
+from safe_clear_plugin.core.selection import MOMENTS, Selection
 from safe_clear_plugin.services.live_preview import task_tree_selection
 from safe_clear_plugin.services.live_preview.model import SelectionPreview
 from safe_clear_plugin.services.live_preview.selection_counting import (
@@ -31,13 +30,12 @@ from safe_clear_plugin.services.live_preview.selection_counting import (
 )
 from safe_clear_plugin.services.planning import exclusions, task_matching
 from safe_clear_plugin.services.planning.run_scope import resolve_scope
+from safe_clear_plugin.services.planning.task_matching import TaskFilter
 
 MAX_RUNS = 20_000
 """Dag runs whose task instances are counted; a preview counts any number."""
 MAX_VERSIONS = 20
-OF_RANGE = frozenset(
-    ("date_from", "date_to", "timezone", "run_id", "partition_key", "date_field", "run_type", "run_state")
-)
+OF_RANGE = frozenset((*MOMENTS, "timezone", "run_id", "partition_key", "date_field", "run_type", "run_state"))
 SECONDS = 4.0
 """Time that all counting together may take: a person who types waits for it."""
 
@@ -65,7 +63,7 @@ class _PreviewBuilder:
         self.budget = statement_timeout.Budget(SECONDS)
 
     def build(self) -> None:
-        """Go as far as what is filled in leads."""
+        """Go as far as the filled-in fields lead."""
         dag_id = self.selection.dag_id
         latest = self._latest(dag_id)
         self.found.dag = dag_state.dag_state(dag_id, latest, self.session)
@@ -74,7 +72,7 @@ class _PreviewBuilder:
             return
         self.found.partition_zone = partitions.partition_zone(latest.dag)
         self.found.since = live_counts.last_success(self.selection, self.session)
-        pattern = self._pattern()
+        tasks = self._tasks()
         scope = self._scope(latest)
         if scope is not None:
             self._describe_range(scope, latest)
@@ -82,10 +80,10 @@ class _PreviewBuilder:
         if scope is not None:
             covered, tallies = self._resolve_runs(scope, latest)
             versions = SelectedVersions(latest, *self._versions(tallies, latest))
-        if pattern is None:
+        if tasks is None:
             self.found.tree = task_tree_selection.tree(latest, {}, {}, self.selection)
         else:
-            self._count(pattern, versions, covered)
+            self._count(tasks, versions, covered)
 
     def _latest(self, dag_id: str) -> dag_versions.Version | None:
         latest_id = dag_versions.latest_version_id(dag_id, self.session)
@@ -95,11 +93,11 @@ class _PreviewBuilder:
     def _refuse(self, *problems: Problem) -> None:
         self.found.problems.extend(problems)
 
-    def _pattern(self) -> Regex | None:
-        if "task_regex" in self.broken:
+    def _tasks(self) -> TaskFilter | None:
+        if not self.broken.isdisjoint(("task_regex", "task_ids")):
             return None
         try:
-            return task_matching.compile_regex(self.selection.task_regex)
+            return task_matching.compile_filter(self.selection)
         except Invalid as invalid:
             self._refuse(*invalid.problems)
             return None
@@ -107,12 +105,14 @@ class _PreviewBuilder:
     def _scope(self, latest: dag_versions.Version) -> select_runs.Scope | None:
         """Return the range, unless there is none yet or it cannot be read."""
         selection = self.selection
-        is_given = selection.has_dates or selection.run_id or selection.partition_key
+        is_given = (
+            selection.has_dates or selection.run_id or selection.partition_key or selection.is_by_failure
+        )
         if OF_RANGE & self.broken or not is_given:
             return None
         problems = list(selection_rules.check(self.selection))
         self._refuse(*problems)
-        if any(problem.field == "date_to" for problem in problems):
+        if any(problem.field in ("date_to", "failed_to") for problem in problems):
             return None
         try:
             return resolve_scope(self.selection, latest.dag, self.session)
@@ -131,7 +131,7 @@ class _PreviewBuilder:
     def _resolve_runs(
         self, scope: select_runs.Scope, latest: dag_versions.Version
     ) -> tuple[live_counts.CoveredRuns, list[live_counts.RunTally] | None]:
-        """Take the range, and what it would be with past and future so far as these can be counted."""
+        """Take the range, and the ranges with past and future as far as these can be counted."""
         on_latest = dag_versions.runs_on_latest(
             self.selection.run_on_latest_version, self.selection.dag_id, self.session
         )
@@ -177,40 +177,49 @@ class _PreviewBuilder:
         return used, {id_: version for id_, version in loaded.items() if id_ not in wanted}
 
     def _count(
-        self, pattern: Regex, versions: SelectedVersions, covered: live_counts.CoveredRuns | None
+        self,
+        tasks: TaskFilter,
+        versions: SelectedVersions,
+        covered: live_counts.CoveredRuns | None,
     ) -> None:
         """Mark the tasks and, unless something is wrong or missing, count their task instances."""
         used = list(versions.used.values())
-        marks = self._mark(pattern, used)
+        marks = self._mark(tasks, used)
         if not any(marks.values()):
             self._refuse(task_matching.no_match(self.selection, exclusions.listed_tasks(used)))
         try:
             exclusions.require_known(self.selection, used, self.session)
+            if any(marks.values()):
+                exclusions.require_named(self.selection, [versions.latest, *used], self.session)
         except Invalid as invalid:
             self._refuse(*invalid.problems)
         try:
-            marks |= task_tree_selection.mark(self.selection, pattern, versions.others.values(), self.session)
+            marks |= task_tree_selection.mark(self.selection, tasks, versions.others.values(), self.session)
         except Invalid:
             # With past or future runs it would be refused, so there is nothing to be said of them.
             covered = live_counts.in_range(covered, SELECTED) if covered else None
         self.found.tree = task_tree_selection.tree(versions.latest, marks, versions.used, self.selection)
         if covered and not (self.broken or self.found.problems or self.found.not_counted):
+            if self.selection.adds_relatives:
+                # The relatives of single task instances are found by the preview alone, and not counted here.
+                failed, all_versions = self.selection.without_relatives(), [*used, *versions.others.values()]
+                marks = dict(task_tree_selection.mark(failed, tasks, all_versions, self.session))
             taken = task_tree_selection.taken(self.selection, marks)
             self.found.counts = count_selection(
-                self.selection, pattern, versions, covered, taken, budget=self.budget, session=self.session
+                self.selection, tasks, versions, covered, taken, budget=self.budget, session=self.session
             )
             if self.found.counts is None:
                 self.found.not_counted = "Too many to count here. Preview will show the exact number."
 
     def _mark(
-        self, pattern: Regex, versions: list[dag_versions.Version]
+        self, tasks: TaskFilter, versions: list[dag_versions.Version]
     ) -> dict[UUID, Mapping[Marker, Reason]]:
         try:
-            return dict(task_tree_selection.mark(self.selection, pattern, versions, self.session))
+            return dict(task_tree_selection.mark(self.selection, tasks, versions, self.session))
         except Invalid as invalid:
             self._refuse(*invalid.problems)
             whole = replace(self.selection, map_index=None)
-            return dict(task_tree_selection.mark(whole, pattern, versions, self.session))
+            return dict(task_tree_selection.mark(whole, tasks, versions, self.session))
 
 
 def _too_many(tallies: Iterable[live_counts.RunTally]) -> str:

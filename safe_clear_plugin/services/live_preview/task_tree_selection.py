@@ -1,4 +1,4 @@
-"""The tasks of a DAG, each marked with what a selection does to it and why."""
+"""The tasks of a DAG as a tree; each says whether the selection includes it, and why."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from safe_clear_plugin.airflow_api.dag import task_groups
 from safe_clear_plugin.airflow_api.dag.dag_versions import Version
 from safe_clear_plugin.airflow_api.dag.propagation import Marker
 from safe_clear_plugin.core.grid.model import Node
-from safe_clear_plugin.core.inclusion import Reason
-from safe_clear_plugin.core.regex import Regex
+from safe_clear_plugin.core.inclusion import Reason, ReasonKind
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.selection_counts import Taken
 from safe_clear_plugin.services.planning import task_matching
+from safe_clear_plugin.services.planning.task_matching import TaskFilter
 
 Kind = Literal["matched", "along", "off", "excluded"]
 Marks = Mapping[UUID, Mapping[Marker, Reason]]
@@ -25,7 +25,7 @@ Marks = Mapping[UUID, Mapping[Marker, Reason]]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A task, or a group with what is in it, of the DAG as it is shown."""
+    """A task, or a group with its members, of the DAG as it is shown."""
 
     node: Node
     kind: Kind
@@ -42,12 +42,12 @@ class Mark:
 
     @property
     def marked(self) -> int:
-        """How many of its tasks are cleared."""
+        """The number of its tasks that are cleared."""
         return sum(task.kind in ("matched", "along") for task in self.tasks)
 
     @property
     def total(self) -> int:
-        """How many tasks it has."""
+        """The number of its tasks."""
         return sum(1 for _ in self.tasks)
 
 
@@ -66,22 +66,22 @@ class Tree:
         return sum(not kinds or task.kind in kinds for root in self.roots for task in root.tasks)
 
 
-def mark(selection: Selection, pattern: Regex, versions: Iterable[Version], session: Session) -> Marks:
-    """Return by DAG version what is taken of it, with why.
+def mark(selection: Selection, tasks: TaskFilter, versions: Iterable[Version], session: Session) -> Marks:
+    """Return by DAG version the selected tasks, each with the reason.
 
     :raises Invalid: when a map index is asked for, of tasks that share no mapped task group, or the task
         regex takes too long
     """
     found = {}
     for version in versions:
-        matched = task_matching.matched_tasks(pattern, version)
+        matched = tasks.matching(version)
         found[version.id] = task_matching.markers(selection, matched, version, session)
     return found
 
 
 def taken(selection: Selection, marks: Marks) -> Taken:
-    """Return what is counted of each DAG version; whole runs are taken with tasks that the DAG has lost."""
-    return {version: None if not selection.task_regex else set(found) for version, found in marks.items()}
+    """Return the tasks to count of each DAG version; whole runs include tasks that the DAG has lost."""
+    return {version: None if not selection.names_tasks else set(found) for version, found in marks.items()}
 
 
 def tree(latest: Version, marks: Marks, versions: Mapping[UUID, Version], selection: Selection) -> Tree:
@@ -124,4 +124,5 @@ def _mark(node: Node, reasons: Mapping[str, Reason], excluded: set[str]) -> Mark
         return Mark(node, "off", "")
     if node.id in excluded:
         return Mark(node, "excluded", "excluded")
-    return Mark(node, "matched" if reason.is_chosen else "along", reason.words)
+    why = "if it failed" if reason.kind is ReasonKind.FAILED else reason.words
+    return Mark(node, "matched" if reason.is_chosen else "along", why)

@@ -1,1 +1,1 @@
-"""From a selection to a stored plan, and from one plan to the next."""
+"""Makes plans: from a selection, or from another plan."""

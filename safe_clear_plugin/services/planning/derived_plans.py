@@ -1,4 +1,4 @@
-"""Plans that are made from another one: of what is left of it, without some of it, with more."""
+"""Plans that are made from another one: for its remaining runs, without some rows, or with more."""
 
 from __future__ import annotations
 

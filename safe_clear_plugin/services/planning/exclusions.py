@@ -1,4 +1,4 @@
-"""What a selection leaves out must be there: something misspelt would be cleared."""
+"""Checks that named and excluded tasks and runs exist: a misspelt exclusion would be cleared."""
 
 from __future__ import annotations
 
@@ -22,6 +22,22 @@ def require_known(selection: Selection, versions: Iterable[dag_versions.Version]
         raise Invalid(*problems)
 
 
+def require_named(selection: Selection, versions: Iterable[dag_versions.Version], session: Session) -> None:
+    """Refuse to select a task by an id that the DAG does not have.
+
+    :raises Invalid: with a problem that names such tasks
+    """
+    versions = list(versions)
+    if tasks := _unknown(selection.task_ids, selection.dag_id, versions, session):
+        raise Invalid(
+            Problem(
+                f"{selection.dag_id} has no task {_listed(tasks)}.",
+                f"Its tasks are {listed_tasks(versions)}.",
+                "task_ids",
+            )
+        )
+
+
 def listed_tasks(versions: Iterable[dag_versions.Version]) -> str:
     """Return the ids of the first tasks of all these versions."""
     return _listed(list(dict.fromkeys(task for version in versions for task in version.task_ids)))
@@ -30,7 +46,7 @@ def listed_tasks(versions: Iterable[dag_versions.Version]) -> str:
 def _problems(
     selection: Selection, versions: list[dag_versions.Version], session: Session
 ) -> Iterator[Problem]:
-    if tasks := _unknown_tasks(selection, versions, session):
+    if tasks := _unknown(selection.exclude_task_id, selection.dag_id, versions, session):
         yield Problem(
             f"{selection.dag_id} has no task {_listed(tasks)} to exclude.",
             f"Its tasks are {listed_tasks(versions)}.",
@@ -60,15 +76,13 @@ def _problems(
         )
 
 
-def _unknown_tasks(
-    selection: Selection, versions: Iterable[dag_versions.Version], session: Session
+def _unknown(
+    task_ids: Iterable[str], dag_id: str, versions: Iterable[dag_versions.Version], session: Session
 ) -> list[str]:
-    """Return the excluded tasks that are neither in the DAG nor have a task instance from when they were."""
+    """Return the tasks that are neither in the DAG nor have a task instance from when they were."""
     in_dag = {task_id for version in versions for task_id in version.task_ids}
-    doubtful = [task_id for task_id in selection.exclude_task_id if task_id not in in_dag]
-    known = (
-        select_task_instances.task_ids_with_rows(selection.dag_id, doubtful, session) if doubtful else set()
-    )
+    doubtful = [task_id for task_id in task_ids if task_id not in in_dag]
+    known = select_task_instances.task_ids_with_rows(dag_id, doubtful, session) if doubtful else set()
     return [task_id for task_id in doubtful if task_id not in known]
 
 

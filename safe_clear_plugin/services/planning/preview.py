@@ -1,10 +1,10 @@
-"""From a selection to a stored plan. Reads Airflow's tables, writes only Safe Clear's own."""
+"""Makes a stored plan from a selection. Reads Airflow's tables, writes only Safe Clear's own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
@@ -16,23 +16,25 @@ from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.airflow_api.scheduling.integrity import Checked
 from safe_clear_plugin.core import selection_rules
 from safe_clear_plugin.core.actor import Actor
-from safe_clear_plugin.core.plan import PlanSummary, StateChange, fingerprint
-from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.effects import Effect
+from safe_clear_plugin.core.plan import PlanSummary, fingerprint
+from safe_clear_plugin.core.problems import Invalid, NothingMatches
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.findings.collection import CheckedPlan, check_plan
 from safe_clear_plugin.findings.context import PlanContext
 from safe_clear_plugin.services import retention
-from safe_clear_plugin.services.planning import shapes, task_matching
+from safe_clear_plugin.services.planning import nothing_matches, shapes, task_matching
+from safe_clear_plugin.services.planning.related import add_related
 from safe_clear_plugin.services.planning.resolution import Resolution, resolve
-from safe_clear_plugin.services.planning.time_limit import preview_time
-from safe_clear_plugin.storage.findings import task_relations
+from safe_clear_plugin.services.time_limit import preview_time
 from safe_clear_plugin.storage.plans import (
-    companion_writer,
+    plan_counts,
     plan_reader,
     plan_writer,
     scheduler_rows,
     statistics,
 )
+from safe_clear_plugin.storage.rows import plan_tables
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 
@@ -52,27 +54,60 @@ def make_plan(
         made, and cannot be confirmed. 503 when it takes longer than it may, and nothing written
     """
     compatibility.require_known_tables()
-    if problems := list(selection_rules.check(selection)):
-        raise Invalid(*problems)
-    pattern = task_matching.compile_regex(selection.task_regex)
+    tasks = require_sound(selection)
     with new_session() as session, preview_time(session):
         # All that can be, before the first row is written: from then on SQLite lets nobody else write.
-        resolved = resolve(selection, pattern, session)
-        plan_id = uuid4()
-        head = _head(plan_id, resolved, actor, now, session)
-        plan_writer.insert_plan({**head, "reason": reason}, session)
-        known = _write_rows(plan_id, resolved, session)
-        plan_context = _context(plan_id, resolved, actor, now, session)
-        if not plan_context.task_instances:
-            raise Invalid(_nothing_to_clear(selection, plan_context.changes))
-        _finish(plan_context, resolved, check_plan(plan_context))
-        plan = plan_reader.get(plan_id, session)
-    assert plan is not None
-    if not known:
-        with new_session() as session:
-            statistics.refresh(plan, session)
+        resolved = resolve(selection, tasks, session)
+        written = write_plan(resolved, actor, now, session, reason=reason)
+    refresh_statistics([written])
     retention.clean_up_beside(now)
-    return plan
+    return written.plan
+
+
+def require_sound(selection: Selection) -> task_matching.TaskFilter:
+    """Return what chooses the tasks, after the checks of the selection that don't need its DAG.
+
+    :raises Invalid: with problems at their fields
+    """
+    if problems := list(selection_rules.check(selection)):
+        raise Invalid(*problems)
+    return task_matching.compile_filter(selection)
+
+
+class WrittenPlan(NamedTuple):
+    """A plan that was just written, and whether PostgreSQL knows its number of rows."""
+
+    plan: PlanSummary
+    is_known: bool
+
+
+def write_plan(
+    resolved: Resolution, actor: Actor, now: datetime, session: Session, *, reason: str, **more: Any
+) -> WrittenPlan:
+    """Write the plan of a resolved selection in the session's transaction; ``more`` are columns of its row.
+
+    :raises NothingMatches: when nothing is cleared
+    """
+    plan_id = uuid4()
+    head = _head(plan_id, resolved, actor, now, session)
+    plan_writer.insert_plan({**head, "reason": reason, **more}, session)
+    known, compared = _write_rows(plan_id, resolved, session)
+    plan_context = _context(plan_id, resolved, actor, now, session, compares_versions=compared)
+    if not plan_context.task_instances:
+        left_out = plan_context.total(Effect.LEAVE_OUT)
+        raise NothingMatches(nothing_matches.explain(resolved, left_out, session))
+    _finish(plan_context, resolved, check_plan(plan_context))
+    plan = plan_reader.get(plan_id, session)
+    assert plan is not None
+    return WrittenPlan(plan, known)
+
+
+def refresh_statistics(written: Iterable[WrittenPlan]) -> None:
+    """Refresh PostgreSQL's statistics for committed plans whose number of rows it does not know."""
+    for plan, is_known in written:
+        if not is_known:
+            with new_session() as session:
+                statistics.refresh(plan, session)
 
 
 def _head(
@@ -98,8 +133,11 @@ def _head(
     }
 
 
-def _write_rows(plan_id: UUID, resolved: Resolution, session: Session) -> bool:
-    """Write the plan's dag runs and task instances; return whether PostgreSQL knows how many they are."""
+def _write_rows(plan_id: UUID, resolved: Resolution, session: Session) -> tuple[bool, bool]:
+    """Write the plan's dag runs and task instances.
+
+    Return whether PostgreSQL knows their number, and whether a change of the DAG may remove some of them.
+    """
     numbers = resolved.shapes.numbers
     runs_written = plan_writer.insert_runs(
         plan_id, resolved.scope, resolved.on_latest, resolved.target, session, shapes=numbers
@@ -111,27 +149,16 @@ def _write_rows(plan_id: UUID, resolved: Resolution, session: Session) -> bool:
     written = plan_writer.insert_task_instances(
         plan_id, resolved.selection, resolved.latest.id, session, known=known
     )
-    if resolved.selection.adds_setups:
-        written += _add_companions(plan_id, resolved, session, known=known)
+    written += add_related(plan_id, resolved, session, known=known)
     known = statistics.refresh_within(written, (plan_task_instance,), session) and known
     plan_writer.count_task_instances_per_run(plan_id, runs_written, session)
-    # Once more: what is cleared in each run is known only now.
+    # Once more: only now is it known which task instances each run has cleared.
     known = statistics.refresh_within(written, (plan_run,), session) and known
     if resolved.selection.reset_dag_runs:
         _add_moves(plan_id, resolved.latest, session)
-    checked = Checked(scheduler_rows.tables(plan_id), resolved.selection.dag_id, resolved.latest)
-    scheduler_rows.add(checked, resolved.selection.reset_dag_runs, session)
-    return known
-
-
-def _add_companions(plan_id: UUID, resolved: Resolution, session: Session, *, known: bool) -> int:
-    """Write the setups and teardowns of what is cleared that a state filter has left out; return how many."""
-    relations = shapes.serving(resolved.shapes)
-    if not task_relations.write_relations(plan_id, relations, session):
-        return 0
-    return companion_writer.insert_companions(
-        plan_id, resolved.selection, resolved.latest.id, session, known=known
-    )
+    checked = Checked(plan_tables(plan_id), resolved.selection.dag_id, resolved.latest)
+    compared = scheduler_rows.add(checked, resolved.selection.reset_dag_runs, session)
+    return known, compared
 
 
 def _add_strays(plan_id: UUID, resolved: Resolution, session: Session) -> None:
@@ -143,7 +170,13 @@ def _add_strays(plan_id: UUID, resolved: Resolution, session: Session) -> None:
 
 
 def _context(
-    plan_id: UUID, resolved: Resolution, actor: Actor, now: datetime, session: Session
+    plan_id: UUID,
+    resolved: Resolution,
+    actor: Actor,
+    now: datetime,
+    session: Session,
+    *,
+    compares_versions: bool,
 ) -> PlanContext:
     task_instances, dag_runs = plan_writer.totals(plan_id, session)
     return PlanContext(
@@ -154,8 +187,9 @@ def _context(
         versions=resolved.versions,
         on_latest=resolved.on_latest,
         shapes=list(resolved.shapes),
-        changes=plan_reader.state_changes(plan_id, session),
-        run_changes=plan_reader.run_state_changes(plan_id, session),
+        changes=plan_counts.state_changes(plan_id, session),
+        run_changes=plan_counts.run_state_changes(plan_id, session),
+        compares_versions=compares_versions,
         task_instances=task_instances,
         dag_runs=dag_runs,
         actor=actor,
@@ -166,8 +200,11 @@ def _context(
 
 def _finish(plan: PlanContext, resolved: Resolution, checked: CheckedPlan) -> None:
     latest, bundle = plan.latest.id, resolved.target.bundle_version
-    used = [version.to_json(bundle if id_ == latest else None) for id_, version in plan.versions.items()]
-    outcomes = plan_reader.outcomes(plan.plan_id, plan.session)
+    used = [
+        version.to_json(bundle, is_latest=True) if id_ == latest else version.to_json()
+        for id_, version in plan.versions.items()
+    ]
+    outcomes = plan_counts.outcomes(plan.plan_id, plan.session)
     promised = (plan.plan_id, plan.selection.to_json(), plan.on_latest, used, plan.actor.id, outcomes)
     plan_writer.finish(
         plan.plan_id,
@@ -198,18 +235,3 @@ def _add_moves(plan_id: UUID, latest: dag_versions.Version, session: Session) ->
             pins=dag_versions.VERSIONLESS_RUNS_MOVE,
             session=session,
         )
-
-
-def _nothing_to_clear(selection: Selection, changes: Sequence[StateChange]) -> Problem:
-    left_out = sum(change.count for change in changes if change.effect == "leave_out")
-    if left_out:
-        return Problem(
-            f"All matching task instances are running, so they are left out ({left_out:,}).",
-            "Wait until they finish, or choose “Terminate” under “Running task instances”.",
-            "running",
-        )
-    return Problem(
-        "No task instance in the selected runs matches.",
-        "Select more states or map indexes, or exclude fewer tasks.",
-        "state" if selection.state else "task_regex",
-    )

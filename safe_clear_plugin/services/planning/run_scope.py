@@ -1,4 +1,4 @@
-"""Which dag runs a selection covers."""
+"""The dag runs that a selection covers: its filters, and its dates as past and future widen them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.scheduling import partitions
 from safe_clear_plugin.airflow_api.selection.select_runs import Scope, anchor_runs, missing_partition_keys
 from safe_clear_plugin.core.input_limits import NAMES_SHOWN
-from safe_clear_plugin.core.problems import Invalid, Problem
+from safe_clear_plugin.core.problems import Invalid, NothingMatches, Problem
 from safe_clear_plugin.core.selection import Selection
 
 
@@ -35,7 +35,8 @@ def resolve_scope(selection: Selection, dag: Any, session: Session) -> Scope:
         return Scope(selection, *_open(selection, start, end), named=())
     anchors = {row.run_id: row.date for row in anchor_runs(selection, session)}
     if missing := [run_id for run_id in selection.run_id if run_id not in anchors]:
-        raise Invalid(_unknown_runs(selection, missing))
+        refuse = Invalid if anchors else NothingMatches
+        raise refuse(_unknown_runs(selection, missing))
     if not (selection.include_past or selection.include_future):
         return Scope(selection, start, end, named=selection.run_id)
     undated = [run_id for run_id, date in anchors.items() if date is None]
@@ -76,7 +77,8 @@ def _require_known_partitions(selection: Selection, session: Session) -> None:
     if selection.partition_key and (
         missing := missing_partition_keys(selection.dag_id, selection.partition_key, session)
     ):
-        raise Invalid(
+        refuse = Invalid if len(missing) < len(selection.partition_key) else NothingMatches
+        raise refuse(
             Problem(
                 f"{selection.dag_id} has no dag run with partition key {_shortened(missing)}.",
                 "Copy the partition key from a dag run: it must be the same to the letter.",

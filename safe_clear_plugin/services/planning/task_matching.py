@@ -1,37 +1,53 @@
-"""Which tasks of a DAG version a selection takes."""
+"""The tasks of a DAG version that a selection takes."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag import dag_versions, propagation
-from safe_clear_plugin.core.inclusion import WHOLE_RUN, Reason
+from safe_clear_plugin.core.inclusion import FAILED, WHOLE_RUN, Reason
 from safe_clear_plugin.core.input_limits import NAMES_SHOWN
+from safe_clear_plugin.core.plan_text import named_tasks
 from safe_clear_plugin.core.problems import Invalid, Problem
 from safe_clear_plugin.core.regex import Regex, RegexError
 from safe_clear_plugin.core.selection import ALL_INDEXES, Selection
 
 
-def compile_regex(pattern: str) -> Regex:
-    """Compile a task regex.
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """A compiled task regex, and the ids that narrow it further if there are any."""
 
-    :raises Invalid: when it is too long or too large, or RE2 cannot read it
+    pattern: Regex
+    task_ids: frozenset[str]
+
+    def matching(self, version: dag_versions.Version) -> list[str]:
+        """Return the ids of the tasks of a DAG version that are selected.
+
+        :raises Invalid: when that takes too long
+        """
+        named = [one for one in version.task_ids if one in self.task_ids or not self.task_ids]
+        try:
+            return self.pattern.matching(named)
+        except RegexError as error:
+            raise Invalid(_regex_problem(error)) from None
+
+
+def compile_filter(selection: Selection) -> TaskFilter:
+    """Compile what chooses the tasks of a selection.
+
+    :raises Invalid: when its regex is too long or too large, or RE2 cannot read it
     """
     try:
-        return Regex(pattern)
+        return TaskFilter(Regex(selection.task_regex), frozenset(selection.task_ids))
     except RegexError as error:
         raise Invalid(_regex_problem(error)) from None
 
 
-def matched_tasks(pattern: Regex, version: dag_versions.Version) -> list[str]:
-    """Return the ids of the tasks of a DAG version that a task regex matches.
-
-    :raises Invalid: when that takes too long
-    """
-    try:
-        return pattern.matching(version.task_ids)
-    except RegexError as error:
-        raise Invalid(_regex_problem(error)) from None
+def field_of_tasks(selection: Selection) -> str:
+    """Return the field that chooses the tasks."""
+    return "task_ids" if selection.task_ids else "task_regex"
 
 
 def _regex_problem(error: RegexError) -> Problem:
@@ -47,8 +63,9 @@ def markers(
     """
     if version.dag is None or not matched:
         return {}
-    if not selection.task_regex:
-        return {(task_id, None): WHOLE_RUN for task_id in matched}
+    if not selection.names_tasks:
+        why = FAILED if selection.is_by_failure else WHOLE_RUN
+        return {(task_id, None): why for task_id in matched}
     spread = {"upstream": selection.include_upstream, "downstream": selection.include_downstream}
     if selection.map_index is None:
         return {
@@ -70,8 +87,9 @@ def markers(
 
 
 def _several_tasks(selection: Selection, matched: list[str]) -> Problem:
+    chosen = f"{selection.task_regex} matches" if selection.task_regex else "there are"
     return Problem(
-        f"A map index needs one task or one mapped task group, but {selection.task_regex} matches "
+        f"A map index needs one task or one mapped task group, but {chosen} "
         f"{len(matched):,} tasks that share none: {', '.join(matched[:NAMES_SHOWN])}.",
         "Narrow the task regex, for example with ^ and $, or leave the map index empty.",
         "map_index",
@@ -79,9 +97,10 @@ def _several_tasks(selection: Selection, matched: list[str]) -> Problem:
 
 
 def no_match(selection: Selection, tasks: str) -> Problem:
-    """Refuse a regex that matches none of the tasks, which are listed in ``tasks``."""
+    """Refuse a regex or ids that match none of the tasks, which are listed in ``tasks``."""
+    regex, dag_id = selection.task_regex, selection.dag_id
     return Problem(
-        f"No task of {selection.dag_id} matches {selection.task_regex}.",
+        f"No task of {dag_id} matches {regex}." if regex else f"{dag_id} has no {named_tasks(selection)}.",
         f"Its tasks are {tasks}.",
-        "task_regex",
+        field_of_tasks(selection),
     )

@@ -1,9 +1,9 @@
-"""What an undo would do now, and whether there is anything to undo."""
+"""The preview of an undo: the result that it would have now, and whether there is anything to undo."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,14 +12,16 @@ from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform import compatibility, config
-from safe_clear_plugin.airflow_api.platform.joins import hash_joins
+from safe_clear_plugin.airflow_api.platform.joins import join_runs
 from safe_clear_plugin.airflow_api.platform.session import new_session
 from safe_clear_plugin.airflow_api.platform.statement_timeout import Budget, limited
+from safe_clear_plugin.core import input_limits
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.core.problems import Problem
+from safe_clear_plugin.core.problems import Problem, Refused
 from safe_clear_plugin.core.undo import (
     KeptRun,
+    RunChoice,
     SchedulerChange,
     UndoCount,
     UndoPreview,
@@ -28,8 +30,15 @@ from safe_clear_plugin.core.undo import (
     Verdict,
 )
 from safe_clear_plugin.services import retention
-from safe_clear_plugin.services.planning.time_limit import undo_preview_time, undo_summary_time
+from safe_clear_plugin.services.time_limit import (
+    TookTooLong,
+    shared_preview_budget,
+    undo_preview_time,
+    undo_summary_time,
+)
 from safe_clear_plugin.storage.plans import statistics
+from safe_clear_plugin.storage.rows import map_label
+from safe_clear_plugin.storage.undo import undo_batches
 from safe_clear_plugin.storage.undo.run_verdicts import run_verdicts
 from safe_clear_plugin.storage.undo.verdicts import is_change, task_instance_verdicts
 
@@ -37,14 +46,59 @@ LISTED = 200
 """Runs and task instances that a preview lists at most; its numbers are of all."""
 
 
-def preview_undo(plan: PlanSummary, now: datetime, run_ids: Sequence[str] = ()) -> UndoPreview:
-    """Return what an undo of these runs would do now.
+def preview_undo(
+    plan: PlanSummary, now: datetime, run_ids: Sequence[str] = (), *, offset: int = 0
+) -> UndoPreview:
+    """Return the result that an undo of these runs would have now, with its rows from ``offset`` on.
 
-    With no runs named, of all that are cleared and not undone.
+    With no run named, the preview is of all runs that are cleared and not undone.
 
     :raises TookTooLong: when it takes longer than a preview may
     """
-    return _preview_within(undo_preview_time(), plan, now, run_ids)
+    return _preview_within(undo_preview_time(), plan, now, run_ids, offset)
+
+
+def preview_undos(plans: Sequence[PlanSummary], now: datetime) -> list[UndoPreview | Problem]:
+    """Return the previews of several plans, all within the time of one preview, or that the time is up."""
+    budget = shared_preview_budget()
+
+    def preview(plan: PlanSummary) -> UndoPreview | Problem:
+        try:
+            return _preview_within(undo_preview_time(budget), plan, now, (), 0)
+        except TookTooLong as late:
+            return late.problem
+
+    return [preview(plan) for plan in plans]
+
+
+@contextmanager
+def counting_session() -> Iterator[Session]:
+    """Open a session to read the verdicts of an undo, for a part that a page can be shown without.
+
+    :raises TookTooLong: when it takes longer than findings may
+    """
+    with undo_summary_time() as budget, new_session() as session, limited(budget, session):
+        join_runs(session)
+        yield session
+
+
+def chosen_runs(plan: PlanSummary, choice: RunChoice) -> list[str]:
+    """Return the ids of the chosen runs; no ids stand for all runs.
+
+    :raises Refused: 422 when the choice leaves no run, or too many runs to name
+    """
+    if not choice.is_open:
+        return list(choice.run_ids)
+    with new_session() as session:
+        found = undo_batches.choosable_runs(UUID(plan.id), choice, input_limits.LIST_ITEMS + 1, session)
+    if not found:
+        raise Refused(
+            422, Problem("No cleared dag run matches.", "Search for another part of the run id.", "run")
+        )
+    if len(found) > input_limits.LIST_ITEMS:
+        most = f"{input_limits.LIST_ITEMS:,}"
+        raise Refused(422, Problem(f"More than {most} dag runs match.", "Choose fewer, or all.", "run"))
+    return found
 
 
 def summarize_undo(plan: PlanSummary, now: datetime) -> UndoPreview:
@@ -52,11 +106,15 @@ def summarize_undo(plan: PlanSummary, now: datetime) -> UndoPreview:
 
     :raises TookTooLong: when it takes longer than findings may
     """
-    return _preview_within(undo_summary_time(), plan, now, ())
+    return _preview_within(undo_summary_time(), plan, now, (), 0)
 
 
 def _preview_within(
-    time_limit: AbstractContextManager[Budget], plan: PlanSummary, now: datetime, run_ids: Sequence[str]
+    time_limit: AbstractContextManager[Budget],
+    plan: PlanSummary,
+    now: datetime,
+    run_ids: Sequence[str],
+    offset: int,
 ) -> UndoPreview:
     found = compatibility.find_unsupported()
     if problem := found.problem if found else problem_with(plan, now):
@@ -64,11 +122,14 @@ def _preview_within(
     with time_limit as budget:
         with new_session() as session, limited(budget, session):
             statistics.refresh(plan, session)
-        with new_session() as session, limited(budget, session), hash_joins(session):
-            return _preview(UUID(plan.id), plan.dag_id, list(run_ids) or None, session)
+        with new_session() as session, limited(budget, session):
+            join_runs(session)
+            return _preview(UUID(plan.id), plan.dag_id, list(run_ids) or None, offset, session)
 
 
-def _preview(plan_id: UUID, dag_id: str, run_ids: list[str] | None, session: Session) -> UndoPreview:
+def _preview(
+    plan_id: UUID, dag_id: str, run_ids: list[str] | None, offset: int, session: Session
+) -> UndoPreview:
     verdicts = task_instance_verdicts(plan_id, dag_id, run_ids)
     cleared = verdicts.c.effect.in_(CLEARED_EFFECTS)
     counts = [
@@ -92,8 +153,8 @@ def _preview(plan_id: UUID, dag_id: str, run_ids: list[str] | None, session: Ses
         dag_runs=len(dag_runs),
         whole_runs=sum(bool(row.whole) for row in dag_runs),
         counts=tuple(counts),
-        runs=tuple(map(_run, dag_runs[:LISTED])),
-        stays=tuple(_stays(verdicts, session)) if put_back < total else (),
+        runs=tuple(map(_run, dag_runs[offset : offset + LISTED])),
+        stays=tuple(_stays(plan_id, verdicts, session)) if put_back < total else (),
         scheduler_changes=tuple(_scheduler_changes(verdicts, runs, session)),
     )
 
@@ -112,15 +173,16 @@ def _scheduler_changes(verdicts: Subquery, runs: Subquery, session: Session) -> 
         yield SchedulerChange(Effect(row.effect).shown, row.task_id, row.n, put_back=bool(row.whole))
 
 
-def _stays(verdicts: Subquery, session: Session) -> Iterator[UndoStay]:
+def _stays(plan_id: UUID, verdicts: Subquery, session: Session) -> Iterator[UndoStay]:
     rows = session.execute(
-        select(verdicts)
+        select(verdicts, map_label(verdicts, plan_id, session))
         .where(verdicts.c.effect.in_(CLEARED_EFFECTS), verdicts.c.verdict != Verdict.PUT_BACK.value)
         .order_by(verdicts.c.task_id, verdicts.c.run_id, verdicts.c.map_index)
         .limit(LISTED)
     )
     for row in rows:
-        yield UndoStay(row.run_id, row.task_id, row.map_index, row.now, Verdict(row.verdict))
+        verdict = Verdict(row.verdict)
+        yield UndoStay(row.run_id, row.task_id, row.map_index, row.now, verdict, row.rendered_map_index)
 
 
 def _run(row: Any) -> UndoRun:
@@ -140,11 +202,11 @@ def _run(row: Any) -> UndoRun:
 
 def problem_with(plan: PlanSummary, now: datetime) -> Problem | None:
     """Return why nothing of the plan can be undone, if that is so."""
-    if plan.status == "applying" and not plan.is_interrupted(now):
+    if plan.status == "applying" and not plan.is_waiting_for_person:
         return Problem("The plan is being cleared.", "Stop it first, or wait until it finishes.")
     if not plan.cleared_runs:
         return Problem("Nothing was cleared, so there is nothing to undo.", "")
-    if plan.undone_runs >= plan.cleared_runs:
+    if not plan.has_runs_to_undo:
         return Problem(
             "The plan has already been undone.", "Its page lists the restored task instances and the others."
         )

@@ -8,21 +8,21 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Row, Select, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, FromClause, Row, Select, and_, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
-from safe_clear_plugin.core.plan import PlanSummary
-from safe_clear_plugin.storage.clear.status import write_returning
-from safe_clear_plugin.storage.plans.plan_summary import summary
-from safe_clear_plugin.storage.rows import RUN_DATE, RUN_ORDER, is_cleared_run, of_plan
+from safe_clear_plugin.core.waves import RunOrder
+from safe_clear_plugin.storage.database_clock import database_time
+from safe_clear_plugin.storage.driver.leases import AT_REST
+from safe_clear_plugin.storage.rows import RUN_DATE, clearing_order, is_cleared_run, of_plan
 from safe_clear_plugin.storage.tables import plan, plan_batch, plan_run, plan_task_instance
 
 
 @dataclass(frozen=True, slots=True)
 class RunToClear:
-    """A dag run of the plan, with the DAG version that it will have after the clear."""
+    """A dag run of the plan."""
 
     run_id: str
     dag_run_id: int
@@ -30,7 +30,6 @@ class RunToClear:
     """The date that the run goes by."""
     task_instances: int
     moves_to_latest: bool
-    after_dag_version_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Batch:
     last: bool
     """Whether nothing is left after them."""
     counts: Mapping[tuple[str | None, Effect], int]
-    """How many rows the plan has of them, by state before the clear and effect."""
+    """The number of their rows in the plan, by state before the clear and effect."""
 
     @property
     def run_ids(self) -> list[str]:
@@ -57,7 +56,7 @@ class Batch:
 
     @property
     def task_instances(self) -> int:
-        """How many task instances are cleared."""
+        """The number of task instances that are cleared."""
         return sum(run.task_instances for run in self.runs)
 
     @property
@@ -75,36 +74,41 @@ class Batch:
         return sum(n for (_, effect), n in self.counts.items() if effect in effects)
 
 
-def next_batch(plan_id: UUID, number: int, size: int, session: Session) -> Batch:
-    """Return the dag runs of the next batch, in clearing order.
+def next_batch(
+    plan_id: UUID,
+    number: int,
+    size: int,
+    session: Session,
+    *,
+    most_runs: int | None = None,
+    order: RunOrder | None = None,
+) -> Batch:
+    """Return the dag runs of the next batch, in clearing order: ``most_runs`` of them at most, if given.
 
     They hold ``size`` task instances at most, or are a single larger run: a run is never split.
     """
     nearest = (
         select(plan_run, RUN_DATE.label("date"))
         .where(plan_run.c.plan_id == plan_id, is_cleared_run(), plan_run.c.applied_at.is_(None))
-        .order_by(*RUN_ORDER)
+        .order_by(*clearing_order(order))
         # A cleared run has at least one task instance, so a batch never has more runs than `size`.
         .limit(size + 1)
         .subquery()
     )
+    in_order = clearing_order(order, nearest)
     left = select(
         nearest,
-        func.sum(nearest.c.task_instances).over(order_by=_order(nearest), rows=(None, 0)).label("upto"),
+        func.sum(nearest.c.task_instances).over(order_by=in_order, rows=(None, 0)).label("upto"),
+        func.row_number().over(order_by=in_order).label("place"),
         func.count().over().label("runs_left"),
     ).subquery()
-    is_first = left.c.upto == left.c.task_instances
-    rows = session.execute(
-        select(left).where(or_(left.c.upto <= size, is_first)).order_by(*_order(left))
-    ).all()
-    if not rows:
-        return Batch(number, (), last=True, counts={})
-    chosen = [_run_to_clear(row) for row in rows]
-    return Batch(number, chosen, len(chosen) == rows[0].runs_left, _counts(plan_id, chosen, session))
-
-
-def _order(runs: FromClause) -> list[ColumnElement[Any]]:
-    return [runs.c[column.name] for column in RUN_ORDER]
+    fits = or_(left.c.upto <= size, left.c.place == 1)
+    if most_runs is not None:
+        fits = and_(fits, left.c.place <= most_runs)
+    rows = session.execute(select(left).where(fits).order_by(left.c.place)).all()
+    chosen = tuple(_run_to_clear(row) for row in rows)
+    last = not rows or len(chosen) == rows[0].runs_left
+    return Batch(number, chosen, last, _counts(plan_id, chosen, session) if chosen else {})
 
 
 def _run_to_clear(row: Row[Any]) -> RunToClear:
@@ -114,7 +118,6 @@ def _run_to_clear(row: Row[Any]) -> RunToClear:
         date=row.date,
         task_instances=row.task_instances,
         moves_to_latest=row.moves_to_latest,
-        after_dag_version_id=row.after_dag_version_id,
     )
 
 
@@ -130,24 +133,20 @@ def _counts(
     return {(row.state, row.effect): row.n for row in found}
 
 
-def finish_batch(plan_id: UUID, batch: Batch, at: datetime, session: Session) -> PlanSummary | None:
-    """Count what is cleared, in the transaction that cleared and verified it; the last one ends the plan.
-
-    Returns the plan as it then is.
-    """
-    ended = {"status": "applied", "finished_at": at} if batch.last else {}
-    write = (
+def finish_batch(plan_id: UUID, batch: Batch, at: datetime, session: Session) -> None:
+    """Count a batch in the transaction that cleared and verified it; the last batch ends the plan."""
+    ended = {"status": "applied", "finished_at": at, **AT_REST}
+    session.execute(
         update(plan)
         .where(plan.c.id == plan_id)
         .values(
             cleared=plan.c.cleared + batch.task_instances,
             cleared_runs=plan.c.cleared_runs + len(batch.runs),
             last_step_at=at,
-            **ended,
+            # Behind the other plans that a driver has to do with.
+            **(ended if batch.last else {"next_step_at": database_time()}),
         )
     )
-    row = write_returning(write, *plan.c, plan_id=plan_id, session=session)
-    return summary(row) if row else None
 
 
 def record_batch(

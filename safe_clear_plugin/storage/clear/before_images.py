@@ -12,7 +12,6 @@ from sqlalchemy import (
     Uuid,
     and_,
     cast,
-    exists,
     insert,
     literal,
     or_,
@@ -29,6 +28,7 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     task_instance_history,
     task_reschedule,
 )
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_one_of, of_dag
 from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PLANNED_EFFECTS
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES
@@ -57,45 +57,38 @@ def capture(
     """
     _capture_task_instances(plan_id, dag_id, run_ids, session)
     runs = select(plan_run.c.dag_run_id).where(of_plan(plan_run, plan_id, run_ids))
-    _copy(before_dag_run, plan_id, select(*dag_run.c).where(dag_run.c.id.in_(runs)), session)
+    _copy(before_dag_run, plan_id, select(*dag_run.c).where(is_one_of(dag_run.c.id, runs)), session)
     if related.deadlines:
-        deadlines = select(*deadline.c).where(deadline.c.dagrun_id.in_(runs))
+        deadlines = select(*deadline.c).where(is_one_of(deadline.c.dagrun_id, runs))
         _copy(before_deadline, plan_id, deadlines, session)
     planned = plan_task_instance
     cleared = and_(of_plan(planned, plan_id, run_ids), planned.c.effect.in_(CLEARED_EFFECTS))
     if related.reschedules:
         ids = select(planned.c.task_instance_id).where(cleared)
-        reschedules = select(*task_reschedule.c).where(task_reschedule.c.ti_id.in_(ids))
+        reschedules = select(*task_reschedule.c).where(is_one_of(task_reschedule.c.ti_id, ids))
         _copy(before_task_reschedule, plan_id, reschedules, session)
     if related.tries:
-        in_history = exists().where(task_instance_history.c.task_instance_id == planned.c.task_instance_id)
+        history = task_instance_history
+        in_history = exists_row(history, history.c.task_instance_id == planned.c.task_instance_id)
         session.execute(update(planned).where(cleared, in_history).values(had_history=True))
 
 
 def _capture_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session) -> None:
     ti, planned = task_instance, plan_task_instance
-    covered = exists().where(
-        of_plan(planned, plan_id, run_ids),
+    covered = exists_row(
+        planned,
+        of_plan(planned, plan_id),
         same_task_instance(planned, ti),
         planned.c.effect.in_(PLANNED_EFFECTS),
     )
-    uncovered = and_(
-        is_unfinished(ti.c.state),
-        or_(ti.c.dag_version_id.is_(None), dag_run.c.state.in_(FINISHED_RUN_STATES)),
+    finished = select(dag_run.c.run_id).where(
+        of_dag(dag_run, dag_id), dag_run.c.run_id.in_(run_ids), dag_run.c.state.in_(FINISHED_RUN_STATES)
     )
+    uncovered = and_(is_unfinished(ti.c.state), or_(ti.c.dag_version_id.is_(None), ti.c.run_id.in_(finished)))
     _copy(
         before_task_instance,
         plan_id,
-        select(*ti.c)
-        .join(dag_run, and_(dag_run.c.dag_id == ti.c.dag_id, dag_run.c.run_id == ti.c.run_id))
-        .where(
-            ti.c.dag_id == dag_id,
-            ti.c.run_id.in_(run_ids),
-            # Said of the runs too, or PostgreSQL reads them all.
-            dag_run.c.dag_id == dag_id,
-            dag_run.c.run_id.in_(run_ids),
-            or_(covered, uncovered),
-        ),
+        select(*ti.c).where(of_dag(ti, dag_id), ti.c.run_id.in_(run_ids), or_(covered, uncovered)),
         session,
     )
 

@@ -12,11 +12,19 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.airflow_api.clear import cleared_columns
 from safe_clear_plugin.airflow_api.clear.column import ClearedColumn
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
-from safe_clear_plugin.core.drift import GONE, NOT_THERE, DriftCode, DriftedRow, try_text
+from safe_clear_plugin.airflow_api.platform.joins import join_runs, nested_loops, of_dag, without_index
+from safe_clear_plugin.core.drift import GONE, NOT_THERE, DriftCode, DriftedRow, StateThen
 from safe_clear_plugin.core.effects import CREATING_EFFECTS, PLANNED_EFFECTS
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.storage.clear import version_drift
-from safe_clear_plugin.storage.rows import RUN_ORDER, is_cleared_run, of_plan, same_task_instance
+from safe_clear_plugin.storage.rows import (
+    RUN_ORDER,
+    in_runs,
+    is_cleared_run,
+    is_planned_run,
+    of_plan,
+    same_task_instance,
+)
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 MAX_LISTED = 200
@@ -33,14 +41,17 @@ def find_drift(
     A row has drifted if a column differs for which
     :mod:`~safe_clear_plugin.airflow_api.clear.cleared_columns` has a drift code, if it is gone, or if
     Airflow was to create it and it is there already. A DAG version, if a run would use another one
-    now or if it was rewritten in place.
+    now or if it was rewritten in place, and what the plan rests on differs; else the plan's rows get the
+    new version, which the clear will give to theirs.
+    To be called within :func:`~safe_clear_plugin.airflow_api.platform.joins.join_runs`.
     """
     if _is_as_shown(plan, run_ids, session):
         return [], 0
     plan_id = UUID(plan.id)
     if gone := version_drift.find_dag_gone(plan, session):
         return [gone], 1
-    versions = version_drift.find(plan, run_ids, session)
+    with nested_loops(session):
+        versions = version_drift.follow_or_find(plan, run_ids, session)
     runs, run_count = _listed(_select_runs(plan_id, plan.dag_id, run_ids), session)
     rows, row_count = _listed(_select_task_instances(plan_id, plan.dag_id, run_ids), session)
     found = [*versions, *map(_drifted_run, runs), *map(_drifted_task_instance, rows)]
@@ -48,7 +59,7 @@ def find_drift(
 
 
 def _is_as_shown(plan: PlanSummary, run_ids: Sequence[str] | None, session: Session) -> bool:
-    """Whether nothing has drifted, told by a single statement; only if it cannot, each kind is looked at."""
+    """Whether nothing has drifted, checked by one statement; if something has, each kind is checked."""
     if not plan.dag_versions:
         return False
     plan_id = UUID(plan.id)
@@ -70,6 +81,7 @@ def drifted_run_ids(plan_id: UUID, dag_id: str, session: Session) -> set[str]:
     """Return the runs of the plan that have drifted: their own row, or one of their task instances."""
     runs = _select_runs(plan_id, dag_id, None).with_only_columns(plan_run.c.run_id)
     rows = _select_task_instances(plan_id, dag_id, None).with_only_columns(plan_task_instance.c.run_id)
+    join_runs(session)
     return set(session.scalars(runs.order_by(None).union(rows.order_by(None))))
 
 
@@ -94,7 +106,14 @@ def _select_runs(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None) -> S
     return (
         select(plan_run.c.run_id, plan_run.c.state.label("before"), live.c.state, _code(conditions))
         .select_from(
-            plan_run.outerjoin(live, and_(live.c.id == plan_run.c.dag_run_id, live.c.dag_id == dag_id))
+            plan_run.outerjoin(
+                live,
+                and_(
+                    live.c.id == plan_run.c.dag_run_id,
+                    without_index(live.c.dag_id) == dag_id,
+                    is_planned_run(live, plan_id, run_ids),
+                ),
+            )
         )
         .where(
             of_plan(plan_run, plan_id, run_ids),
@@ -107,8 +126,8 @@ def _select_runs(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None) -> S
 
 def _drifted_run(row: Any) -> DriftedRow:
     code = DriftCode(row.code)
-    now = GONE if code == DriftCode.DELETED else row.state
-    return DriftedRow("dag_run", code, row.before, now, row.run_id)
+    now = GONE if code == DriftCode.DELETED else StateThen(row.state)
+    return DriftedRow("dag_run", code, StateThen(row.before), now, row.run_id)
 
 
 def _select_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None) -> Select[Any]:
@@ -120,10 +139,9 @@ def _select_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | 
         *_differences(cleared_columns.TASK_INSTANCE, planned, live),
     ]
     same_row = and_(
-        live.c.dag_id == dag_id,
+        of_dag(live, dag_id),
         same_task_instance(live, planned),
-        # Said of these too, or PostgreSQL may read all of the DAG's.
-        *([live.c.run_id.in_(run_ids)] if run_ids is not None else []),
+        in_runs(live, plan_id, run_ids),
     )
     return (
         select(
@@ -148,8 +166,8 @@ def _select_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | 
 
 def _drifted_task_instance(row: Any) -> DriftedRow:
     code = DriftCode(row.code)
-    before = NOT_THERE if code == DriftCode.CREATED else try_text(row.before, row.before_try)
-    now = GONE if code == DriftCode.DELETED_OR_EXPANDED else try_text(row.state, row.try_number)
+    before = NOT_THERE if code == DriftCode.CREATED else StateThen(row.before, row.before_try)
+    now = GONE if code == DriftCode.DELETED_OR_EXPANDED else StateThen(row.state, row.try_number)
     return DriftedRow("task_instance", code, before, now, row.run_id, row.task_id, row.map_index)
 
 

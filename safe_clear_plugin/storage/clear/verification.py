@@ -1,12 +1,13 @@
-"""Whether a clear made of a batch what the plan says.
+"""Verification: whether the clear of a batch had exactly the result that the plan shows.
 
-What undo and resume go by is written only where the result is as planned, so the row counts of these UPDATEs
-say whether all of it is. If they do not, the same conditions select the rows that differ.
+The columns that undo and resume use are written only where the result is as planned. So the row counts of
+these UPDATEs say whether the whole result is as planned. If it is not, the same conditions select the rows
+that differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from safe_clear_plugin.airflow_api.clear import cleared_columns
 from safe_clear_plugin.airflow_api.clear.column import ClearedColumn
 from safe_clear_plugin.airflow_api.clear.predictions import pin_versionless
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, of_dag, without_index
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.core import mismatch
 from safe_clear_plugin.core.effects import COVERED_EFFECTS
@@ -25,7 +27,7 @@ from safe_clear_plugin.core.keys import TaskInstanceKey
 from safe_clear_plugin.core.mismatch import Mismatch
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.storage.clear.batches import Batch
-from safe_clear_plugin.storage.rows import of_plan, same_task_instance
+from safe_clear_plugin.storage.rows import is_planned_run, of_plan, same_task_instance
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 
@@ -41,6 +43,7 @@ def verify(
     """Record what the clear of a batch did, and return how it differs from the plan.
 
     If anything differs, the batch is recorded in part only, so the caller must roll back.
+    To be called within :func:`~safe_clear_plugin.airflow_api.platform.joins.join_runs`.
 
     ``before`` are the task instances that :func:`read_uncleared` found before the clear. Those of them that
     are not ``locked`` can change meanwhile.
@@ -53,7 +56,7 @@ def verify(
     if as_planned and not before:
         return []
     if plan.selection.reset_dag_runs:
-        before = pin_versionless(before, {run.run_id: run.after_dag_version_id for run in batch.runs})
+        before = pin_versionless(before, lambda runs: _versions_after(plan_id, runs, session))
     free = {key for key, row in before.items() if row["id"] not in locked}
     found = _without(read_uncleared(plan_id, plan.dag_id, run_ids, session), free)
     others = list(mismatch.changed_rows(_without(before, free), found))
@@ -66,6 +69,13 @@ def verify(
     ]
     # The counts decide: if they differ, the batch is not as planned even when every row compares equal.
     return wrong or list(_too_few(covered, right, batch, right_runs))
+
+
+def _versions_after(plan_id: UUID, run_ids: Collection[str], session: Session) -> dict[str, UUID | None]:
+    """Return the DAG version that each run is to have."""
+    versions = select(plan_run.c.run_id, plan_run.c.after_dag_version_id)
+    found = session.execute(versions.where(of_plan(plan_run, plan_id, list(run_ids))))
+    return {row.run_id: row.after_dag_version_id for row in found}
 
 
 def _too_few(covered: int, right: int, batch: Batch, right_runs: int) -> Iterator[Mismatch]:
@@ -111,11 +121,13 @@ def record_cleared_runs(
     ti = task_instance.c
     conditions = list(map(not_, _mismatches(cleared_columns.DAG_RUN, plan_run, dag_run, plan)))
     if size is not None:
-        there = select(func.count()).where(ti.dag_id == plan.dag_id, ti.run_id.in_(batch.run_ids))
+        there = select(func.count()).where(of_dag(task_instance, plan.dag_id), ti.run_id.in_(batch.run_ids))
         conditions.append(there.scalar_subquery() == size)
     cleared = (
         update(plan_run)
-        .where(of_plan(plan_run, UUID(plan.id), batch.run_ids), _same_live_run(plan), *conditions)
+        .where(
+            of_plan(plan_run, UUID(plan.id), batch.run_ids), _same_live_run(plan, batch.run_ids), *conditions
+        )
         .values(applied_at=at, batch=batch.number)
     )
     return count_written(cleared, session)
@@ -123,17 +135,18 @@ def record_cleared_runs(
 
 def _same_live_task_instance(plan: PlanSummary, run_ids: Sequence[str]) -> ColumnElement[bool]:
     return and_(
-        task_instance.c.dag_id == plan.dag_id,
+        of_dag(task_instance, plan.dag_id),
         # Said of these too, or PostgreSQL may read all of the DAG's.
         task_instance.c.run_id.in_(run_ids),
         same_task_instance(plan_task_instance, task_instance),
     )
 
 
-def _same_live_run(plan: PlanSummary) -> ColumnElement[bool]:
+def _same_live_run(plan: PlanSummary, run_ids: Sequence[str]) -> ColumnElement[bool]:
     return and_(
         dag_run.c.id == plan_run.c.dag_run_id,
-        dag_run.c.dag_id == plan.dag_id,
+        is_planned_run(dag_run, UUID(plan.id), run_ids),
+        without_index(dag_run.c.dag_id) == plan.dag_id,
         dag_run.c.run_id == plan_run.c.run_id,
     )
 
@@ -169,7 +182,7 @@ def _wrong_runs(plan: PlanSummary, run_ids: Sequence[str], session: Session) -> 
     query = (
         _select_wrong(cleared_columns.DAG_RUN, plan_run, dag_run, plan)
         .add_columns(plan_run.c.run_id)
-        .select_from(plan_run.outerjoin(dag_run, _same_live_run(plan)))
+        .select_from(plan_run.outerjoin(dag_run, _same_live_run(plan, run_ids)))
         .where(of_plan(plan_run, UUID(plan.id), run_ids))
         .order_by(plan_run.c.run_after, plan_run.c.dag_run_id)
     )
@@ -197,7 +210,7 @@ def _select_wrong(
 
 
 def _named(name: str, columns: Sequence[ClearedColumn[Any]], row: Row[Any]) -> Iterator[Mismatch]:
-    """Yield what :func:`_select_wrong` found of a row."""
+    """Yield the mismatches of a row that :func:`_select_wrong` found."""
     if row.missing:
         yield mismatch.missing(name)
         return
@@ -216,8 +229,9 @@ def read_uncleared(
     Past the session's own objects.
     """
     planned, ti = plan_task_instance, task_instance
-    covered = select(planned.c.run_id).where(
-        of_plan(planned, plan_id, run_ids),
+    covered = exists_row(
+        planned,
+        of_plan(planned, plan_id),
         planned.c.effect.in_(COVERED_EFFECTS),
         same_task_instance(planned, ti),
     )
@@ -225,7 +239,7 @@ def read_uncleared(
     names = list(dict.fromkeys(("id", *verified)))
     rows = session.execute(
         select(ti.c.run_id, ti.c.task_id, ti.c.map_index, *(ti.c[name] for name in names)).where(
-            ti.c.dag_id == dag_id, ti.c.run_id.in_(run_ids), ~covered.exists()
+            of_dag(ti, dag_id), ti.c.run_id.in_(run_ids), ~covered
         )
     )
     return {

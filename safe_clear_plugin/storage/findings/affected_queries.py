@@ -6,38 +6,72 @@ Airflow's task instances than those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, null, select
+from sqlalchemy import ColumnElement, FromClause, Select, func, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_fixed
-from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
-from safe_clear_plugin.core.effects import CLEARED_EFFECTS
-from safe_clear_plugin.core.outcomes import Outcome, OutcomeReason
-from safe_clear_plugin.core.states import DONE_STATES, STAYING_STATES, UNFINISHED_RUN_STATES
-from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run
+from safe_clear_plugin.core.effects import (
+    CLEARED_EFFECTS,
+    MOVED_EFFECTS,
+    PENDING_EFFECTS,
+    SCHEDULER_EFFECTS,
+    Effect,
+)
+from safe_clear_plugin.core.outcomes import GOES_ON, Outcome, OutcomeReason
+from safe_clear_plugin.core.states import PENDING_STATES, STAYING_STATES, UNFINISHED_RUN_STATES
+from safe_clear_plugin.core.undo import RESTORABLE_STATES
+from safe_clear_plugin.storage.findings.plan_runs import beside_plan, run_columns
+from safe_clear_plugin.storage.findings.run_counts import failed_leaves
+from safe_clear_plugin.storage.findings.run_outcomes import starts_too
 from safe_clear_plugin.storage.findings.setup_queries import SETUP_KINDS, is_left_out
-from safe_clear_plugin.storage.findings.stopped_task_instances import stopped
+from safe_clear_plugin.storage.findings.stopped_task_instances import stopped, unfinished_beside
 from safe_clear_plugin.storage.findings.task_relations import (
     among,
     depends_on_cleared,
     downstream_tasks,
     is_related,
-    is_unchanged,
     is_untouched,
-    map_index_matches,
-    predicted_state,
 )
+from safe_clear_plugin.storage.findings.upstream_causes import is_caused_by
+from safe_clear_plugin.storage.findings.upstream_states import PlanScope
 from safe_clear_plugin.storage.rows import planned_with_run
 from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
 UPSTREAM_KINDS = ("upstream", "one_upstream", "setup", "mapped")
 """Relations to upstream tasks."""
+
+DECISION_REASONS: dict[str, tuple[OutcomeReason, ...]] = {
+    "already_skipped": (OutcomeReason.ALREADY_SKIPPED, OutcomeReason.EITHER_RULE),
+    "branch_decides_again": (
+        OutcomeReason.BRANCH_DECIDES_AGAIN,
+        OutcomeReason.BRANCH_OR_NEVER,
+        OutcomeReason.BRANCH_OR_FAILED,
+        OutcomeReason.UPSTREAM_OPEN,
+    ),
+    "latest_only_skips": (OutcomeReason.LATEST_ONLY,),
+    "waits_for_person": (OutcomeReason.WAITS_FOR_PERSON,),
+    "resumes_job": (OutcomeReason.STORED_STATE,),
+}
+"""The reasons for the outcomes of the task instances that each finding on decisions concerns."""
+
+CHANGE_EFFECTS: dict[str, tuple[Effect, ...]] = {
+    "moves_to_latest": MOVED_EFFECTS,
+    "scheduler_changes": SCHEDULER_EFFECTS,
+}
+"""The effects on the task instances that each finding on changes of the DAG concerns."""
+
+UPSTREAM_REASONS = (
+    OutcomeReason.UPSTREAM_MISSING,
+    OutcomeReason.UPSTREAM_NEVER_STARTS,
+    OutcomeReason.TRIGGER_RULE,
+)
+"""Reasons never to start that lie upstream in the same dag run."""
 
 DOWNSTREAM_CODES = ("stale_downstream", "downstream_stays")
 """Findings on task instances downstream of cleared ones; the others are on cleared ones."""
@@ -46,38 +80,62 @@ UPSTREAM_CODES = ("upstream_failed", "upstream_skipped", "upstream_unfinished")
 """Findings on cleared task instances that one upstream of each causes."""
 
 
-def _downstream(plan_id: UUID, dag_id: str, states: Sequence[str], session: Session) -> Select[Any]:
+def downstream(plan_id: UUID, dag_id: str, states: Sequence[str], session: Session) -> Select[Any]:
+    """Select the task instances in these states that are downstream of cleared ones and not in the plan."""
     ti = task_instance
-    source = plan_run.join(ti, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id))
-    return (
-        select(*_run_columns(), ti.c.task_id, ti.c.map_index, ti.c.state, ti.c.try_number)
-        .add_columns(null().label("foreseen_state"))
-        .select_from(source)
-        .where(
-            is_cleared_run(plan_id),
-            ti.c.state.in_(states),
-            among(ti.c.task_id, downstream_tasks(plan_id, session)),
-            is_untouched(ti, plan_id),
-            depends_on_cleared(ti, plan_id),
-        )
+    return beside_plan(plan_id, dag_id).where(
+        ti.c.state.in_(states),
+        among(ti.c.task_id, downstream_tasks(plan_id, session)),
+        is_untouched(ti, plan_id),
+        depends_on_cleared(ti, plan_id),
     )
 
 
-def _planned(plan_id: UUID) -> Select[Any]:
+def _starting_too(plan_id: UUID, dag_id: str) -> Select[Any]:
+    """Select task instances outside the plan without a state, in finished runs that the clear queues."""
+    ti = task_instance
+    return beside_plan(plan_id, dag_id).where(
+        *PlanScope(plan_id, dag_id).runs(), starts_too(ti), is_untouched(ti, plan_id)
+    )
+
+
+def _planned(plan_id: UUID, effects: Sequence[Effect] = CLEARED_EFFECTS) -> Select[Any]:
     return (
-        select(*_run_columns(), rows_.c.task_id, rows_.c.map_index, rows_.c.state, rows_.c.try_number)
-        .add_columns(rows_.c.foreseen_state)
+        select(*run_columns(), *row_columns(), rows_.c.foreseen_state)
         .select_from(planned_with_run())
-        .where(is_fixed(plan_run.c.plan_id, plan_id), rows_.c.effect.in_(CLEARED_EFFECTS))
+        .where(is_fixed(plan_run.c.plan_id, plan_id), rows_.c.effect.in_(effects))
+    )
+
+
+def _changed(plan_id: UUID, effects: Sequence[Effect]) -> Select[Any]:
+    """Select task instances of the plan's runs that change with the DAG, and what they become."""
+    becomes = func.coalesce(rows_.c.foreseen_state, rows_.c.after_state).label("foreseen_state")
+    return (
+        select(*run_columns(), *row_columns(), becomes)
+        .select_from(planned_with_run())
+        .where(is_fixed(plan_run.c.plan_id, plan_id), rows_.c.effect.in_(effects))
     )
 
 
 def _predicted(plan_id: UUID, state: str) -> Select[Any]:
-    return _planned(plan_id).where(rows_.c.foreseen_state == state)
+    """Select the task instances that trigger rules end immediately, also if a branch may skip them then."""
+    ended = _planned(plan_id).where(
+        rows_.c.outcome_reason.in_((OutcomeReason.TRIGGER_RULE, OutcomeReason.BRANCH_OR_FAILED))
+    )
+    return ended.where(rows_.c.foreseen_state == state)
 
 
-def _with_reason(plan_id: UUID, reason: OutcomeReason) -> Select[Any]:
-    return _planned(plan_id).where(rows_.c.outcome_reason == reason)
+def _for_reason(plan_id: UUID, *reasons: OutcomeReason) -> Select[Any]:
+    """Select what the scheduler will look at, created and restored task instances too."""
+    return _planned(plan_id, PENDING_EFFECTS).where(rows_.c.outcome_reason.in_(reasons))
+
+
+def _never_started(plan_id: UUID) -> Select[Any]:
+    """Select task instances that never start because of others upstream in their run."""
+    return _planned(plan_id).where(
+        rows_.c.outcome == Outcome.NEVER_STARTS,
+        rows_.c.outcome_reason.in_(UPSTREAM_REASONS),
+    )
 
 
 def _waiting(plan_id: UUID, dag_id: str) -> Select[Any]:
@@ -99,7 +157,7 @@ def _without(code: str, plan_id: UUID, dag_id: str) -> Select[Any]:
         relation.c.task_id == rows_.c.task_id,
         is_left_out(code, relation, rows_, plan_id, dag_id),
     )
-    return _planned(plan_id).where(rows_.c.outcome.in_((Outcome.RUNS, Outcome.UNKNOWN)), missed)
+    return _planned(plan_id).where(rows_.c.outcome.in_((*GOES_ON, Outcome.UNKNOWN)), missed)
 
 
 def _upstream_of(
@@ -115,55 +173,45 @@ def _upstream_of(
     )
 
 
-def is_caused_by(
-    code: str, relation: FromClause, row: FromClause, plan_id: UUID, dag_id: str
-) -> ColumnElement[bool]:
-    """Whether the related task has a task instance that causes the finding for a row."""
-    up = task_instance.alias("upstream")
-    return exists_row(
-        up,
-        up.c.dag_id == dag_id,
-        up.c.task_id == relation.c.related_task_id,
-        up.c.run_id == row.c.run_id,
-        map_index_matches(relation, row, up),
-        *causes(code, up, plan_id),
-    )
-
-
 AFFECTED_QUERIES: dict[str, Callable[[UUID, str, Session], Select[Any]]] = {
-    "stale_downstream": lambda plan_id, dag_id, session: _downstream(plan_id, dag_id, ("success",), session),
-    "downstream_stays": lambda plan_id, dag_id, session: _downstream(
-        plan_id, dag_id, STAYING_STATES, session
-    ),
+    "stale_downstream": lambda plan_id, dag_id, session: downstream(plan_id, dag_id, ("success",), session),
+    "downstream_stays": lambda plan_id, dag_id, session: downstream(plan_id, dag_id, STAYING_STATES, session),
     "upstream_failed": lambda plan_id, *_: _predicted(plan_id, "upstream_failed"),
     "upstream_skipped": lambda plan_id, *_: _predicted(plan_id, "skipped"),
-    "backfill_ended": lambda plan_id, *_: _with_reason(plan_id, OutcomeReason.BACKFILL_ENDED),
-    "executor_missing": lambda plan_id, *_: _with_reason(plan_id, OutcomeReason.EXECUTOR),
-    "pool_blocks": lambda plan_id, *_: _with_reason(plan_id, OutcomeReason.POOL),
+    "backfill_ended": lambda plan_id, *_: _for_reason(plan_id, OutcomeReason.BACKFILL_ENDED),
+    "executor_missing": lambda plan_id, *_: _for_reason(plan_id, OutcomeReason.EXECUTOR),
+    "trigger_fails": lambda plan_id, *_: _for_reason(plan_id, OutcomeReason.TRIGGER_FAILS),
+    "trigger_skips": lambda plan_id, *_: _for_reason(plan_id, OutcomeReason.TRIGGER_SKIPS),
+    "pending_cleared": lambda plan_id, *_: _planned(plan_id).where(rows_.c.state.in_(PENDING_STATES)),
+    "not_undoable": lambda plan_id, *_: _planned(plan_id).where(rows_.c.state.not_in(RESTORABLE_STATES)),
+    "runs_fail": lambda plan_id, dag_id, _: failed_leaves(plan_id, dag_id),
+    "fail_fast": lambda plan_id, dag_id, _: unfinished_beside(plan_id, dag_id),
+    "pool_blocks": lambda plan_id, *_: _for_reason(plan_id, OutcomeReason.POOL),
     "skipped_stay": lambda plan_id, dag_id, _: stopped(plan_id, dag_id),
+    "never_starts": lambda plan_id, *_: _never_started(plan_id),
+    "others_start": lambda plan_id, dag_id, _: _starting_too(plan_id, dag_id),
     "upstream_unfinished": lambda plan_id, dag_id, _: _waiting(plan_id, dag_id),
     "setup_left_out": lambda plan_id, dag_id, _: _without("setup_left_out", plan_id, dag_id),
     "teardown_left_out": lambda plan_id, dag_id, _: _without("teardown_left_out", plan_id, dag_id),
+    **{
+        code: lambda plan_id, *_, effects=effects: _changed(plan_id, effects)
+        for code, effects in CHANGE_EFFECTS.items()
+    },
+    **{
+        code: lambda plan_id, *_, reasons=reasons: _for_reason(plan_id, *reasons)
+        for code, reasons in DECISION_REASONS.items()
+    },
 }
 """The query for the task instances of each finding that can list them, by its code."""
 
 
-def causes(code: str, up: FromClause, plan_id: UUID) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions on an upstream task instance that causes the finding for its downstream."""
-    if code == "upstream_unfinished":
-        yield is_unfinished(up.c.state)
-        yield is_unchanged(up, plan_id)
-    elif code == "upstream_failed":
-        yield predicted_state(up, plan_id).in_((*STAYING_STATES, "removed"))
-    else:
-        yield predicted_state(up, plan_id).in_(DONE_STATES)
-
-
-def _run_columns() -> tuple[ColumnElement[Any], ...]:
+def row_columns() -> tuple[ColumnElement[Any], ...]:
+    """Return the columns of planned task instances in a list, without the state that they will have."""
     return (
-        plan_run.c.run_id,
-        plan_run.c.logical_date,
-        plan_run.c.run_after,
-        plan_run.c.dag_run_id,
-        plan_run.c.shape,
+        rows_.c.task_id,
+        rows_.c.map_index,
+        rows_.c.state,
+        rows_.c.try_number,
+        rows_.c.outcome_reason,
+        rows_.c.effect,
     )

@@ -1,4 +1,4 @@
-"""The task instances that a finding concerns: counted, and listed, by the same queries."""
+"""The task instances that a finding concerns: the same queries count and list them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,35 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, and_, func, null, select
+from sqlalchemy import ColumnElement, FromClause, GenerativeSelect, and_, case, func, null, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.joins import is_one_of
-from safe_clear_plugin.core.finding import Affected
+from safe_clear_plugin.core.effects import DAG_CHANGE_EFFECTS
+from safe_clear_plugin.core.finding import NOT_AFFECTED, Affected
+from safe_clear_plugin.core.states import FINISHED_STATES
 from safe_clear_plugin.storage.findings.affected_queries import (
     AFFECTED_QUERIES,
+    DECISION_REASONS,
     DOWNSTREAM_CODES,
     UPSTREAM_CODES,
     UPSTREAM_KINDS,
-    causes,
-    is_caused_by,
+    downstream,
 )
 from safe_clear_plugin.storage.findings.setup_queries import SETUP_KINDS, is_left_out
 from safe_clear_plugin.storage.findings.task_relations import is_cleared, is_unchanged, map_index_matches
+from safe_clear_plugin.storage.findings.upstream_causes import causes, is_caused_by
+from safe_clear_plugin.storage.rows import map_label
 from safe_clear_plugin.storage.tables import plan_relation, plan_run
 
 
 @dataclass(frozen=True, slots=True)
 class AffectedRow:
-    """A task instance that a finding concerns; ``related_task_id`` is the task that causes it."""
+    """A task instance that a finding concerns; ``related_task_id`` is the task that causes it.
+
+    Without a task id it is a dag run.
+    """
 
     run_id: str
     logical_date: datetime | None
@@ -38,13 +45,49 @@ class AffectedRow:
     state: str | None
     try_number: int
     foreseen_state: str | None
+    outcome_reason: str | None
     related_task_id: str | None
+    rendered_map_index: str | None
+    """The label that ``map_index_template`` makes of the map index."""
+    effect: str | None = None
+    """The change by the clear, or by the scheduler because of the clear; ``None`` outside the plan."""
+    uses_dag_version_id: UUID | None = None
+    """The DAG version of its run, in a list by tasks."""
+    details: tuple[str, ...] = ()
+    """Details of its task, for example callbacks."""
+    is_hidden: bool = False
+    """Whether the details name a DAG that the reader can't see, and so are left out."""
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a dag run."""
+        return not self.task_id
+
+    @property
+    def is_change(self) -> bool:
+        """Whether it is created, restored or removed because the DAG has changed."""
+        return self.effect in DAG_CHANGE_EFFECTS
 
 
 def count_by_task(code: str, plan_id: UUID, dag_id: str, session: Session) -> Affected:
     """Count the affected task instances of a finding, by task and by state."""
     found = AFFECTED_QUERIES[code](plan_id, dag_id, session).subquery("found")
     return _tally(found, session)
+
+
+def count_downstream(plan_id: UUID, dag_id: str, session: Session) -> tuple[Affected, Affected]:
+    """Count those of ``stale_downstream`` and ``downstream_stays`` together."""
+    found = downstream(plan_id, dag_id, FINISHED_STATES, session).subquery("found")
+    by_task = (found.c.task_id, found.c.state)
+    rows = session.execute(select(*by_task, func.count().label("n")).group_by(*by_task)).all()
+    tallies = [[tuple(row) for row in rows if (row.state == "success") == stale] for stale in (True, False)]
+    if not rows:
+        return NOT_AFFECTED, NOT_AFFECTED
+    is_stale = case((found.c.state == "success", found.c.run_id))
+    stays = case((found.c.state != "success", found.c.run_id))
+    runs = session.execute(select(func.count(is_stale.distinct()), func.count(stays.distinct()))).one()
+    stale_ones, staying = (Affected.of(tally, number) for tally, number in zip(tallies, runs, strict=True))
+    return stale_ones, staying
 
 
 def count_blocking(code: str, plan_id: UUID, dag_id: str, session: Session) -> Affected:
@@ -115,29 +158,44 @@ def count_affected(code: str, plan_id: UUID, dag_id: str, session: Session) -> i
 
 
 def affected_rows(
-    code: str, plan_id: UUID, dag_id: str, session: Session, *, offset: int = 0, limit: int = 100
+    code: str,
+    plan_id: UUID,
+    dag_id: str,
+    session: Session,
+    *,
+    query: GenerativeSelect | None = None,
+    offset: int = 0,
+    limit: int = 100,
 ) -> list[AffectedRow]:
-    """Return a page of the task instances that a finding concerns now, by run, then by task."""
+    """Return a page of the task instances that a finding concerns now, by run, then by task.
+
+    A list by tasks gives its own ``query``.
+    """
+    found = AFFECTED_QUERIES[code](plan_id, dag_id, session) if query is None else query
     page = (
-        AFFECTED_QUERIES[code](plan_id, dag_id, session)
-        .order_by(plan_run.c.run_after, plan_run.c.dag_run_id)
-        .order_by("task_id", "map_index")
+        found.order_by("run_after", "dag_run_id", "task_id", "map_index")
         .offset(offset)
         .limit(limit)
         .subquery("page")
     )
     related = _first_cause(code, page, plan_id, dag_id)
     result = session.execute(
-        select(page, related.label("related_task_id")).order_by(
+        select(page, related.label("related_task_id"), map_label(page, plan_id, session)).order_by(
             page.c.run_after, page.c.dag_run_id, page.c.task_id, page.c.map_index
         )
     )
-    return [AffectedRow(**{name: row[name] for name in AffectedRow.__slots__}) for row in result.mappings()]
+    names = [name for name in AffectedRow.__slots__ if name in result.keys()]  # noqa: SIM118 (no mapping)
+    return [AffectedRow(**{name: row[name] for name in names}) for row in result.mappings()]
+
+
+NOT_BY_TASKS = ("waits_for_person", "resumes_job")
+"""Findings on decisions that no other task of the run causes."""
 
 
 def _first_cause(code: str, page: FromClause, plan_id: UUID, dag_id: str) -> ColumnElement[Any]:
     """Return the first, by name, of the tasks that cause the finding for a task instance, if tasks do."""
-    if code not in (*DOWNSTREAM_CODES, *UPSTREAM_CODES, *SETUP_KINDS):
+    by_tasks = (*DOWNSTREAM_CODES, *UPSTREAM_CODES, *SETUP_KINDS, *DECISION_REASONS, "never_starts")
+    if code not in by_tasks or code in NOT_BY_TASKS:
         return null()
     relation = plan_relation.alias("relation")
     of_task = (
@@ -153,7 +211,8 @@ def _first_cause(code: str, page: FromClause, plan_id: UUID, dag_id: str) -> Col
     elif code in DOWNSTREAM_CODES:
         related = related.where(relation.c.kind == "downstream", is_cleared(relation, page, plan_id))
     else:
+        kinds = ("decided_by",) if code in DECISION_REASONS else UPSTREAM_KINDS
         related = related.where(
-            relation.c.kind.in_(UPSTREAM_KINDS), is_caused_by(code, relation, page, plan_id, dag_id)
+            relation.c.kind.in_(kinds), is_caused_by(code, relation, page, plan_id, dag_id)
         )
     return related.scalar_subquery()

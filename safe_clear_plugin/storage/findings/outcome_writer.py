@@ -1,4 +1,4 @@
-"""Writing what becomes of the task instances and dag runs of a plan."""
+"""Writes the outcomes of a plan's task instances and dag runs."""
 
 from __future__ import annotations
 

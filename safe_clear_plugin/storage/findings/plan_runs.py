@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, null, select
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.storage.tables import plan_run
 
 
@@ -15,9 +18,40 @@ def is_cleared_run(plan_id: UUID) -> ColumnElement[bool]:
     return and_(plan_run.c.plan_id == plan_id, plan_run.c.task_instances > 0)
 
 
-def cleared_run_pks(plan_id: UUID) -> Select[tuple[int]]:
-    """Select the primary keys of the runs in which something is cleared."""
-    return select(plan_run.c.dag_run_id).where(is_cleared_run(plan_id))
+def run_columns() -> tuple[ColumnElement[Any], ...]:
+    """Return the columns of the dag run in a list of task instances."""
+    return (
+        plan_run.c.run_id,
+        plan_run.c.logical_date,
+        plan_run.c.run_after,
+        plan_run.c.dag_run_id,
+        plan_run.c.shape,
+    )
+
+
+def beside_plan(plan_id: UUID, dag_id: str) -> Select[Any]:
+    """Select the live task instances of these runs. The caller decides whether they are in the plan."""
+    ti = task_instance
+    return (
+        select(*run_columns(), ti.c.task_id, ti.c.map_index, ti.c.state, ti.c.try_number)
+        .add_columns(null().label("foreseen_state"), null().label("outcome_reason"))
+        .select_from(plan_run.join(ti, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id)))
+        .where(is_cleared_run(plan_id))
+    )
+
+
+def cleared_run_pks(plan_id: UUID, versions: Collection[UUID] | None = None) -> Select[tuple[int]]:
+    """Select the primary keys of the runs in which something is cleared, if given of these DAG versions."""
+    query = select(plan_run.c.dag_run_id).where(is_cleared_run(plan_id))
+    return query if versions is None else query.where(plan_run.c.uses_dag_version_id.in_(versions))
+
+
+def count_by_partition(plan_id: UUID, session: Session) -> tuple[int, int]:
+    """Count the runs in which something is cleared that have a partition key, and those that have none."""
+    key = plan_run.c.partition_key
+    query = select(func.count().filter(key.is_not(None)), func.count().filter(key.is_(None)))
+    with_key, without = session.execute(query.where(is_cleared_run(plan_id))).one()
+    return with_key, without
 
 
 def count_by_version(plan_id: UUID, session: Session) -> dict[UUID, int]:

@@ -1,4 +1,4 @@
-"""What the scheduler will create, restore or remove because of a clear, counted by task."""
+"""Task instances that the scheduler will create, restore or remove because of a clear, by task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions on setups and teardowns that a plan leaves alone, while what needs them runs again."""
+"""Conditions on setups and teardowns outside a plan whose tasks run again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, FromClause, or_
 
 from safe_clear_plugin.airflow_api.dag.dependencies import RelationKind
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
-from safe_clear_plugin.airflow_api.platform.joins import exists_row
+from safe_clear_plugin.airflow_api.platform.joins import exists_of_task, exists_row
 from safe_clear_plugin.core.states import FINISHED_STATES
 from safe_clear_plugin.storage.findings.task_relations import is_unchanged, map_index_matches
 from safe_clear_plugin.storage.tables import plan_relation
@@ -30,9 +30,9 @@ def is_left_out(
         if code == "setup_left_out"
         else [other.c.state.in_(FINISHED_STATES)]
     )
-    return exists_row(
+    return exists_of_task(
         other,
-        other.c.dag_id == dag_id,
+        dag_id,
         other.c.task_id == relation.c.related_task_id,
         other.c.run_id == row.c.run_id,
         map_index_matches(relation, row, other),
@@ -46,9 +46,9 @@ def _was_torn_down(
 ) -> ColumnElement[bool]:
     """Whether a teardown of a setup has run since."""
     torn, teardown = plan_relation.alias("torn_down"), task_instance.alias("teardown")
-    has_run = exists_row(
+    has_run = exists_of_task(
         teardown,
-        teardown.c.dag_id == dag_id,
+        dag_id,
         teardown.c.task_id == torn.c.related_task_id,
         teardown.c.run_id == setup.c.run_id,
         map_index_matches(torn, setup, teardown),

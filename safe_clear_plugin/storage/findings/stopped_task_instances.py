@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, func, null, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
 from safe_clear_plugin.airflow_api.platform.joins import exists_row
 from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
 from safe_clear_plugin.core.states import STAYING_STATES, UNFINISHED_RUN_STATES
-from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run
+from safe_clear_plugin.storage.findings.plan_runs import beside_plan
 from safe_clear_plugin.storage.findings.task_relations import (
     depends_on_cleared,
     is_related,
@@ -26,23 +26,16 @@ def stopped(plan_id: UUID, dag_id: str) -> Select[Any]:
     """Select the skipped ones of failed runs that nothing in the DAG explains.
 
     A timeout sets the state alone, so that they have no end. ``fail_fast`` gives those an end that never
-    started. What is downstream of a cleared one is another finding.
+    started. Those downstream of a cleared one are another finding.
     """
     ti = task_instance
-    return (
-        select(plan_run.c.run_id, plan_run.c.logical_date, plan_run.c.run_after, plan_run.c.dag_run_id)
-        .add_columns(plan_run.c.shape, ti.c.task_id, ti.c.map_index, ti.c.state, ti.c.try_number)
-        .add_columns(null().label("foreseen_state"))
-        .select_from(plan_run.join(ti, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id)))
-        .where(
-            is_cleared_run(plan_id),
-            plan_run.c.state == "failed",
-            plan_run.c.after_state.in_(UNFINISHED_RUN_STATES),
-            ti.c.state == "skipped",
-            is_untouched(ti, plan_id),
-            ~depends_on_cleared(ti, plan_id),
-            or_(ti.c.end_date.is_(None), and_(_never_started(ti), _is_unexplained(ti, plan_id, dag_id))),
-        )
+    return beside_plan(plan_id, dag_id).where(
+        plan_run.c.state == "failed",
+        plan_run.c.after_state.in_(UNFINISHED_RUN_STATES),
+        ti.c.state == "skipped",
+        is_untouched(ti, plan_id),
+        ~depends_on_cleared(ti, plan_id),
+        or_(ti.c.end_date.is_(None), and_(_never_started(ti), _is_unexplained(ti, plan_id, dag_id))),
     )
 
 
@@ -72,11 +65,12 @@ def _is_unexplained(ti: FromClause, plan_id: UUID, dag_id: str) -> ColumnElement
 
 
 def count_unfinished_beside(plan_id: UUID, dag_id: str, session: Session) -> int:
-    """Count the unfinished task instances beside the plan in the runs that it clears something of."""
+    """Count them."""
+    found = unfinished_beside(plan_id, dag_id).subquery("found")
+    return session.scalar(select(func.count()).select_from(found)) or 0
+
+
+def unfinished_beside(plan_id: UUID, dag_id: str) -> Select[Any]:
+    """Select the unfinished task instances outside the plan in the runs in which it clears some."""
     ti = task_instance
-    query = (
-        select(func.count())
-        .select_from(plan_run.join(ti, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id)))
-        .where(is_cleared_run(plan_id), is_unfinished(ti.c.state), is_unchanged(ti, plan_id))
-    )
-    return session.scalar(query) or 0
+    return beside_plan(plan_id, dag_id).where(is_unfinished(ti.c.state), is_unchanged(ti, plan_id))

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dependencies import Relation
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
-from safe_clear_plugin.airflow_api.platform.joins import exists_row, hash_joins, is_fixed, is_one_of
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, hash_joins, is_fixed, is_one_of, of_dag
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PENDING_EFFECTS, Effect
-from safe_clear_plugin.core.outcomes import OutcomeReason
+from safe_clear_plugin.core.outcomes import Outcome
 from safe_clear_plugin.core.states import FINISHED_STATES
 from safe_clear_plugin.storage.findings.plan_runs import is_cleared_run
-from safe_clear_plugin.storage.rows import of_plan, planned_with_run, same_task_instance
+from safe_clear_plugin.storage.rows import in_runs, of_plan, planned_with_run, same_task_instance
 from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -40,7 +40,7 @@ def write_relations(plan_id: UUID, by_shape: Mapping[int, Iterable[Relation]], s
 
 @dataclass(slots=True)
 class PlannedTasks:
-    """Tasks of one shape of which the plan has task instances."""
+    """The tasks of one shape that have task instances in the plan."""
 
     cleared: set[str] = field(default_factory=set)
     everywhere: set[str] = field(default_factory=set)
@@ -88,12 +88,9 @@ def takes_whole_runs(plan_id: UUID, dag_id: str, planned: int, session: Session)
     return session.scalar(there) == planned
 
 
-def removes_map_indexes(plan_id: UUID, session: Session) -> bool:
-    """Whether the scheduler removes what the plan clears, and others depend on it."""
-    runs = select(plan_run.c.run_id).where(plan_run.c.plan_id == plan_id, plan_run.c.is_verified.is_(True))
-    if session.scalar(runs.limit(1)) is None:
-        return False
-    gone = rows_.c.outcome_reason == OutcomeReason.MAP_INDEX_GONE.value
+def removes_cleared(plan_id: UUID, session: Session) -> bool:
+    """Whether a change of the DAG removes cleared task instances that others may depend on."""
+    gone = rows_.c.outcome == Outcome.REMOVED
     return session.scalar(select(rows_.c.run_id).where(of_plan(rows_, plan_id), gone).limit(1)) is not None
 
 
@@ -104,15 +101,17 @@ def untouched_tasks(
     ti = task_instance
     query = (
         select(plan_run.c.shape, ti.c.task_id)
-        .join(plan_run, and_(ti.c.dag_id == dag_id, ti.c.run_id == plan_run.c.run_id))
+        .select_from(ti.join(plan_run, and_(of_dag(ti, dag_id), ti.c.run_id == plan_run.c.run_id)))
         .where(
             is_cleared_run(plan_id),
+            in_runs(ti, plan_id),
             among(ti.c.task_id, task_ids),
             ti.c.state.in_(FINISHED_STATES),
             is_untouched(ti, plan_id),
         )
     )
-    return _by_shape(session.execute(query.distinct()))
+    with hash_joins(session):
+        return _by_shape(session.execute(query.distinct()))
 
 
 def among(task_id: ColumnElement[Any], task_ids: Collection[str]) -> ColumnElement[bool]:

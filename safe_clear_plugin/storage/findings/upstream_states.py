@@ -12,12 +12,15 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.dag.dependencies import Upstream
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins, of_dag
 from safe_clear_plugin.airflow_api.platform.session import count_written
 from safe_clear_plugin.airflow_api.scheduling.trigger_rules import Counts, by_mapping, by_rule, by_setups
-from safe_clear_plugin.core.effects import CREATING_EFFECTS, PENDING_EFFECTS
+from safe_clear_plugin.core.effects import CREATING_EFFECTS
 from safe_clear_plugin.core.outcomes import OutcomeReason
 from safe_clear_plugin.core.states import DONE_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.storage.findings.task_relations import among, predicted_state
+from safe_clear_plugin.storage.findings.undecided import is_undecided, unless_decided
+from safe_clear_plugin.storage.rows import in_runs
 from safe_clear_plugin.storage.tables import ALL_MAP_INDEXES, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -45,7 +48,7 @@ class PlanScope:
 
     def task_instances(self, ti: FromClause, task_ids: Collection[str]) -> FromClause:
         """Return the runs with their task instances of some tasks."""
-        here = and_(ti.c.dag_id == self.dag_id, ti.c.run_id == plan_run.c.run_id)
+        here = and_(of_dag(ti, self.dag_id), ti.c.run_id == plan_run.c.run_id)
         return plan_run.join(ti, and_(here, among(ti.c.task_id, task_ids)))
 
 
@@ -57,13 +60,18 @@ def states_upstream(
     state = predicted_state(ti, scope.plan_id)
     query = select(plan_run.c.shape, ti.c.task_id, state.label("state"))
     query = query.select_from(scope.task_instances(ti, task_ids))
+    query = query.where(*scope.runs(), in_runs(ti, scope.plan_id), state.in_(DONE_STATES))
     found: dict[int, dict[str, set[str]]] = {}
-    for row in session.execute(query.where(*scope.runs(), state.in_(DONE_STATES)).distinct()):
+    with hash_joins(session):
+        rows = session.execute(query.distinct()).all()
+    for row in rows:
         found.setdefault(row.shape, {}).setdefault(row.task_id, set()).add(row.state)
     return found
 
 
-def predict_task(scope: PlanScope, task: Upstream, session: Session) -> bool:
+def predict_task(
+    scope: PlanScope, task: Upstream, session: Session, reason: OutcomeReason = OutcomeReason.TRIGGER_RULE
+) -> bool:
     """Write the states that one task's instances get in this round; return whether there are any.
 
     Setups come first, as in ``TriggerRuleDep``; the tasks that a mapping expands over come last.
@@ -76,7 +84,7 @@ def predict_task(scope: PlanScope, task: Upstream, session: Session) -> bool:
         table = _counts(scope, task, kinds)
         becomes = _becomes(task, kinds, Counts(table, expected), mine.c.map_index)
         if becomes is not None:
-            changed += _write(scope, task, mine, table, becomes=becomes, session=session)
+            changed += _write(scope, task, mine, table, becomes=becomes, reason=reason, session=session)
     return changed > 0
 
 
@@ -162,6 +170,7 @@ def _write(
     table: FromClause,
     *,
     becomes: ColumnElement[Any],
+    reason: OutcomeReason,
     session: Session,
 ) -> int:
     verdict = _verdict(scope, task, mine, table, becomes)
@@ -174,11 +183,7 @@ def _write(
             rows_.c.map_index == verdict.c.map_index,
             verdict.c.state.is_not(None),
         )
-        .values(
-            foreseen_state=verdict.c.state,
-            outcome=verdict.c.state,
-            outcome_reason=OutcomeReason.TRIGGER_RULE.value,
-        )
+        .values(foreseen_state=verdict.c.state, **unless_decided(verdict.c.state, reason))
     )
     return count_written(predicted, session)
 
@@ -187,26 +192,24 @@ def _verdict(
     scope: PlanScope, task: Upstream, mine: FromClause, table: FromClause, becomes: ColumnElement[Any]
 ) -> FromClause:
     """Select the predicted state of each task instance of the task that has no state yet."""
-    counted_for = and_(
-        table.c.run_id == mine.c.run_id,
-        or_(
-            table.c.map_index < 0,
-            table.c.map_index == mine.c.map_index,
-            *([mine.c.map_index < 0] if task.all_while_unexpanded else []),
-        ),
-    )
     return (
         select(mine.c.run_id, mine.c.map_index, becomes.label("state"))
-        .select_from(mine.join(table, counted_for))
-        .where(
-            mine.c.plan_id == scope.plan_id,
-            mine.c.task_id == task.task_id,
-            mine.c.effect.in_(PENDING_EFFECTS),
-            mine.c.foreseen_state.is_(None),
-            or_(mine.c.after_state.is_(None), mine.c.after_state == "restarting"),
-        )
+        .select_from(mine.join(table, counted_for(task, mine, table)))
+        .where(mine.c.task_id == task.task_id, *is_undecided(mine, scope.plan_id))
         .group_by(mine.c.run_id, mine.c.map_index)
         .subquery("verdict")
+    )
+
+
+def counted_for(task: Upstream, mine: FromClause, counts: FromClause) -> ColumnElement[bool]:
+    """Whether counts by run and map index are of the upstream task instances of a row of ``mine``."""
+    return and_(
+        counts.c.run_id == mine.c.run_id,
+        or_(
+            counts.c.map_index < 0,
+            counts.c.map_index == mine.c.map_index,
+            *([mine.c.map_index < 0] if task.all_while_unexpanded else []),
+        ),
     )
 
 

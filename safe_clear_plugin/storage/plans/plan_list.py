@@ -1,4 +1,4 @@
-"""What was planned, cleared and undone: the list of plans, the batches of one, and who else was there."""
+"""The list of plans, the batches of one, and their users."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from safe_clear_plugin.core.plan import PlanSummary, TeamDag
 from safe_clear_plugin.core.plan_filters import PlanFilter
 from safe_clear_plugin.core.plan_records import BatchRecord, OtherClear
 from safe_clear_plugin.storage.plans.filters import plan_conditions
-from safe_clear_plugin.storage.plans.plan_summary import summary
+from safe_clear_plugin.storage.plans.plan_summary import select_plans, summary
 from safe_clear_plugin.storage.tables import plan, plan_batch, plan_run, plan_task_instance
 
 
 def plans(wanted: PlanFilter, session: Session, *, offset: int = 0, limit: int = 50) -> list[PlanSummary]:
     """Return a page of plans, the newest first."""
-    query = select(plan).where(*plan_conditions(wanted)).order_by(plan.c.created_at.desc(), plan.c.id)
+    query = select_plans().where(*plan_conditions(wanted)).order_by(plan.c.created_at.desc(), plan.c.id)
     return [summary(row) for row in session.execute(query.offset(offset).limit(limit))]
 
 

@@ -7,28 +7,31 @@ from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, inspect, select
+from sqlalchemy import ColumnElement, Row, Select, exists, func, inspect, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
-from safe_clear_plugin.airflow_api.platform.joins import is_fixed
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins, is_fixed
+from safe_clear_plugin.airflow_api.platform.key_table import is_named
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, COVERED_EFFECTS, Effect
-from safe_clear_plugin.core.outcomes import count_outcomes
-from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary, StateChange
+from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_filters import RowFilter
+from safe_clear_plugin.core.planned_rows import PlannedRun, PlannedTaskInstance
 from safe_clear_plugin.storage.mirrors import missing_columns
 from safe_clear_plugin.storage.plans.filters import row_conditions
-from safe_clear_plugin.storage.plans.plan_summary import summary
+from safe_clear_plugin.storage.plans.plan_summary import select_plans, summary
 from safe_clear_plugin.storage.rows import (
     RUN_DATE,
     RUN_ORDER,
+    cleared_runs,
     is_cleared_run,
+    map_label,
     planned_with_run,
-    same_task_instance,
 )
 from safe_clear_plugin.storage.tables import metadata, plan, plan_run, plan_task_instance
 
 rows_ = plan_task_instance
+LABELS_READ = 100
+"""The number of task instances whose labels are compared."""
 
 
 def tables_exist(session: Session) -> bool:
@@ -40,43 +43,8 @@ def tables_exist(session: Session) -> bool:
 
 def get(plan_id: UUID, session: Session) -> PlanSummary | None:
     """Return a plan without its rows."""
-    row = session.execute(select(plan).where(plan.c.id == plan_id)).one_or_none()
+    row = session.execute(select_plans().where(plan.c.id == plan_id)).one_or_none()
     return summary(row) if row else None
-
-
-def state_changes(plan_id: UUID, session: Session) -> list[StateChange]:
-    """Count the plan's task instances by state before, state after and effect."""
-    result = session.execute(
-        select(rows_.c.state, rows_.c.after_state, rows_.c.effect, func.count().label("n"))
-        .where(rows_.c.plan_id == plan_id)
-        .group_by(rows_.c.state, rows_.c.after_state, rows_.c.effect)
-        .order_by(func.count().desc(), rows_.c.effect, rows_.c.state)
-    )
-    return [StateChange(row.state, row.after_state, Effect(row.effect), row.n) for row in result]
-
-
-def run_state_changes(plan_id: UUID, session: Session) -> list[StateChange]:
-    """Count the plan's dag runs by state before and after."""
-    result = session.execute(
-        select(plan_run.c.state, plan_run.c.after_state, func.count().label("n"))
-        .where(*_cleared_runs(plan_id))
-        .group_by(plan_run.c.state, plan_run.c.after_state)
-        .order_by(func.count().desc(), plan_run.c.state)
-    )
-    return [StateChange(row.state, row.after_state, Effect.CLEAR, row.n) for row in result]
-
-
-def outcomes(plan_id: UUID, session: Session) -> dict[str, int]:
-    """Count the plan's task instances by outcome."""
-    counted = select(rows_.c.outcome, func.count()).where(rows_.c.plan_id == plan_id)
-    return count_outcomes((outcome, n) for outcome, n in session.execute(counted.group_by(rows_.c.outcome)))
-
-
-def run_outcomes(plan_id: UUID, session: Session) -> dict[str, int]:
-    """Count the plan's dag runs in which something is cleared by outcome."""
-    counted = select(plan_run.c.outcome, func.count()).where(*_cleared_runs(plan_id))
-    found = session.execute(counted.group_by(plan_run.c.outcome))
-    return {outcome: number for outcome, number in found if outcome is not None}
 
 
 def runs(
@@ -86,8 +54,9 @@ def runs(
     run_ids: Sequence[str] | None = None,
     offset: int = 0,
     limit: int | None = None,
+    only_cleared: bool = False,
 ) -> list[PlannedRun]:
-    """Return the plan's dag runs in the order in which they are cleared.
+    """Return the plan's dag runs in order, the earliest first; with ``only_cleared`` those cleared so far.
 
     With ``run_ids``, those runs, also where everything selected in them is left out.
     """
@@ -95,19 +64,42 @@ def runs(
         select(plan_run).where(plan_run.c.plan_id == plan_id).order_by(*RUN_ORDER).offset(offset).limit(limit)
     )
     if run_ids is not None:
-        query = query.where(plan_run.c.run_id.in_(run_ids))
+        query = query.where(is_named(plan_run.c.run_id, run_ids))
     else:
         query = query.where(is_cleared_run())
+    if only_cleared:
+        query = query.where(plan_run.c.applied_at.is_not(None))
     return [_run(row) for row in session.execute(query)]
 
 
-def _cleared_runs(plan_id: UUID) -> tuple[ColumnElement[bool], ...]:
-    return plan_run.c.plan_id == plan_id, is_cleared_run()
+def cleared_dates(
+    plan_id: UUID, session: Session, *, only_now_cleared: bool = False
+) -> dict[str, set[datetime]]:
+    """Return the logical dates of the runs in which the plan clears each task; runs without one are left out.
+
+    With ``only_now_cleared``, only of runs that are cleared and not undone.
+    """
+    query = (
+        select(rows_.c.task_id, plan_run.c.logical_date)
+        .select_from(planned_with_run())
+        .where(
+            is_fixed(plan_run.c.plan_id, plan_id),
+            rows_.c.effect.in_(CLEARED_EFFECTS),
+            plan_run.c.logical_date.is_not(None),
+        )
+        .distinct()
+    )
+    if only_now_cleared:
+        query = query.where(plan_run.c.applied_at.is_not(None), plan_run.c.undone_at.is_(None))
+    found: dict[str, set[datetime]] = {}
+    for task_id, logical_date in session.execute(query):
+        found.setdefault(task_id, set()).add(logical_date)
+    return found
 
 
 def first_and_last_run(plan_id: UUID, session: Session) -> tuple[PlannedRun | None, PlannedRun | None]:
     """Return the runs of the plan with the earliest and the latest date that a run goes by."""
-    query = select(plan_run).where(*_cleared_runs(plan_id)).limit(1)
+    query = select(plan_run).where(*cleared_runs(plan_id)).limit(1)
     first = session.execute(query.order_by(RUN_DATE, plan_run.c.dag_run_id)).one_or_none()
     last = session.execute(query.order_by(RUN_DATE.desc(), plan_run.c.dag_run_id.desc())).one_or_none()
     return (_run(first) if first else None, _run(last) if last else None)
@@ -116,14 +108,15 @@ def first_and_last_run(plan_id: UUID, session: Session) -> tuple[PlannedRun | No
 def days_with_runs(plan_id: UUID, days: Iterable[date], session: Session) -> set[date]:
     """Return those of the days, in UTC, that have a run of the plan."""
 
-    def has_run(day: date) -> bool:
+    def has_run(day: date) -> ColumnElement[bool]:
         start = datetime.combine(day, time.min, timezone.utc)
-        found = select(plan_run.c.run_id).where(
-            *_cleared_runs(plan_id), start <= RUN_DATE, start + timedelta(days=1) > RUN_DATE
-        )
-        return session.execute(found.limit(1)).one_or_none() is not None
+        return exists().where(*cleared_runs(plan_id), start <= RUN_DATE, start + timedelta(days=1) > RUN_DATE)
 
-    return {day for day in days if has_run(day)}
+    asked = list(days)
+    if not asked:
+        return set()
+    found = session.execute(select(*(has_run(day).label(f"day_{n}") for n, day in enumerate(asked)))).one()
+    return {day for day, has in zip(asked, found, strict=True) if has}
 
 
 def _run(row: Row[Any]) -> PlannedRun:
@@ -165,14 +158,16 @@ def task_instances(
     plan_id: UUID, wanted: RowFilter, session: Session, *, offset: int = 0, limit: int = 100
 ) -> list[PlannedTaskInstance]:
     """Return a page of the plan's task instances, by run in clearing order, then by task."""
-    result = session.execute(
-        select(rows_)
+    query = (
+        select(rows_, map_label(rows_, plan_id, session))
         .select_from(planned_with_run())
-        .where(is_fixed(plan_run.c.plan_id, plan_id), *row_conditions(wanted))
+        .where(plan_run.c.plan_id == plan_id, rows_.c.plan_id == plan_id, *row_conditions(wanted))
         .order_by(*RUN_ORDER, rows_.c.task_id, rows_.c.map_index)
         .offset(offset)
         .limit(limit)
     )
+    with hash_joins(session):
+        result = session.execute(query).all()
     return [
         PlannedTaskInstance(
             run_id=row.run_id,
@@ -187,27 +182,21 @@ def task_instances(
             why=row.why,
             outcome=row.outcome,
             outcome_reason=row.outcome_reason,
+            rendered_map_index=row.rendered_map_index,
         )
         for row in result
     ]
 
 
-def states_now(plan_id: UUID, dag_id: str, session: Session) -> list[tuple[str | None, int]]:
-    """Count the task instances that the plan cleared, in the runs that it got to, by their state now."""
-    ti = task_instance
-    joined = planned_with_run().join(ti, and_(ti.c.dag_id == dag_id, same_task_instance(ti, rows_)))
-    result = session.execute(
-        select(ti.c.state, func.count().label("n"))
-        .select_from(joined)
-        .where(
-            is_fixed(plan_run.c.plan_id, plan_id),
-            rows_.c.effect.in_(CLEARED_EFFECTS),
-            plan_run.c.applied_at.is_not(None),
-        )
-        .group_by(ti.c.state)
-        .order_by(ti.c.state)
-    )
-    return [(row.state, row.n) for row in result]
+def selected_label(plan_id: UUID, map_index: int, session: Session) -> str | None:
+    """Return the label that ``map_index_template`` makes of a map index, if it is the same in the whole plan.
+
+    Several runs or tasks can have different labels for it.
+    """
+    of_index = (rows_.c.plan_id == plan_id, rows_.c.map_index == map_index)
+    query = select(map_label(rows_, plan_id, session)).where(*of_index).limit(LABELS_READ)
+    labels = set(session.scalars(query))
+    return labels.pop() if len(labels) == 1 else None
 
 
 def touched_ids(plan_id: UUID, run_ids: Sequence[str]) -> Select[Any]:

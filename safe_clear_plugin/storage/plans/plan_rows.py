@@ -9,10 +9,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.platform.joins import is_fixed, is_one_of
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins, is_one_of
 from safe_clear_plugin.core.plan_filters import EVERY_ROW, RowFilter
 from safe_clear_plugin.storage.plans.filters import row_conditions
-from safe_clear_plugin.storage.rows import RUN_DATE, RUN_ORDER, planned_with_run
+from safe_clear_plugin.storage.rows import RUN_DATE, RUN_ORDER, map_label, planned_with_run
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 rows_ = plan_task_instance
@@ -28,17 +28,19 @@ SORTS: dict[str, ColumnElement[Any]] = {
     "outcome": func.coalesce(rows_.c.outcome, ""),
     "why": rows_.c.why,
 }
-"""What a list can be sorted by; a name with ``-`` before it is the other way round."""
+"""The columns that a list can be sorted by; a name with ``-`` before it is the other way round."""
 
 
 def rows(
     plan_id: UUID, wanted: RowFilter, sort: str, session: Session, *, offset: int = 0, limit: int
 ) -> list[Row[Any]]:
     """Return a page of the plan's task instances; without an order, as they are cleared, then by task."""
-    query = _query(plan_id, wanted, sort)
+    query = _query(plan_id, wanted, sort, session)
     if sort.removeprefix("-") in ("", "run") and wanted == EVERY_ROW:
-        query = query.where(is_one_of(plan_run.c.run_id, _first_runs(plan_id, sort, offset + limit)))
-    return list(session.execute(query.offset(offset).limit(limit)))
+        first = _first_runs(plan_id, sort, offset + limit)
+        query = query.where(is_one_of(plan_run.c.run_id, first), is_one_of(rows_.c.run_id, first))
+    with hash_joins(session):
+        return list(session.execute(query.offset(offset).limit(limit)))
 
 
 def _first_runs(plan_id: UUID, sort: str, count: int) -> Select[tuple[str]]:
@@ -54,11 +56,12 @@ def stream(
     plan_id: UUID, wanted: RowFilter, sort: str, session: Session, *, limit: int
 ) -> Iterator[Row[Any]]:
     """Yield the plan's task instances, some at a time from the database."""
-    query = _query(plan_id, wanted, sort).limit(limit)
-    yield from session.execute(query.execution_options(yield_per=FETCH))
+    query = _query(plan_id, wanted, sort, session).limit(limit)
+    with hash_joins(session):
+        yield from session.execute(query.execution_options(yield_per=FETCH))
 
 
-def _query(plan_id: UUID, wanted: RowFilter, sort: str) -> Select[Any]:
+def _query(plan_id: UUID, wanted: RowFilter, sort: str, session: Session) -> Select[Any]:
     return (
         select(
             rows_,
@@ -69,9 +72,10 @@ def _query(plan_id: UUID, wanted: RowFilter, sort: str) -> Select[Any]:
             plan_run.c.partition_date,
             plan_run.c.state.label("run_state"),
             plan_run.c.after_state.label("run_after_state"),
+            map_label(rows_, plan_id, session),
         )
         .select_from(planned_with_run())
-        .where(is_fixed(plan_run.c.plan_id, plan_id), *row_conditions(wanted))
+        .where(plan_run.c.plan_id == plan_id, rows_.c.plan_id == plan_id, *row_conditions(wanted))
         .order_by(*_order(sort))
     )
 

@@ -73,9 +73,8 @@ def insert_chosen(table: Table, chosen: Select[Any], session: Session) -> int:
 
 def versions_without_shape(plan_id: UUID, session: Session) -> list[UUID]:
     """Return the DAG versions of runs that came, or moved, while the others were looked at."""
-    found = select(plan_run.c.uses_dag_version_id).where(
-        plan_run.c.plan_id == plan_id, plan_run.c.shape.is_(None)
-    )
+    without = (plan_run.c.plan_id == plan_id, plan_run.c.shape.is_(None))
+    found = select(plan_run.c.uses_dag_version_id).where(*without)
     return list(session.scalars(found.distinct()))
 
 
@@ -117,15 +116,15 @@ def insert_task_instances(
         all_map_indexes=ALL_MAP_INDEXES,
         known=known,
     )
-    return insert_chosen(plan_task_instance, chosen, session)
+    with hash_joins(session):
+        return insert_chosen(plan_task_instance, chosen, session)
 
 
 def count_task_instances_per_run(plan_id: UUID, runs: int, session: Session) -> None:
-    """Count what is cleared in each of the ``runs``, and drop those that the selection takes nothing of.
+    """Count the task instances of each of the ``runs``, and drop the runs that have none.
 
-    PostgreSQL may have no statistics yet of rows that were written a moment ago. So what is joined is counted
-    once, whatever it takes its size for, and what is looked for run by run has a value, of which it makes no
-    join.
+    PostgreSQL may have no statistics yet of rows that were written a moment ago. So joined rows are counted
+    once, for any size that it assumes. A look-up run by run has a value, so PostgreSQL makes no join of it.
     """
     rows, here = plan_task_instance, plan_run.c.plan_id == plan_id
     of_runs = (
@@ -192,7 +191,7 @@ def apply_moves(
     pins: bool,
     session: Session,
 ) -> None:
-    """Write what a run's move to the latest DAG version does beside, or on top of, the clear."""
+    """Write the changes that a run's move to the latest DAG version adds to the clear."""
     rows = plan_task_instance
     for move in moves:
         key = and_(
@@ -247,5 +246,5 @@ def totals(plan_id: UUID, session: Session) -> tuple[int, int]:
 
 
 def finish(plan_id: UUID, values: Mapping[str, Any], session: Session) -> None:
-    """Write what is known of the plan only once its rows are there."""
+    """Write the values that are known only after the plan's rows are written."""
     session.execute(update(plan).where(plan.c.id == plan_id).values(**values))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
@@ -29,36 +28,44 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
 from safe_clear_plugin.airflow_api.platform.key_table import rows_of_keys
 from safe_clear_plugin.airflow_api.scheduling import created_instances, gone_instances
 from safe_clear_plugin.airflow_api.scheduling.gone_instances import Gone
-from safe_clear_plugin.airflow_api.scheduling.integrity import Checked, find_differences
+from safe_clear_plugin.airflow_api.scheduling.integrity import (
+    Checked,
+    CheckedWhenExpanded,
+    find_differences,
+    find_other_lengths,
+)
 from safe_clear_plugin.airflow_api.scheduling.latest_tasks import map_indexes
 from safe_clear_plugin.airflow_api.scheduling.map_lengths import MapLengths, read_lengths
-from safe_clear_plugin.airflow_api.scheduling.plan_tables import PlanTables
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PENDING_EFFECTS, Effect
 from safe_clear_plugin.core.inclusion import DAG_CHANGED, MAPPING_CHANGED, Reason
 from safe_clear_plugin.core.keys import TaskInstanceKey
 from safe_clear_plugin.core.outcomes import Outcome, OutcomeReason
-from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
+from safe_clear_plugin.storage.tables import plan_task_instance
 
 rows_ = plan_task_instance
 REMOVED = "removed"
 
 
-def tables(plan_id: UUID) -> PlanTables:
-    """Return the tables of a plan."""
-    return PlanTables(plan_id, plan_run, plan_task_instance)
+def add(checked: Checked, resets: bool, session: Session) -> bool:
+    """Write the changes that the scheduler will make to the plan's runs before it evaluates their states.
 
+    Return whether it compares one of them with another DAG version, so that it may remove task instances.
 
-def add(checked: Checked, resets: bool, session: Session) -> None:
-    """Write what the scheduler will do to the plan's runs before it looks at the states in them.
-
-    In the common case that is nothing, which takes two statements to know, or three where another version
-    of the DAG has the same tasks.
+    In the common case it changes nothing. To know that takes two statements, or three if another version of
+    the DAG has the same tasks; and one more if tasks are mapped over literals.
     """
     session.execute(checked.mark_verified(resets))
+    is_compared = write(checked, session)
+    when_expanded = CheckedWhenExpanded(checked.plan, checked.dag_id, checked.version)
+    return _write_other_lengths(when_expanded, session) or is_compared
+
+
+def write(checked: Checked, session: Session) -> bool:
+    """Write the changes of the runs that are already marked. Return whether there are such runs."""
     compared = checked.runs(checked.compared()).with_only_columns(func.count())
     runs = session.scalar(compared) or 0
     if not runs:
-        return
+        return False
     if found := find_differences(checked, runs, session):
         lengths = _lengths(checked, found.changed | found.missing, session)
         if found.changed:
@@ -68,6 +75,17 @@ def add(checked: Checked, resets: bool, session: Session) -> None:
         if found.expanding:
             later = created_instances.later_expanded(checked, found.expanding, PENDING_EFFECTS)
             _create(checked, later, MAPPING_CHANGED, session)
+    return True
+
+
+def _write_other_lengths(checked: CheckedWhenExpanded, session: Session) -> bool:
+    """Write the task instances that come and go when mappings expand again in runs of the latest version."""
+    task_ids = find_other_lengths(checked, session)
+    if task_ids:
+        _write_changes(checked, task_ids, MapLengths({}), session)
+        later = created_instances.later_expanded(checked, task_ids, PENDING_EFFECTS)
+        _create(checked, later, MAPPING_CHANGED, session)
+    return bool(task_ids)
 
 
 def _lengths(checked: Checked, task_ids: Collection[str], session: Session) -> MapLengths:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Table, func, select, text
 from sqlalchemy.orm import Session
 
+from safe_clear_plugin.airflow_api.platform.joins import settings_columns
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.storage.tables import (
     before_dag_run,
@@ -17,6 +18,8 @@ from safe_clear_plugin.storage.tables import (
     plan_task_instance,
 )
 
+FEWER_ROWS = {"default_statistics_target": "25"}
+"""PostgreSQL looks at 300 times as many rows: enough to tell the size of a plan, in a quarter of the time."""
 SMALL = 500
 """Rows up to which it does not matter how those of a plan are joined."""
 
@@ -37,7 +40,7 @@ ASKED_FOR = {
         "foreseen_state",
     )
 }
-"""What is filtered, joined or grouped by until an undo; to look at the other columns too takes longer."""
+"""Columns to filter, join or group by until an undo; statistics of the others take longer."""
 
 OF_TABLE = "FROM pg_stat_user_tables WHERE relid = to_regclass(:name)"
 SINCE = text(f"SELECT coalesce(last_analyze >= :since, false) {OF_TABLE}")
@@ -74,7 +77,8 @@ def refresh_within(rows: int, tables: Iterable[Table], session: Session) -> bool
     if not _matters(rows, session):
         return True
     # A transaction that has asked for a table's statistics would get the same answer again.
-    begun = session.execute(select(func.clock_timestamp(), func.pg_stat_clear_snapshot())).one()[0]
+    fewer = settings_columns(FEWER_ROWS, session)
+    begun = session.execute(select(func.clock_timestamp(), func.pg_stat_clear_snapshot(), *fewer)).one()[0]
     names = []
     for table in tables:
         _analyze(table, session, ASKED_FOR.get(table, ()))

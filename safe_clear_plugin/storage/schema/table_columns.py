@@ -1,4 +1,4 @@
-"""Which tables and columns of Safe Clear a database has, and which each migration leaves."""
+"""Safe Clear's tables and columns in a database, and those that each migration leaves."""
 
 from __future__ import annotations
 

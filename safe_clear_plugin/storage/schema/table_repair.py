@@ -24,13 +24,13 @@ class UnknownTablesError(RuntimeError):
 
 
 def find_reached(found: Shape, stamped: str | None, shapes: dict[str, Shape]) -> str | None:
-    """Return the revision whose tables are there, whichever the version table names; none if it is none's."""
+    """Return the revision that the tables match, regardless of the version table; none if they match none."""
     reached = [revision for revision, shape in shapes.items() if shape == found]
     return stamped if stamped in reached else next(reversed(reached), None)
 
 
 def complete_tables(connection: Connection, found: Shape) -> None:
-    """Add the tables and columns that the models have and the database lacks; what is there is kept.
+    """Add the tables and columns that the models have and the database lacks; existing ones are kept.
 
     A table that lacks what cannot be added, or has what the models no longer have, is made again if it holds
     no rows.

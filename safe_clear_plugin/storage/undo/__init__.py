@@ -1,1 +1,1 @@
-"""What an undo can restore, restoring it, and how far it has come."""
+"""The verdicts of an undo, the restore, and its progress."""

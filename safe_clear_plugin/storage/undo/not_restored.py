@@ -1,4 +1,4 @@
-"""How much an undo was asked for, and the task instances that it could not restore."""
+"""The size of a requested undo, and the task instances that it could not restore."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, SCHEDULER_EFFECTS, Effect
 from safe_clear_plugin.core.undo import SchedulerChange, UndoCount, UndoStay, Verdict
+from safe_clear_plugin.storage.rows import map_label
 from safe_clear_plugin.storage.tables import plan_run, plan_task_instance
 
 rows = plan_task_instance
@@ -63,10 +64,19 @@ def list_not_restored(plan_id: UUID, session: Session, *, limit: int) -> list[Un
     """Return the first task instances that the undo left as they were, in the state that it found them in."""
     found = session.execute(
         select(rows.c.run_id, rows.c.task_id, rows.c.map_index, rows.c.undo, rows.c.undo_state)
+        .add_columns(map_label(rows, plan_id, session))
         .where(*_not_restored(plan_id))
         .order_by(rows.c.task_id, rows.c.run_id, rows.c.map_index)
         .limit(limit)
     )
     return [
-        UndoStay(row.run_id, row.task_id, row.map_index, row.undo_state, Verdict(row.undo)) for row in found
+        UndoStay(
+            row.run_id,
+            row.task_id,
+            row.map_index,
+            row.undo_state,
+            Verdict(row.undo),
+            row.rendered_map_index,
+        )
+        for row in found
     ]

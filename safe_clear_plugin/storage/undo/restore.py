@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
@@ -34,11 +33,12 @@ from safe_clear_plugin.airflow_api.platform.airflow_tables import (
     task_instance_history,
     task_reschedule,
 )
-from safe_clear_plugin.airflow_api.platform.joins import hash_joins, is_one_of
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, is_one_of, of_dag, without_index
+from safe_clear_plugin.core.dates import utcnow
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, CREATING_EFFECTS, SCHEDULER_EFFECTS
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES
 from safe_clear_plugin.core.undo import Verdict
-from safe_clear_plugin.storage.rows import of_plan, same_task_instance
+from safe_clear_plugin.storage.rows import is_planned_run, of_plan, same_task_instance
 from safe_clear_plugin.storage.tables import (
     before_dag_run,
     before_deadline,
@@ -68,7 +68,7 @@ def restore_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], s
         values[column] = case((goes_back, before), else_=func.coalesce(before, column))
     # Of what the scheduler changed alone nothing is to be seen afterwards, not even that it was undone.
     by_scheduler = planned.c.effect.in_(SCHEDULER_EFFECTS)
-    now = literal(datetime.now(timezone.utc), live.c.updated_at.type)
+    now = literal(utcnow(), live.c.updated_at.type)
     values.setdefault(live.c.updated_at, case((by_scheduler, image.c.updated_at), else_=now))
     restored = (
         update(live)
@@ -79,14 +79,19 @@ def restore_task_instances(plan_id: UUID, dag_id: str, run_ids: Sequence[str], s
             plan_run.c.run_id == planned.c.run_id,
             of_plan(image, plan_id, run_ids),
             same_task_instance(image, planned),
-            live.c.dag_id == dag_id,
+            of_dag(live, dag_id),
             live.c.run_id.in_(run_ids),
             same_task_instance(live, planned),
         )
         .values(values)
     )
-    with hash_joins(session):
-        session.execute(restored)
+    session.execute(restored)
+    _restore_history(plan_id, back, session)
+
+
+def _restore_history(plan_id: UUID, back: ColumnElement[bool], session: Session) -> None:
+    """Delete the history that the clear wrote for restored task instances, and restore their reschedules."""
+    planned = plan_task_instance
     cleared = and_(back, planned.c.effect.in_(CLEARED_EFFECTS))
     written = select(planned.c.task_instance_id).where(cleared, planned.c.had_history.is_(False))
     history = task_instance_history
@@ -102,7 +107,7 @@ def _restore_reschedules(plan_id: UUID, ids: Select[Any], session: Session) -> N
     """
     kept, live = before_task_reschedule, task_reschedule
     ours = and_(kept.c.plan_id == plan_id, is_one_of(kept.c.ti_id, ids))
-    taken = exists().where(live.c.id == kept.c.id)
+    taken = exists_row(live, live.c.id == kept.c.id)
     names = [column.name for column in live.c if column.name != "id"]
     again = select(*(kept.c[name] for name in names)).where(ours, taken).order_by(kept.c.id)
     # Held before the others go in, which would make every id a taken one.
@@ -123,16 +128,16 @@ def restore_runs(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Se
         image.c.plan_id == plan_id,
         image.c.id == plan_run.c.dag_run_id,
         live.c.id == image.c.id,
-        live.c.dag_id == dag_id,
-        live.c.run_id.in_(run_ids),
+        without_index(live.c.dag_id) == dag_id,
+        is_planned_run(live, plan_id, run_ids),
+        is_planned_run(image, plan_id, run_ids),
     )
     finished = image.c.state.in_(FINISHED_RUN_STATES)
     always = _values(cleared_columns.DAG_RUN, live, image, Undo.RESTORE)
     if_finished = _values(cleared_columns.DAG_RUN, live, image, Undo.RESTORE_FINISHED)
-    with hash_joins(session):
-        session.execute(update(live).where(same_run, finished).values({**always, **if_finished}))
-        session.execute(update(live).where(same_run, not_(finished)).values(always))
-        _unpin(plan_id, dag_id, run_ids, session)
+    session.execute(update(live).where(same_run, finished).values({**always, **if_finished}))
+    session.execute(update(live).where(same_run, not_(finished)).values(always))
+    _unpin(plan_id, dag_id, run_ids, session)
     pks = select(plan_run.c.dag_run_id).where(whole)
     times = {column: before_deadline.c[column.name] for column in deadline.c}
     session.execute(
@@ -175,7 +180,7 @@ def _unpin(plan_id: UUID, dag_id: str, run_ids: Sequence[str], session: Session)
         .where(
             of_plan(plan_run, plan_id, run_ids),
             plan_run.c.put_back.is_(True),
-            live.c.dag_id == dag_id,
+            of_dag(live, dag_id),
             live.c.run_id.in_(run_ids),
             live.c.run_id == plan_run.c.run_id,
             of_plan(image, plan_id, run_ids),
@@ -201,7 +206,7 @@ def differences(
     as_before = exists().where(
         of_plan(image, plan_id, run_ids),
         same_task_instance(image, planned),
-        live.c.dag_id == dag_id,
+        of_dag(live, dag_id),
         live.c.run_id.in_(run_ids),
         # Of the image, not of the plan: the two are joined first, and by nothing else that could be hashed.
         same_task_instance(live, image),
@@ -218,13 +223,13 @@ def differences(
         before.c.plan_id == plan_id,
         before.c.id == plan_run.c.dag_run_id,
         dag_run.c.id == before.c.id,
-        dag_run.c.dag_id == dag_id,
-        dag_run.c.run_id.in_(run_ids),
+        without_index(dag_run.c.dag_id) == dag_id,
+        is_planned_run(dag_run, plan_id, run_ids),
+        is_planned_run(before, plan_id, run_ids),
         *_as_before(cleared_columns.DAG_RUN, dag_run, before),
     )
     runs = select(plan_run.c.run_id, literal(""), literal(-1)).where(
         of_plan(plan_run, plan_id, run_ids), plan_run.c.put_back.is_(True), not_(run_as_before)
     )
-    with hash_joins(session):
-        found = session.execute(task_instances.union_all(runs).limit(20)).all()
+    found = session.execute(task_instances.union_all(runs).limit(20)).all()
     return [(row[0], row[1], row[2]) for row in found]

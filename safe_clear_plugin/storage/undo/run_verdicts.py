@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, Subquery, and_, case, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, FromClause, Subquery, and_, case, func, not_, or_, select
 
 from safe_clear_plugin.airflow_api.clear import start_evidence
 from safe_clear_plugin.airflow_api.platform.airflow_tables import dag_run, task_instance
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, of_dag, without_index
 from safe_clear_plugin.airflow_api.platform.task_states import is_unfinished
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS
 from safe_clear_plugin.core.states import FINISHED_RUN_STATES, UNFINISHED_RUN_STATES
 from safe_clear_plugin.core.undo import KeptRun, Verdict
-from safe_clear_plugin.storage.rows import same_task_instance
+from safe_clear_plugin.storage.rows import in_runs, is_planned_run, same_task_instance
 from safe_clear_plugin.storage.tables import before_dag_run, before_task_instance, plan, plan_run
-from safe_clear_plugin.storage.undo.verdicts import in_runs, is_covered, open_runs
+from safe_clear_plugin.storage.undo.verdicts import is_covered, open_runs
 
 
 def run_verdicts(
@@ -26,7 +27,7 @@ def run_verdicts(
     Columns run_id, dag_run_id, logical_date, run_after, run_type, state_back, state_now, cleared, put_back
     (counts of task instances), whole, kept (:class:`~safe_clear_plugin.core.undo.KeptRun`). ``verdicts`` has
     run_id, effect and verdict.
-    To be read within :func:`~safe_clear_plugin.airflow_api.platform.joins.hash_joins`.
+    To be read within :func:`~safe_clear_plugin.airflow_api.platform.joins.join_runs`.
 
     ``whole`` needs that our clear touched the run and nothing else has: its clear number is the one that our
     clear gave it, all that was cleared comes back, it has not finished and, if it was finished, nothing in it
@@ -52,6 +53,8 @@ def run_verdicts(
         )
         .select_from(_joined(tally, plan_id, dag_id, run_ids))
         .where(plan_run.c.plan_id == plan_id, *open_runs(run_ids))
+        # Keeps PostgreSQL from working out ``kept`` for each of the two columns.
+        .offset(0)
         .subquery()
     )
     return select(inner, inner.c.kept.is_(None).label("whole")).subquery("run_verdicts")
@@ -85,8 +88,8 @@ def _joined(tally: Subquery, plan_id: UUID, dag_id: str, run_ids: Sequence[str] 
             live,
             and_(
                 live.c.id == plan_run.c.dag_run_id,
-                live.c.dag_id == dag_id,
-                in_runs(live, plan_id, run_ids),
+                without_index(live.c.dag_id) == dag_id,
+                is_planned_run(live, plan_id, run_ids),
             ),
         )
     )
@@ -121,28 +124,24 @@ def _uncleared_changed(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None
     """Whether a task instance of the run that the clear did not touch has come to life, or moved, since."""
     ti = task_instance.alias("work")
     image = before_task_instance.alias("as_it_was")
-    # PostgreSQL may look for those of all runs at once.
-    of_these = [] if run_ids is None else [ti.c.run_id.in_(run_ids)]
-    images_of_these = [] if run_ids is None else [image.c.run_id.in_(run_ids)]
     as_before = and_(
         same_task_instance(image, ti),
         image.c.id == ti.c.id,
         image.c.state.is_not_distinct_from(ti.c.state),
         image.c.try_number == ti.c.try_number,
     )
-    came_to_life = exists().where(
-        ti.c.dag_id == dag_id,
-        ti.c.run_id == plan_run.c.run_id,
-        *of_these,
+    came_to_life = select(ti.c.run_id).where(
+        of_dag(ti, dag_id),
+        in_runs(ti, plan_id, run_ids, only_open=True),
         is_unfinished(ti.c.state),
         not_(is_covered(plan_id, ti)),
-        not_(exists().where(image.c.plan_id == plan_id, as_before)),
+        not_(exists_row(image, image.c.plan_id == plan_id, as_before)),
     )
-    moved = exists().where(
+    moved = select(image.c.run_id).where(
         image.c.plan_id == plan_id,
-        image.c.run_id == plan_run.c.run_id,
-        *images_of_these,
+        in_runs(image, plan_id, run_ids, only_open=True),
         not_(is_covered(plan_id, image)),
-        not_(exists().where(ti.c.dag_id == dag_id, as_before)),
+        not_(exists_row(ti, without_index(ti.c.dag_id) == dag_id, as_before)),
     )
-    return or_(came_to_life, moved)
+    # Not of one run each, so that PostgreSQL reads the task instances of all runs once.
+    return or_(plan_run.c.run_id.in_(came_to_life), plan_run.c.run_id.in_(moved))

@@ -1,4 +1,4 @@
-"""The steps of an undo: what is asked for, what was decided, and how far it has come."""
+"""The steps of an undo: the request, the verdicts, and the progress."""
 
 from __future__ import annotations
 
@@ -10,35 +10,71 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, case, func, literal, select, update
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.airflow_api.platform.joins import hash_joins
+from safe_clear_plugin.airflow_api.platform.key_table import is_named
 from safe_clear_plugin.airflow_api.platform.session import count_written
+from safe_clear_plugin.core.actor import Actor
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, MOVED_EFFECTS, PLANNED_EFFECTS, SCHEDULER_EFFECTS
-from safe_clear_plugin.core.undo import Verdict
+from safe_clear_plugin.core.undo import RunChoice, Verdict
 from safe_clear_plugin.storage.clear.batches import logical_date_of
-from safe_clear_plugin.storage.clear.status import take_number
-from safe_clear_plugin.storage.rows import RUN_DATE, of_plan, same_task_instance
+from safe_clear_plugin.storage.clear.status import asked_by, take_number
+from safe_clear_plugin.storage.database_clock import database_time
+from safe_clear_plugin.storage.plan_lock import take_plan
+from safe_clear_plugin.storage.rows import RUN_DATE, RUN_ORDER, of_plan, same_task_instance
 from safe_clear_plugin.storage.tables import plan, plan_run, plan_task_instance
 from safe_clear_plugin.storage.undo.run_verdicts import run_verdicts
 from safe_clear_plugin.storage.undo.verdicts import open_runs, task_instance_verdicts
 
 
-def request_undo(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> None:
-    """Record which cleared runs are to be undone; with none named, all that are not yet."""
+def request_undo(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: Session) -> int:
+    """Record which cleared runs are to be undone; with none named, all that are not yet.
+
+    Returns how many had not been asked for before.
+    """
     wanted = [plan_run.c.plan_id == plan_id, plan_run.c.undo_asked_at.is_(None), *open_runs(None)]
     if run_ids:
-        wanted.append(plan_run.c.run_id.in_(run_ids))
+        wanted.append(is_named(plan_run.c.run_id, run_ids))
     asked = count_written(update(plan_run).where(*wanted).values(undo_asked_at=at), session)
     session.execute(
         update(plan).where(plan.c.id == plan_id).values(undo_asked_runs=plan.c.undo_asked_runs + asked)
     )
+    return asked
 
 
-def next_runs(plan_id: UUID, run_ids: Sequence[str], size: int, session: Session) -> list[Any]:
+def not_asked_for(plan_id: UUID, run_ids: Sequence[str], session: Session) -> list[str]:
+    """Return the runs that no undo was requested for: they are not in the plan, or not cleared."""
+    asked = select(plan_run.c.run_id).where(
+        of_plan(plan_run, plan_id, run_ids), plan_run.c.undo_asked_at.is_not(None)
+    )
+    known = set(session.scalars(asked)) if run_ids else set()
+    return [run_id for run_id in run_ids if run_id not in known]
+
+
+def wake(plan_id: UUID, session: Session) -> None:
+    """Make the next step of an undo due, if the undo is not complete and none of its steps is due."""
+    asleep = (
+        plan.c.id == plan_id,
+        plan.c.next_step_at.is_(None),
+        plan.c.undo_asked_runs > plan.c.undone_runs,
+    )
+    session.execute(update(plan).where(*asleep).values(next_step_at=database_time()))
+
+
+def begin(
+    plan_id: UUID, actor: Actor, reason: str, at: datetime, session: Session, *, is_due: bool = True
+) -> None:
+    """Let a driver undo the requested runs, in the actor's name; at once if it ``is_due``."""
+    values = asked_by(actor, reason)
+    if not is_due:
+        del values["next_step_at"]
+    session.execute(update(plan).where(plan.c.id == plan_id).values(last_step_at=at, **values))
+
+
+def next_runs(plan_id: UUID, size: int, session: Session, run_ids: Sequence[str] = ()) -> list[Any]:
     """Return the next runs that are to be undone, last cleared first, up to ``size`` task instances.
 
-    With ``run_ids`` only of those, whatever else was asked for before.
+    With ``run_ids``, only these runs, even if others were requested before.
     """
-    named = [plan_run.c.run_id.in_(run_ids)] if run_ids else []
+    named = [is_named(plan_run.c.run_id, run_ids)] if run_ids else []
     rows = session.execute(
         select(
             plan_run.c.run_id,
@@ -47,7 +83,7 @@ def next_runs(plan_id: UUID, run_ids: Sequence[str], size: int, session: Session
             RUN_DATE.label("date"),
         )
         .where(plan_run.c.plan_id == plan_id, plan_run.c.undo_asked_at.is_not(None), *open_runs(None), *named)
-        .order_by(plan_run.c.run_after.desc(), plan_run.c.dag_run_id.desc())
+        .order_by(plan_run.c.batch.desc(), plan_run.c.run_after.desc(), plan_run.c.dag_run_id.desc())
         .limit(size)
     ).all()
     batch: list[Any] = []
@@ -68,8 +104,7 @@ def record_verdicts(
     What a move to another DAG version did to task instances, or the scheduler because of the clear, is taken
     back only with the run itself: a run that goes on goes on in the version that it has.
     """
-    with hash_joins(session):
-        _store_verdicts(plan_id, dag_id, run_ids, session)
+    _store_verdicts(plan_id, dag_id, run_ids, session)
     undone = {"undone_at": at, "undo_batch": number}
     session.execute(update(plan_run).where(of_plan(plan_run, plan_id, run_ids)).values(undone))
 
@@ -124,6 +159,7 @@ def finish_batch(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: S
         )
     ).one()
     undone = plan.c.undone_runs + len(run_ids)
+    is_more = undone < plan.c.undo_asked_runs
     session.execute(
         update(plan)
         .where(plan.c.id == plan_id)
@@ -133,27 +169,40 @@ def finish_batch(plan_id: UUID, run_ids: Sequence[str], at: datetime, session: S
             stayed=plan.c.stayed + (total - put_back),
             last_step_at=at,
             status=case((undone >= plan.c.cleared_runs, "undone"), else_=plan.c.status),
+            next_step_at=case((is_more, database_time()), else_=None),
+            lease_owner=case((is_more, plan.c.lease_owner), else_=None),
+            leased_until=case((is_more, plan.c.leased_until), else_=None),
         )
     )
     return put_back, total - put_back
 
 
-def begin_batch(plan_id: UUID, at: datetime, session: Session) -> int | None:
+def begin_batch(plan_id: UUID, at: datetime, driver: str, session: Session) -> int | None:
     """Take the plan's row for one undoing transaction and return the batch's number.
 
-    ``None`` when it is not a plan to undo: nothing was cleared, it is being cleared, or all is undone.
+    ``None`` when it is not a plan to undo, since nothing was cleared, it is being cleared, or all is undone;
+    and when another driver has taken it.
     """
-    return take_number(plan_id, at, session, *_is_undoable())
+    return take_number(plan_id, at, driver, session, *_is_undoable())
 
 
 def lock_plan(plan_id: UUID, session: Session) -> bool:
     """Take the plan's row, if it is a plan to undo. Returns whether it is."""
-    held = update(plan).where(plan.c.id == plan_id, *_is_undoable()).values(status=plan.c.status)
-    return count_written(held, session) == 1
+    return take_plan(plan_id, session, *_is_undoable())
 
 
 def _is_undoable() -> tuple[ColumnElement[bool], ...]:
     return plan.c.status.in_(("applied", "stopped")), plan.c.cleared_runs > 0
+
+
+def choosable_runs(plan_id: UUID, choice: RunChoice, limit: int, session: Session) -> list[str]:
+    """Return the ids of the first chosen runs that are cleared and not undone."""
+    wanted = [plan_run.c.plan_id == plan_id, *open_runs(choice.run_ids or None)]
+    if choice.part:
+        wanted.append(plan_run.c.run_id.icontains(choice.part, autoescape=True))
+    if choice.without:
+        wanted.append(plan_run.c.run_id.not_in(choice.without))
+    return list(session.scalars(select(plan_run.c.run_id).where(*wanted).order_by(*RUN_ORDER).limit(limit)))
 
 
 def cleared_runs(plan_id: UUID, session: Session) -> int:

@@ -1,4 +1,4 @@
-"""What an undo can do with each task instance that a clear changed, decided in SQL.
+"""The verdict of an undo on each task instance that a clear changed, decided in SQL.
 
 Written once: the preview of an undo counts it, the undo stores it and acts on it.
 """
@@ -15,7 +15,6 @@ from sqlalchemy import (
     Table,
     and_,
     case,
-    exists,
     func,
     or_,
     select,
@@ -23,10 +22,11 @@ from sqlalchemy import (
 
 from safe_clear_plugin.airflow_api.clear import start_evidence
 from safe_clear_plugin.airflow_api.platform.airflow_tables import task_instance
-from safe_clear_plugin.airflow_api.platform.joins import is_one_of
+from safe_clear_plugin.airflow_api.platform.joins import exists_row, of_dag
+from safe_clear_plugin.airflow_api.platform.key_table import is_named
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, PLANNED_EFFECTS, SCHEDULER_EFFECTS, Effect
 from safe_clear_plugin.core.undo import RESTORABLE_STATES, Verdict
-from safe_clear_plugin.storage.rows import planned_with_run, same_task_instance
+from safe_clear_plugin.storage.rows import in_runs, is_open_run, of_plan, planned_with_run, same_task_instance
 from safe_clear_plugin.storage.tables import before_task_instance, plan_run, plan_task_instance
 
 
@@ -35,7 +35,7 @@ def task_instance_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | 
 
     Columns run_id, task_id, map_index, effect, before, now, verdict and id_now, of runs that are cleared and
     not undone.
-    To be read within :func:`~safe_clear_plugin.airflow_api.platform.joins.hash_joins`.
+    To be read within :func:`~safe_clear_plugin.airflow_api.platform.joins.join_runs`.
     """
     planned, image, live = plan_task_instance, before_task_instance, task_instance
     return (
@@ -52,10 +52,12 @@ def task_instance_verdicts(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | 
         .select_from(_joined(plan_id, dag_id, run_ids))
         .where(
             planned.c.plan_id == plan_id,
-            in_runs(planned, plan_id, run_ids),
+            in_runs(planned, plan_id, run_ids, only_open=True),
             planned.c.effect.in_(PLANNED_EFFECTS),
             *open_runs(run_ids),
         )
+        # Keeps PostgreSQL from working out a verdict wherever it is read.
+        .offset(0)
         .subquery("verdicts")
     )
 
@@ -70,34 +72,24 @@ def _joined(plan_id: UUID, dag_id: str, run_ids: Sequence[str] | None) -> FromCl
             and_(
                 image.c.plan_id == planned.c.plan_id,
                 same_task_instance(image, planned),
-                in_runs(image, plan_id, run_ids),
+                in_runs(image, plan_id, run_ids, only_open=True),
             ),
         )
         .outerjoin(
             live,
-            and_(live.c.dag_id == dag_id, same_task_instance(live, planned), in_runs(live, plan_id, run_ids)),
+            and_(
+                of_dag(live, dag_id),
+                same_task_instance(live, planned),
+                in_runs(live, plan_id, run_ids, only_open=True),
+            ),
         )
     )
 
 
 def open_runs(run_ids: Sequence[str] | None) -> list[ColumnElement[bool]]:
     """Return the conditions on a plan's runs to be cleared and not undone; of ``run_ids``, if given."""
-    named = [] if run_ids is None else [plan_run.c.run_id.in_(run_ids)]
-    return [_is_open(plan_run), *named]
-
-
-def _is_open(runs: FromClause) -> ColumnElement[bool]:
-    return and_(runs.c.applied_at.is_not(None), runs.c.undone_at.is_(None))
-
-
-def in_runs(table: FromClause, plan_id: UUID, run_ids: Sequence[str] | None) -> ColumnElement[bool]:
-    """Whether a row is of the runs to look at, said of each table, so that no more of it is read."""
-    if run_ids is not None:
-        return table.c.run_id.in_(run_ids)
-    opened = plan_run.alias("opened")
-    return is_one_of(
-        table.c.run_id, select(opened.c.run_id).where(opened.c.plan_id == plan_id, _is_open(opened))
-    )
+    named = [] if run_ids is None else [is_named(plan_run.c.run_id, run_ids)]
+    return [is_open_run(), *named]
 
 
 def _verdict(planned: Table, image: Table, live: Table) -> ColumnElement[str]:
@@ -159,6 +151,9 @@ def is_change(verdicts: FromClause) -> ColumnElement[bool]:
 def is_covered(plan_id: UUID, row: FromClause) -> ColumnElement[bool]:
     """Whether the plan's clear changed the task instance of a row, or the scheduler because of it."""
     planned = plan_task_instance.alias("of_plan")
-    return exists().where(
-        planned.c.plan_id == plan_id, same_task_instance(planned, row), planned.c.effect.in_(PLANNED_EFFECTS)
+    return exists_row(
+        planned,
+        of_plan(planned, plan_id),
+        same_task_instance(planned, row),
+        planned.c.effect.in_(PLANNED_EFFECTS),
     )

@@ -1,1 +1,1 @@
-"""What requests may say and what is answered: the models, how a request is read, the OpenAPI document."""
+"""Requests and answers: the models, how a request is read, the OpenAPI document."""

@@ -1,50 +1,19 @@
-"""The models of JSON answers. The payloads are built elsewhere; tests compare them with these models."""
+"""The models of JSON answers; ``serializers`` build the answers, and tests compare both."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from safe_clear_plugin.core.estimate import Estimate
 from safe_clear_plugin.core.finding import Finding
 from safe_clear_plugin.core.outcomes import RunOutcome
 from safe_clear_plugin.core.plan import ShownStatus
-
-
-class Answer(BaseModel):
-    """An object that is answered."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Unmet(Answer):
-    """Something that a confirmation has to give."""
-
-    what: str = Field(description="The field to send; `approval`; or the code of a finding that refuses.")
-    limit: str | None = Field(description="The option that asks for it.")
-    value: Any = Field(description="The option's value; for `acknowledge` the code of the finding.")
-    set_in: str | None
-    reason: str
-    remedy: str
-
-
-class Refusal(BaseModel):
-    """Why a request was not carried out, and what to do about it."""
-
-    model_config = ConfigDict(extra="allow")
-
-    error: str
-    remedy: str
-    errors: dict[str, list[str]] = Field(
-        default_factory=dict,
-        description="What is wrong, by field; under an empty name what no field is to blame for.",
-    )
-    unknown: list[str] = Field(default_factory=list, description="Names that the request does not have.")
-    missing: list[Unmet] = Field(default_factory=list, description="What the confirmation lacks.")
-    drift: list[dict[str, Any]] = Field(default_factory=list, description="What moved since the preview.")
-    code: str = Field(default="", description="The kind of an error of the database or of Safe Clear.")
-    error_id: str = Field(default="", description="The name of the error in the log of the api-server.")
+from safe_clear_plugin.core.webhook import DeliveryProblem, Event
+from safe_clear_plugin.web.api.answer_base import Answer
+from safe_clear_plugin.web.api.refusal_answers import Unmet
+from safe_clear_plugin.web.api.wave_answers import WavesAnswer
 
 
 class Dag(Answer):
@@ -61,14 +30,12 @@ class Dags(Answer):
     more: bool
 
 
-class PlanItem(Answer):
-    """A plan as it stands in the list."""
+class Confirmable(Answer):
+    """A plan or a change set: its progress, and who made, approved and confirmed it."""
 
     id: str
     status: ShownStatus
-    interrupted: bool
-    dag_id: str
-    sentence: str
+    interrupted: bool = Field(description="It is in progress, but no driver has worked on it for a minute.")
     task_instances: int
     dag_runs: int
     cleared: int
@@ -81,13 +48,33 @@ class PlanItem(Answer):
     applied_by: str | None
     applied_at: str | None
     finished_at: str | None
-    problem: dict[str, Any] | None
-    acknowledged: list[str]
+    problem: dict[str, Any] | None = Field(description="Why it stopped, or why it is out of date.")
     approval_asked_at: str | None
     approved_by: str | None
     declined_by: str | None
     declined_at: str | None
     decline_reason: str
+
+
+class PlanItem(Confirmable):
+    """A plan as it stands in the list."""
+
+    dag_id: str
+    sentence: str
+    acknowledged: list[str]
+    change_set: str | None = Field(description="The change set that it is confirmed with; null without one.")
+
+
+class UndeliveredMessage(Answer):
+    """A message that the webhook did not get."""
+
+    number: int
+    event: Event
+    at: str
+    attempts: int
+    problem: DeliveryProblem
+    http_status: int | None
+    text: str
 
 
 class Unsupported(Answer):
@@ -103,11 +90,12 @@ class Plans(Answer):
 
     total: int
     items: list[PlanItem]
+    undelivered: list[str] = Field(description="Ids of those with messages that the webhook did not get.")
     unsupported: Unsupported | None
 
 
 class Counts(Answer):
-    """How many there are of what the plan clears."""
+    """Counts of the task instances and dag runs that the plan clears."""
 
     task_instances: int
     dag_runs: int
@@ -135,9 +123,7 @@ class DagRun(Answer):
     undone_at: str | None
     undo_batch: int | None
     put_back: bool | None
-    outcome: RunOutcome | None = Field(
-        description="What the scheduler will make of it; null where nothing is cleared."
-    )
+    outcome: RunOutcome | None = Field(description="The foreseen outcome; null where nothing is cleared.")
     outcome_why: str = Field(description="Why, where it does not simply run.")
 
 
@@ -155,10 +141,11 @@ class Batch(Answer):
 
 
 class SelectionAnswer(Answer):
-    """What was asked for; empty lists and null do not narrow."""
+    """The requested selection; empty lists and null do not narrow."""
 
     dag_id: str
     task_regex: str
+    task_ids: list[str]
     run_id: list[str]
     partition_key: list[str]
     date_field: str
@@ -168,6 +155,8 @@ class SelectionAnswer(Answer):
     run_type: list[str]
     run_state: list[str]
     state: list[str]
+    failed_from: str | None
+    failed_to: str | None
     include_setups: bool
     map_index: int | None
     index_run_id: str
@@ -195,9 +184,13 @@ class Plan(PlanItem):
     findings_not_checked: list[str] = Field(
         description="Codes of the checks that did not finish in time: what they would have found is unknown."
     )
-    outcomes: dict[str, int] = Field(description="How many task instances come to each outcome.")
+    outcomes: dict[str, int] = Field(description="Number of task instances by outcome.")
     estimate: Estimate | None
+    waves: WavesAnswer | None = Field(description="null: all at once, or not confirmed yet.")
+    undelivered: list[UndeliveredMessage] = Field(
+        description="The messages that were not delivered; `POST /plans/<id>/webhook` sends them again."
+    )
     unsupported: Unsupported | None
     required: list[Unmet] = Field(
-        description="What a confirmation by the caller would lack that says nothing."
+        description="The requirements that an empty confirmation by the caller would not meet."
     )

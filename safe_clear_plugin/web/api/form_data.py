@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from werkzeug.datastructures import MultiDict
 
+from safe_clear_plugin.core.dates import utcnow
+from safe_clear_plugin.core.selection import MOMENTS
+from safe_clear_plugin.core.spoken_dates import as_date
 from safe_clear_plugin.web.api.mistakes import Mistakes
-from safe_clear_plugin.web.api.types import AsJson, AsTyped, OneALine
+from safe_clear_plugin.web.api.types import AsJson, AsTyped, OneALine, available_timezones
 
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 FLAGS = {"true": True, "false": False}
 CHECKBOX = ["false", "true"]
-"""What a page sends for a ticked box: a hidden field says what an unticked one means."""
+"""The value that a page sends for a ticked box: a hidden field says what an unticked one means."""
 
-Kind = Literal["text", "flag", "number", "list"]
+Kind = Literal["text", "flag", "number", "list", "object"]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a field of a model takes; ``marks`` say how form data writes it."""
+    """A field of a model; ``marks`` say how form data writes it."""
 
     kind: Kind
     item: Kind
     marks: frozenset[type]
+    model: type[BaseModel] | None = None
+    """Of an object."""
 
 
 @cache
@@ -40,9 +46,23 @@ def shapes(model: type[BaseModel]) -> dict[str, Shape]:
     return {field.alias or name: _shape(field) for name, field in model.model_fields.items()}
 
 
+@cache
+def form_shapes(model: type[BaseModel]) -> dict[str, Shape]:
+    """Return the same as form data names it: the fields of an object as ``object.field``."""
+    found: dict[str, Shape] = {}
+    for name, shape in shapes(model).items():
+        if shape.model is None:
+            found[name] = shape
+        else:
+            found |= {f"{name}.{inner}": one for inner, one in shapes(shape.model).items()}
+    return found
+
+
 def _shape(field: FieldInfo) -> Shape:
     base, marks = _unwrapped(field.annotation)
     marks |= {type(one) for one in field.metadata}
+    if isinstance(base, type) and issubclass(base, BaseModel):
+        return Shape("object", "object", marks, base)
     if get_origin(base) is list:
         item, _ = _unwrapped(get_args(base)[0])
         return Shape("list", _kind(item), marks)
@@ -74,7 +94,7 @@ def read(
     What cannot be converted is left as it is, for the model to refuse. With ``blank_is_absent`` an empty text
     stands for a field of a page that was left empty.
     """
-    known, values, mistakes = shapes(model), dict[str, Any](), Mistakes()
+    known, values, mistakes = form_shapes(model), dict[str, Any](), Mistakes()
     for name in data:
         given = data.getlist(name)
         shape = known.get(name)
@@ -82,15 +102,37 @@ def read(
             mistakes.add_unknown(name)
         elif shape.kind == "list":
             if (items := _items(given, shape, blank_is_absent=blank_is_absent)) is not None:
-                values[name] = items
+                _put(values, name, items)
         elif len(given) > 1 and not (shape.kind == "flag" and given == CHECKBOX):
             mistakes.add(name, "This field appears more than once. Send it once.")
         elif not (blank_is_absent and not given[-1].strip()):
-            values[name] = _single(given[-1], shape, strip=blank_is_absent)
+            _put(values, name, _single(given[-1], shape, strip=blank_is_absent))
     return values, mistakes
 
 
+def with_dates(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a form gives, with ``yesterday`` or ``-3d`` in its date fields written as dates.
+
+    Only people who see how a date was read may give it like this; programs give dates.
+    """
+    zone = values.get("timezone", "UTC")
+    now = utcnow().astimezone(ZoneInfo(zone if zone in available_timezones() else "UTC"))
+    said = {name: text for name in MOMENTS if isinstance(text := values.get(name), str)}
+    return {**values, **{name: as_date(text, now) for name, text in said.items()}}
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    """Put a value where its name says, into an object if it names one."""
+    of, dot, inner = name.partition(".")
+    if dot:
+        values.setdefault(of, {})[inner] = value
+    else:
+        values[name] = value
+
+
 def _single(text: str, shape: Shape, *, strip: bool) -> Any:
+    if AsJson in shape.marks:
+        return _parsed(text)
     return _converted(text.strip() if strip and AsTyped not in shape.marks else text, shape.kind)
 
 

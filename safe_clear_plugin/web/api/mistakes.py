@@ -1,4 +1,4 @@
-"""The mistakes in a request, field by field, in words."""
+"""The texts of mistakes in a request, field by field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from safe_clear_plugin.core.input_limits import NAMES_SHOWN, shortened
-from safe_clear_plugin.core.problems import Problem, Refused
+from safe_clear_plugin.core.problems import Problem, Refused, Suggestion
 
 ECHOED = 50
 """Characters of a value that a refusal repeats."""
@@ -23,7 +23,7 @@ MISSING = {
 BY_FIELD = {
     "map_index": "A map index is a whole number from 0, or -1 for a task that is not expanded.",
 }
-"""What a field takes, where that says more than the kind of its value."""
+"""The accepted values of a field, where that says more than the kind of its value."""
 OF_OTHER_TYPE = {
     "string_type": "Send a string.",
     "bool_type": "Send true or false.",
@@ -41,17 +41,27 @@ class Mistakes:
 
     by_field: dict[str, list[str]] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    suggestions: list[Suggestion] = field(default_factory=list)
+    """Other selections that would match something."""
     too_long: bool = False
     """Whether a text or a list is longer than it may be."""
+    code: str = ""
+    """The kind of the refusal, where a program acts on it."""
 
     def __bool__(self) -> bool:
         return bool(self.by_field or self.unknown)
 
     def add(self, name: str, text: str) -> None:
-        """Note what is wrong with a field."""
+        """Note a problem of a field."""
         texts = self.by_field.setdefault(name, [])
         if text not in texts:
             texts.append(text)
+
+    def add_problem(self, problem: Problem) -> None:
+        """Note what is wrong with a selection, and what would be right."""
+        self.add(problem.field or "", str(problem))
+        self.suggestions += problem.suggestions
+        self.code = self.code or problem.code
 
     def add_unknown(self, name: str) -> None:
         """Note a name that the request does not have; the first of many are enough."""
@@ -62,7 +72,7 @@ class Mistakes:
         """Note what a model refuses: of each field the first value that is wrong."""
         seen = set(self.by_field)
         for one in error.errors(include_url=False):
-            name = str(one["loc"][0]) if one["loc"] else ""
+            name = _name(one)
             if one["type"] == "extra_forbidden":
                 self.add_unknown(name)
             elif name not in seen:
@@ -77,6 +87,10 @@ class Mistakes:
     def refusal(self, fields: Iterable[str]) -> Refused:
         """Return the refusal of a request that takes these fields."""
         details: dict[str, Any] = {"errors": self.errors()}
+        if self.suggestions:
+            details["suggestions"] = [one.to_json() for one in self.suggestions]
+        if self.code:
+            details["code"] = self.code
         if self.unknown:
             details["unknown"] = self.unknown
             listed = ", ".join(f"`{name}`" for name in self.unknown)
@@ -91,6 +105,12 @@ class Mistakes:
 def shown_name(name: str) -> str:
     """Return a name as an answer can repeat it: short, and without lone surrogates."""
     return shortened(name.replace("\x00", "").encode("utf-8", "replace").decode())
+
+
+def _name(error: ErrorDetails) -> str:
+    """Return the field that is wrong, one of an object as ``object.field``."""
+    of, *inner = error["loc"] or ("",)
+    return f"{of}.{inner[0]}" if inner and isinstance(inner[0], str) else str(of)
 
 
 def _text(name: str, error: ErrorDetails) -> str:

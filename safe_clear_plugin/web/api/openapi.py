@@ -12,8 +12,8 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from safe_clear_plugin.core.input_limits import ID
-from safe_clear_plugin.web.api import answers
-from safe_clear_plugin.web.api.form_data import Shape, shapes
+from safe_clear_plugin.web.api import refusal_answers
+from safe_clear_plugin.web.api.form_data import Shape, form_shapes, shapes
 from safe_clear_plugin.web.api.request_reader import FORM
 from safe_clear_plugin.web.api.routes import HTML, JSON, REDIRECTS, REFUSALS, ROUTES, Route
 from safe_clear_plugin.web.api.types import AsJson, Request
@@ -115,7 +115,7 @@ def _responses(route: Route) -> dict[str, Json]:
         }
     for status in route.redirects:
         found[str(status)] = {"description": REDIRECTS[status]}
-    refusal: Json = {JSON: {"schema": _ref(answers.Refusal)}, HTML: {"schema": {"type": "string"}}}
+    refusal: Json = {JSON: {"schema": _ref(refusal_answers.Refusal)}, HTML: {"schema": {"type": "string"}}}
     for status in route.refusals:
         found[str(status)] = {
             "description": REFUSALS[status],
@@ -135,7 +135,7 @@ def _schemas() -> Json:
     }
     modes: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = []
     modes += [(model, "validation") for model in requests]
-    modes += [(model, "serialization") for model in answered | {answers.Refusal} if model is not None]
+    modes += [(model, "serialization") for model in answered | {refusal_answers.Refusal} if model is not None]
     _, found = models_json_schema(sorted(modes, key=lambda one: one[0].__name__), ref_template=REF)
     return dict(_cleaned(found["$defs"]))
 
@@ -156,7 +156,7 @@ def _cleaned(schema: Any) -> Any:
 def _form_schema(model: type[Request]) -> Json:
     """Return what form data takes: texts; an empty one stands for a field that was left empty."""
     required = [field.alias or name for name, field in model.model_fields.items() if field.is_required()]
-    properties = {name: _form_field(shape) for name, shape in shapes(model).items()}
+    properties = {name: _form_field(shape) for name, shape in form_shapes(model).items()}
     return {
         "type": "object",
         "properties": {**properties, CSRF_FIELD: {"type": "string"}},

@@ -1,4 +1,4 @@
-"""Reads the body and the query of the request in hand into models."""
+"""Reads the body and the query of the current request into models."""
 
 from __future__ import annotations
 
@@ -33,11 +33,15 @@ def read_body(model: type[R]) -> R:
 
 
 def read_query(model: type[R], *, page: bool = False) -> R:
-    """Read the query of the request; a ``page`` has forms, whose empty fields are as if they were not there.
+    """Read the query of the request.
+
+    A ``page`` has forms: an empty field counts as absent, and a date can be a spoken one.
 
     :raises Refused: 422 when it says what the model does not take
     """
     values, mistakes = form_data.read(request.args, model, blank_is_absent=page)
+    if page:
+        values = form_data.with_dates(values)
     return _required(model, values, mistakes)
 
 

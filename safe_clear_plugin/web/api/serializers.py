@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core import plan_text
+from safe_clear_plugin.core.change_set import ChangeSet
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, SCHEDULER_EFFECTS
 from safe_clear_plugin.core.outcomes import reason_words
-from safe_clear_plugin.core.plan import PlannedRun, PlannedTaskInstance, PlanSummary, ShownStatus
+from safe_clear_plugin.core.plan import PlanSummary, ShownStatus
 from safe_clear_plugin.core.plan_records import BatchRecord
+from safe_clear_plugin.core.planned_rows import PlannedRun, PlannedTaskInstance
+from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.states import NO_STATE
 from safe_clear_plugin.core.stop_reason import write_problem
-from safe_clear_plugin.core.undo import UndoPreview
 from safe_clear_plugin.services import plans
-from safe_clear_plugin.services.clear.receipt import StepProgress
-from safe_clear_plugin.services.clear.rerun_progress import Progress
+from safe_clear_plugin.services.clear.confirm import unmet_without_confirmation
+from safe_clear_plugin.services.clear.waves import wave_progress
+from safe_clear_plugin.services.webhook.undelivered import undelivered
 from safe_clear_plugin.web.api.queries import PageQuery
+from safe_clear_plugin.web.api.wave_json import waves_json
 from safe_clear_plugin.web.app.authorization import redact
+from safe_clear_plugin.web.app.identity import caller
 from safe_clear_plugin.web.app.unsupported import unsupported_json
-from safe_clear_plugin.web.plan.confirm_page import required_json
 
 FIRST_PAGE = PageQuery()
 
 
-def _iso(moment: datetime | None) -> str | None:
+def iso(moment: datetime | None) -> str | None:
+    """Return a moment in ISO 8601."""
     return moment.isoformat() if moment else None
+
+
+def problem_json(problem: Problem | None) -> dict[str, str] | None:
+    """Return the reason and the remedy of a problem, if there is one."""
+    return {"reason": problem.reason, "remedy": problem.remedy} if problem else None
+
+
+def status_for_programs(shown: ShownStatus) -> ShownStatus:
+    """Return the status in an answer: programs tell an interrupted clear by ``interrupted``."""
+    return ShownStatus.APPLYING if shown == ShownStatus.INTERRUPTED else shown
 
 
 def summary_json(plan: PlanSummary, now: datetime) -> dict[str, Any]:
     """Return a plan as it stands in the list of plans."""
     return {
         "id": plan.id,
-        # Programs tell an interrupted clear by ``interrupted``.
-        "status": ShownStatus.APPLYING if plan.is_interrupted(now) else plan.shown_status(now),
-        "interrupted": plan.is_interrupted(now),
+        "status": status_for_programs(plan.shown_status(now)),
+        "interrupted": plan.is_interrupted,
         "dag_id": plan.dag_id,
         "sentence": plan_text.sentence(plan.selection, on_latest=plan.run_on_latest_version),
         "task_instances": plan.task_instances,
@@ -45,19 +58,34 @@ def summary_json(plan: PlanSummary, now: datetime) -> dict[str, Any]:
         "cleared": plan.cleared,
         "put_back": plan.put_back,
         "stayed": plan.stayed,
-        "created_by": plan.created_by_name,
-        "created_at": _iso(plan.created_at),
-        "expires_at": _iso(plan.expires_at),
-        "reason": plan.reason,
-        "applied_by": plan.applied_by_name,
-        "applied_at": _iso(plan.applied_at),
-        "finished_at": _iso(plan.finished_at),
+        **confirmed_json(plan),
+        "finished_at": iso(plan.finished_at),
         "problem": write_problem(plan.stop_reason, plan.left_out),
         "acknowledged": list(plan.acknowledged),
-        "approval_asked_at": _iso(plan.approval_asked_at),
+        **approval_json(plan),
+        "change_set": plan.change_set_id,
+    }
+
+
+def confirmed_json(of: PlanSummary | ChangeSet) -> dict[str, Any]:
+    """Return who made and confirmed a plan or a change set, when and why."""
+    return {
+        "created_by": of.created_by_name,
+        "created_at": iso(of.created_at),
+        "expires_at": iso(of.expires_at),
+        "reason": of.reason,
+        "applied_by": of.applied_by_name,
+        "applied_at": iso(of.applied_at),
+    }
+
+
+def approval_json(plan: PlanSummary) -> dict[str, Any]:
+    """Return the decision of a second person; that on a change set is stored with its first plan."""
+    return {
+        "approval_asked_at": iso(plan.approval_asked_at),
         "approved_by": plan.approved_by_name,
         "declined_by": plan.declined_by_name,
-        "declined_at": _iso(plan.declined_at),
+        "declined_at": iso(plan.declined_at),
         "decline_reason": plan.decline_reason,
     }
 
@@ -82,9 +110,11 @@ def plan_json(
         "findings": [finding.to_json() for finding in redact(plan, session).findings],
         "findings_not_checked": list(plan.findings_not_checked),
         "outcomes": dict(plan.outcomes),
+        "waves": waves_json(plan, wave_progress(plan, session)),
         "estimate": plan.estimate.to_json() if plan.estimate else None,
-        "required": required_json(plan, session),
+        "required": _required_json(plan, session),
         "unsupported": unsupported_json(),
+        "undelivered": [message.to_json() for message in undelivered(plan, session)],
     }
 
 
@@ -92,80 +122,12 @@ def _batch_json(batch: BatchRecord) -> dict[str, Any]:
     return {
         "number": batch.number,
         "kind": batch.kind,
-        "at": _iso(batch.at),
+        "at": iso(batch.at),
         "by": batch.by_name,
         "reason": batch.reason,
         "dag_runs": batch.dag_runs,
         "task_instances": batch.task_instances,
         "stayed": batch.stayed,
-    }
-
-
-def apply_json(plan: PlanSummary) -> dict[str, Any]:
-    """Return how far a clear has come."""
-    return {
-        "id": plan.id,
-        "status": plan.status,
-        "done": plan.cleared,
-        "total": plan.task_instances,
-        "dag_runs_done": plan.cleared_runs,
-        "dag_runs_total": plan.dag_runs,
-        "cleared_at": _iso(plan.last_step_at),
-    }
-
-
-def undo_json(plan: PlanSummary, step: StepProgress) -> dict[str, Any]:
-    """Return how far an undo has come: ``done`` are put back or stay, of the ``total`` asked for."""
-    return {
-        "id": plan.id,
-        "status": plan.status,
-        "under_way": plan.is_undoing,
-        "done": step.done,
-        "total": step.total,
-        "dag_runs_done": step.dag_runs_done,
-        "dag_runs_total": step.dag_runs_total,
-        "put_back": plan.put_back,
-        "stayed": plan.stayed,
-    }
-
-
-def undo_preview_json(plan: PlanSummary, undo: UndoPreview) -> dict[str, Any]:
-    """Return what an undo would do; ``dag_runs`` and ``stays`` are the first of them."""
-    return {
-        "cleared_runs": plan.cleared_runs,
-        "task_instances": undo.task_instances,
-        "put_back": undo.put_back,
-        "stay": undo.stay,
-        "counts": [
-            {"verdict": item.verdict, "before": item.before, "now": item.now, "count": item.count}
-            for item in undo.counts
-        ],
-        "dag_runs_total": undo.dag_runs,
-        "whole_dag_runs": undo.whole_runs,
-        "dag_runs": [
-            {
-                "run_id": run.run_id,
-                "logical_date": _iso(run.logical_date),
-                "put_back": run.put_back,
-                "stay": run.stay,
-                "state_now": run.state_now,
-                "state_back": run.state_back,
-                "why_kept": run.why_kept,
-            }
-            for run in undo.runs
-        ],
-        "scheduler_changes": [asdict(change) for change in undo.scheduler_changes],
-        "stays": [
-            {
-                "run_id": row.run_id,
-                "task_id": row.task_id,
-                "map_index": row.map_index,
-                "state_now": row.state_now,
-                "why": row.why,
-            }
-            for row in undo.stays
-        ],
-        "problem": {"reason": undo.problem.reason, "remedy": undo.problem.remedy} if undo.problem else None,
     }
 
 
@@ -181,15 +143,15 @@ def _by_state(plan: PlanSummary, session: Session) -> dict[str, int]:
 def _run_json(run: PlannedRun) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
-        "logical_date": _iso(run.logical_date),
+        "logical_date": iso(run.logical_date),
         "partition_key": run.partition_key,
-        "partition_date": _iso(run.partition_date),
+        "partition_date": iso(run.partition_date),
         "before": {"state": run.state},
         "after": {"state": run.after_state},
         "task_instances": run.task_instances,
-        "applied_at": _iso(run.applied_at),
+        "applied_at": iso(run.applied_at),
         "batch": run.batch,
-        "undone_at": _iso(run.undone_at),
+        "undone_at": iso(run.undone_at),
         "undo_batch": run.undo_batch,
         "put_back": run.put_back,
         "outcome": run.outcome,
@@ -206,6 +168,7 @@ def task_instance_json(row: PlannedTaskInstance) -> dict[str, Any]:
         "run_id": row.run_id,
         "task_id": row.task_id,
         "map_index": row.map_index,
+        "rendered_map_index": row.rendered_map_index,
         "effect": row.effect.shown,
         "by": "scheduler" if row.effect in SCHEDULER_EFFECTS else "clear",
         "why": row.why,
@@ -216,15 +179,6 @@ def task_instance_json(row: PlannedTaskInstance) -> dict[str, Any]:
     }
 
 
-def progress_json(
-    plan: PlanSummary, undo: StepProgress, progress: Progress | None, *, interrupted: bool, now: datetime
-) -> dict[str, Any]:
-    """Return how far clear and undo are and, unless one is under way, how the task instances re-run."""
-    return {
-        **apply_json(plan),
-        "interrupted": interrupted,
-        "undo": undo_json(plan, undo),
-        "by_state": [list(item) for item in progress.by_state] if progress else None,
-        "finished": progress.done if progress else None,
-        "checked_at": _iso(now),
-    }
+def _required_json(plan: PlanSummary, session: Session) -> list[dict[str, Any]]:
+    """Return what a confirmation by the caller would lack that says nothing."""
+    return [one.to_json() for one in unmet_without_confirmation(plan, caller().id, session)]

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from safe_clear_plugin.core.effects import Effect
 from safe_clear_plugin.core.plan import PlanStatus
 from safe_clear_plugin.core.undo import Verdict
-from safe_clear_plugin.web.api.answers import Answer
+from safe_clear_plugin.web.api.answer_base import Answer
+from safe_clear_plugin.web.api.wave_answers import WavesAnswer
+
+
+class Discarded(Answer):
+    """A draft that was removed."""
+
+    discarded: str
 
 
 class Clear(Answer):
-    """How far a clear has come."""
+    """The progress of a clear."""
 
     id: str
     status: PlanStatus
@@ -20,11 +29,13 @@ class Clear(Answer):
     dag_runs_done: int
     dag_runs_total: int
     cleared_at: str | None
-    retry_after: float = Field(default=0, description="Seconds after which to ask for the next batch.")
+    retry_after: float = Field(
+        default=0, description="Seconds after which to ask `progress.json` again; 0: it has ended."
+    )
 
 
 class Undo(Answer):
-    """How far an undo has come: ``done`` are put back or stay, of the ``total`` asked for."""
+    """The progress of an undo: ``done`` are put back or stay, of the ``total`` asked for."""
 
     id: str
     status: PlanStatus
@@ -35,21 +46,46 @@ class Undo(Answer):
     dag_runs_total: int
     put_back: int
     stayed: int
-    retry_after: float = Field(default=0, description="Seconds after which to ask for the next batch.")
+    retry_after: float = Field(
+        default=0, description="Seconds after which to ask `progress.json` again; 0: it has ended."
+    )
+
+
+class Driver(Answer):
+    """The driver that works on the plan, if one does."""
+
+    name: str | None
+    working: bool
+
+
+class Foreseen(Answer):
+    """The number of task instances that came to their foreseen outcome, and those that came otherwise."""
+
+    as_foreseen: int
+    otherwise: int
+    open: int = Field(description="They can still come to their outcome.")
+    not_known: int = Field(description="The plan foresaw no outcome.")
+    differences: list[tuple[str, str | None, int]] = Field(
+        description="Ends not foreseen: outcome, state now and number; `missing` is the state of one that "
+        "is not there."
+    )
 
 
 class Progress(Clear):
-    """How far clear and undo are and, unless one is under way, how the task instances re-run."""
+    """The progress of clear and undo and, unless one is in progress, the states of the re-runs."""
 
-    interrupted: bool
+    interrupted: bool = Field(description="It is in progress, but no driver has worked on it for a minute.")
+    driver: Driver
+    waves: WavesAnswer | None = Field(description="null: all at once.")
     undo: Undo
     by_state: list[tuple[str | None, int]] | None
     finished: bool | None
+    foreseen: Foreseen | None
     checked_at: str
 
 
 class UndoCount(Answer):
-    """How many task instances have one verdict, one state before and one now."""
+    """The number of task instances with one verdict, one state before and one now."""
 
     verdict: Verdict
     before: str | None
@@ -75,6 +111,7 @@ class Stay(Answer):
     run_id: str
     task_id: str
     map_index: int
+    rendered_map_index: str | None
     state_now: str | None
     why: str
 
@@ -96,7 +133,7 @@ class UndoProblem(Answer):
 
 
 class UndoPreview(Answer):
-    """What an undo would do; ``dag_runs`` and ``stays`` are the first of them."""
+    """The preview of an undo; ``dag_runs`` and ``stays`` are the first of them."""
 
     cleared_runs: int
     task_instances: int
@@ -108,6 +145,13 @@ class UndoPreview(Answer):
     dag_runs: list[UndoRun]
     stays: list[Stay]
     scheduler_changes: list[SchedulerChange] = Field(
-        description="What the scheduler did because of the clear, and whether the undo takes it back."
+        description="Changes of the scheduler because of the clear, and whether the undo takes them back."
     )
     problem: UndoProblem | None
+
+
+class Paused(Answer):
+    """A DAG that is paused now."""
+
+    dag_id: str
+    is_paused: Literal[True]

@@ -146,7 +146,8 @@ def _shown(value: Any) -> Any:
     return re.sub(f"[{CONTROL}]", lambda found: "\n" if found[0] == "\n" else "", value)
 
 
-def _key(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
+    """Return a list as a tuple, which JSON does not have."""
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
@@ -164,6 +165,8 @@ StoredId = Annotated[str, _text(input_limits.ID, NO_NUL), AfterValidator(_not_bl
 """An id that a plan has already, or has not."""
 Filter = Annotated[str, _text(input_limits.FILTER, NO_NUL)]
 Word = Annotated[str, _text(input_limits.WORD)]
+Typed = Annotated[str, StringConstraints(max_length=input_limits.WORD, pattern=NO_CONTROL)]
+"""A short text that may be empty."""
 TaskRegex = Annotated[str, _text(input_limits.TASK_REGEX), AfterValidator(_no_blank_ends), AsTyped()]
 Date = Annotated[str, _text(input_limits.DATE)]
 """A date in a time zone that another field names."""
@@ -178,9 +181,17 @@ MapIndex = Annotated[int, Field(ge=-1, le=input_limits.MAP_INDEX)]
 Count = Annotated[int, Field(ge=0, le=input_limits.OFFSET)]
 Offset = Annotated[int, Field(ge=0, le=input_limits.OFFSET, description="Rows to skip.")]
 Key = Annotated[
-    tuple[Id, MapIndex, Id], BeforeValidator(_key, json_schema_input_type=tuple[Id, MapIndex, Id])
+    tuple[Id, MapIndex, Id], BeforeValidator(as_tuple, json_schema_input_type=tuple[Id, MapIndex, Id])
 ]
 """Task id, map index and run id of a task instance."""
 Ids = Annotated[list[Id], _items, OneALine()]
+Names = Annotated[
+    list[
+        Annotated[str, _text(input_limits.FILTER), AfterValidator(_not_blank), AfterValidator(_no_blank_ends)]
+    ],
+    Field(min_length=1, max_length=input_limits.NAMES),
+    OneALine(),
+]
+"""Names that are each to be met whole."""
 StoredIds = Annotated[list[StoredId], _items]
 Keys = Annotated[list[Key], _items, OneALine(), AsJson()]

@@ -1,1 +1,1 @@
-"""What no page has for itself: routes, request hooks, templates, authorization."""
+"""The parts that all pages share: routes, request hooks, templates, authorization."""

@@ -1,4 +1,4 @@
-"""Which plans and DAGs the caller of a request gets to."""
+"""``services.authorization`` for the caller of the current request."""
 
 from __future__ import annotations
 

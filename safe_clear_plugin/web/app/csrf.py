@@ -1,4 +1,4 @@
-"""Which requests a page of another site could have made a browser send, and what they must carry instead."""
+"""Protection against requests from pages of other sites: which ones are refused, and the page's token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 Demand = Literal["nothing", "token", "refusal"]
-"""What a request needs: nothing more, the token of a page, or to be refused whatever it carries."""
+"""The rule for a request: no token needed, the token of a page needed, or always refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _is_cross_site(sent: Sent, hosts: Collection[str], origins: Collection[str])
 
 
 def host_of(url: str) -> str:
-    """Return host and port of a URL as ``Host`` has them; nothing for ``null`` and what is no URL."""
+    """Return host and port of a URL as ``Host`` has them; nothing for ``null`` or if it is no URL."""
     try:
         return _without_default_port(urlsplit(url.strip()).netloc)
     except ValueError:

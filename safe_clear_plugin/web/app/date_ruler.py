@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from safe_clear_plugin.core.plan import PlannedRun, run_date
-from safe_clear_plugin.core.plan_text import WEEKDAYS
+from safe_clear_plugin.core.formats import WEEKDAYS
+from safe_clear_plugin.core.planned_rows import PlannedRun, run_date
 from safe_clear_plugin.web.app.moments import MONTHS, utc
 
 RULER_DAYS = 14

@@ -1,4 +1,4 @@
-"""Who the caller of a request is, and the token that ties a form to them."""
+"""The caller of a request, and the token that ties a form to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.core.actor import Actor
 
 Credential = authentication.Credential
-"""What says who the caller is: a cookie, a bearer token, or nothing."""
+"""The caller's credentials: a cookie, a bearer token, or none."""
 TOKEN_COOKIE = authentication.TOKEN_COOKIE
 
 CSRF_FIELD = "csrf_token"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from safe_clear_plugin.core import plan_text
+from safe_clear_plugin.core import formats
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """Not by ``strftime``, which follows the server's locale."""
@@ -34,7 +34,7 @@ def when_clock(moment: datetime) -> str:
 
 def when_weekday(moment: datetime) -> str:
     """Write a moment as ``Sun 2026-11-01 00:00 UTC``: a weekday shows a wrong date at once."""
-    return f"{plan_text.WEEKDAYS[utc(moment).weekday()]} {when(moment)}"
+    return f"{formats.WEEKDAYS[utc(moment).weekday()]} {when(moment)}"
 
 
 def when_full(moment: datetime) -> str:
@@ -46,7 +46,21 @@ def when_day(moment: datetime, now: datetime) -> str:
     """Write a day as ``Wed 4 Nov``, with its year unless that is this one."""
     moment = utc(moment)
     year = "" if moment.year == utc(now).year else f" {moment.year}"
-    return f"{plan_text.WEEKDAYS[moment.weekday()]} {moment.day} {MONTHS[moment.month - 1]}{year}"
+    return day(moment) + year
+
+
+def day(moment: datetime) -> str:
+    """Write the day of a moment on its own clock as ``Wed 4 Nov``."""
+    return f"{formats.WEEKDAYS[moment.weekday()]} {moment.day} {MONTHS[moment.month - 1]}"
+
+
+def when_brief(moment: datetime, now: datetime) -> str:
+    """Write a moment as ``today 03:12`` or ``4 Nov 03:12``, with the year unless it is this year."""
+    moment, now = utc(moment), utc(now)
+    if moment.date() == now.date():
+        return f"today {moment:%H:%M}"
+    year = "" if moment.year == now.year else f" {moment.year}"
+    return f"{moment.day} {MONTHS[moment.month - 1]}{year} {moment:%H:%M}"
 
 
 def when_minute(moment: datetime) -> str:
@@ -61,6 +75,25 @@ def when_span(first: datetime, last: datetime) -> str:
     start, end = utc(first), utc(last)
     tail = f"{end:%H:%M} UTC" if start.date() == end.date() else when(last)
     return f"{start:%Y-%m-%d %H:%M} to {tail}"
+
+
+def when_days(first: datetime, last: datetime) -> str:
+    """Write the dates of the first and the last of some dag runs as short as possible: ``1 to 3 Nov``.
+
+    The time of day is left out if both are midnight; the year is written only if it differs.
+    """
+    start, end = utc(first), utc(last)
+    at_midnight = not any((start.hour, start.minute, end.hour, end.minute))
+
+    def write(moment: datetime, *, year: bool) -> str:
+        text = f"{moment.day} {MONTHS[moment.month - 1]}" + (f" {moment.year}" if year else "")
+        return text if at_midnight else f"{text} {moment:%H:%M}"
+
+    if start == end:
+        return write(start, year=True)
+    if start.date() == end.date():
+        return f"{write(start, year=True)} to {end:%H:%M}"
+    return f"{write(start, year=start.year != end.year)} to {write(end, year=True)}"
 
 
 def partition(key: str | None, date: datetime | None) -> str:
@@ -92,4 +125,4 @@ def distance(moment: datetime, now: datetime) -> str:
         return f"{int(size // MINUTE)} min"
     if size < 2 * DAY:
         return f"{int(size // HOUR)} h"
-    return plan_text.count(int(size // DAY), "day")
+    return formats.count(int(size // DAY), "day")

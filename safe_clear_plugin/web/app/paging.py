@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which rows of how many are shown; ``previous`` and ``next`` are offsets, or ``None`` at the ends."""
+    """A page of rows; ``previous`` and ``next`` are offsets, or ``None`` at the ends."""
 
     total: int
     offset: int

@@ -1,4 +1,4 @@
-"""What every request passes: who is it, is the token right, which headers go out, how refusals look."""
+"""Hooks of every request: the user, the token, the headers of the answer, and the form of refusals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from safe_clear_plugin.airflow_api.platform import config
 from safe_clear_plugin.core.problems import Invalid, Problem, Refused
 from safe_clear_plugin.services import availability, failures
-from safe_clear_plugin.web.app import csrf, identity, links, templating, unsupported
+from safe_clear_plugin.web.app import assets, csrf, identity, links, templating, unsupported
 from safe_clear_plugin.web.app.csrf import SAFE_METHODS
 from safe_clear_plugin.web.app.identity import (
     Caller,
@@ -69,7 +69,14 @@ def _exempt_from_flask_wtf(app: Flask, blueprint: Blueprint) -> None:
 
 
 def _is_static() -> bool:
-    return bool(request.endpoint and request.endpoint.endswith(".static"))
+    return bool(request.endpoint and request.endpoint.endswith((".static", ".asset")))
+
+
+def _is_current_file() -> bool:
+    """Whether the address of a static file names the content that it has."""
+    named = (request.view_args or {}).get("filename")
+    file = templating.template_dir("static") / named if named else None
+    return bool(file and file.is_file() and request.args.get("v") == assets.file_digest(file))
 
 
 def _admit() -> BaseResponse | None:
@@ -149,6 +156,8 @@ def _add_headers(response: Response) -> Response:
         response.headers.setdefault(name, value)
     if not _is_static():
         response.headers["Cache-Control"] = "no-store"
+    elif response.status_code in (200, 304) and _is_current_file():
+        response.headers["Cache-Control"] = assets.FOR_EVER
     return response
 
 
@@ -168,7 +177,11 @@ def _way_in(status: int) -> list[tuple[str, str]]:
 
 
 def _invalid(invalid: Invalid) -> tuple[Any, int]:
-    return _refused(Refused(422, invalid.problems[0]))
+    suggestions = [one.to_json() for problem in invalid.problems for one in problem.suggestions]
+    details: dict[str, Any] = {"suggestions": suggestions} if suggestions else {}
+    if code := invalid.problems[0].code:
+        details["code"] = code
+    return _refused(Refused(422, invalid.problems[0], details))
 
 
 def _http_error(error: HTTPException) -> Any:

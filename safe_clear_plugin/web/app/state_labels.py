@@ -8,29 +8,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from safe_clear_plugin.core.effects import Effect
-from safe_clear_plugin.core.plan import StateChange
-from safe_clear_plugin.core.states import NO_STATE
+from safe_clear_plugin.core.planned_rows import StateChange
+from safe_clear_plugin.core.states import NO_STATE, state_name
 
-STATE_LABELS: dict[str, str] = {
-    "success": "Success",
-    "failed": "Failed",
-    "upstream_failed": "Upstream Failed",
-    "up_for_retry": "Up For Retry",
-    "up_for_reschedule": "Up For Reschedule",
-    "running": "Running",
-    "restarting": "Restarting",
-    "queued": "Queued",
-    "scheduled": "Scheduled",
-    "deferred": "Deferred",
-    "awaiting_input": "Awaiting Input",
-    "skipped": "Skipped",
-    "removed": "Removed",
-    "none": "No status",
-}
-"""Airflow's words, in the order in which bars and legends list the states."""
+STATE_ORDER = (
+    "success",
+    "failed",
+    "upstream_failed",
+    "up_for_retry",
+    "up_for_reschedule",
+    "running",
+    "restarting",
+    "queued",
+    "scheduled",
+    "deferred",
+    "awaiting_input",
+    "skipped",
+    "removed",
+    NO_STATE,
+)
+"""The order in which bars and legends list the states."""
 
 ABSENT = "absent"
-"""Stands for "no such task instance yet" where a bar counts what is there before the clear."""
+"""Stands for "no such task instance yet" in a bar of the task instances before the clear."""
 
 SMALLEST_SHARE = 0.6
 """Per cent of a bar that even one task instance among a hundred thousand gets, so that it can be seen."""
@@ -56,27 +56,22 @@ def state_label(state: str | None) -> str:
     key = state_key(state)
     if key == ABSENT:
         return "Does not exist yet"
-    return STATE_LABELS.get(key, key.replace("_", " ").title())
+    return state_name(key)
 
 
 def state_class(state: str | None) -> str:
     """Return the part of class and icon names that stands for the state."""
     key = state_key(state)
-    return key.replace("_", "-") if key in STATE_LABELS or key == ABSENT else "other"
-
-
-def is_state(text: str | None) -> bool:
-    """Whether a text is one of Airflow's states and nothing else."""
-    return text is not None and text in STATE_LABELS
+    return key.replace("_", "-") if key in STATE_ORDER or key == ABSENT else "other"
 
 
 def all_states(by_state: Iterable[Sequence[Any]]) -> list[str]:
     """Return every state that counts by state may come to have: Airflow's, and those counted already."""
-    return [*STATE_LABELS, *(key for key, _ in by_state if key and key not in STATE_LABELS)]
+    return [*STATE_ORDER, *(key for key, _ in by_state if key and key not in STATE_ORDER)]
 
 
 def _shares(counts: Mapping[str, int]) -> list[Share]:
-    order = [ABSENT, *STATE_LABELS]
+    order = [ABSENT, *STATE_ORDER]
     ranked = sorted(
         ((state, count) for state, count in counts.items() if count > 0),
         key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]),
@@ -94,7 +89,7 @@ def _shares(counts: Mapping[str, int]) -> list[Share]:
 
 
 def shares_before(changes: Iterable[StateChange]) -> list[Share]:
-    """Return the bar of what is there now; what is left out is not in it."""
+    """Return the bar of the task instances now, without those that are left out."""
     counts: Counter[str] = Counter()
     for change in changes:
         if change.effect != Effect.LEAVE_OUT:
@@ -105,7 +100,7 @@ def shares_before(changes: Iterable[StateChange]) -> list[Share]:
 
 
 def shares_after(changes: Iterable[StateChange]) -> list[Share]:
-    """Return the bar of what will be there right after the clear; what is left out is not in it."""
+    """Return the bar of the task instances right after the clear, without those that are left out."""
     counts: Counter[str] = Counter()
     for change in changes:
         if change.effect != Effect.LEAVE_OUT:

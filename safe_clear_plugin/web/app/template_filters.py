@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from safe_clear_plugin.core import plan_text
+from safe_clear_plugin.core import foreseen, formats
 from safe_clear_plugin.core.confirmation_summary import counted_effects
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, MOVED_EFFECTS, SCHEDULER_EFFECTS, Effect
 from safe_clear_plugin.core.outcomes import (
@@ -19,7 +19,7 @@ from safe_clear_plugin.core.outcomes import (
     describe_run_counts,
     reason_words,
 )
-from safe_clear_plugin.core.plan import StateChange, run_date
+from safe_clear_plugin.core.planned_rows import StateChange, run_date
 from safe_clear_plugin.web.app import moments, state_labels
 
 EFFECT_LABELS = {
@@ -58,11 +58,11 @@ def before_count(changes: Iterable[StateChange], state: str) -> int:
 
 
 def run_note(changes: Iterable[StateChange]) -> str:
-    """Say in a line what becomes of the dag runs: ``75 will be queued, 3 stay running``."""
+    """Write the outcomes of the dag runs in a line: ``75 will be Queued, 3 stay Running``."""
     goes: Counter[str] = Counter()
     stays: Counter[str] = Counter()
     for change in changes:
-        label = state_labels.state_label(change.after).lower()
+        label = state_labels.state_label(change.after)
         (stays if change.before == change.after else goes)[label] += change.count
     parts = [f"{n:,} will be {label}" for label, n in goes.most_common()]
     parts += [f"{n:,} {'stays' if n == 1 else 'stay'} {label}" for label, n in stays.most_common()]
@@ -78,7 +78,7 @@ def moved_note(changes: Sequence[StateChange]) -> str:
 
 
 def outcome_label(row: Any) -> str:
-    """Write what becomes of a planned task instance; nothing for one that is left out."""
+    """Write the outcome of a planned task instance; nothing for one that is left out."""
     return OUTCOME_LABELS[Outcome(row.outcome)] if row.outcome else ""
 
 
@@ -94,16 +94,17 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "before_count": before_count,
     "effect_count": effect_count,
     "effect_label": effect_label,
-    "is_state": state_labels.is_state,
     "iso": moments.iso,
     "moved_note": moved_note,
     "number": number,
     "outcome_counts": describe_counts,
+    "describe_comparison": foreseen.describe,
     "outcome_label": outcome_label,
     "outcome_why": outcome_why,
-    "plural": plan_text.count,
+    "plural": formats.count,
     "prose": prose,
     "run_date": run_date,
+    "reason_words": reason_words,
     "run_note": run_note,
     "run_outcome_counts": describe_run_counts,
     "shown_effect": lambda effect: Effect(effect).shown,
@@ -115,6 +116,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "state_label": state_labels.state_label,
     "when": moments.when,
     "when_clock": moments.when_clock,
+    "when_brief": moments.when_brief,
     "when_day": moments.when_day,
     "when_full": moments.when_full,
     "when_minute": moments.when_minute,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,17 @@ from flask import request, url_for
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from safe_clear_plugin.core import input_limits
+from safe_clear_plugin.core.dates import utcnow
 from safe_clear_plugin.core.problems import Problem
+from safe_clear_plugin.services.clear import approval
+from safe_clear_plugin.web.app import assets, links
 from safe_clear_plugin.web.app.identity import csrf_token, known_caller
 from safe_clear_plugin.web.app.template_filters import FILTERS
 from safe_clear_plugin.web.app.unsupported import unsupported
 
 ENDPOINT = "SafeClear"
 ROUTE_BASE = "/safe_clear"
+REFUSAL = "message.html"
 
 TITLES = {
     400: "Safe Clear can’t read this request",
@@ -38,7 +41,7 @@ TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class NavState:
-    """Where in Safe Clear a page lies: which of the links at its top it is, and the DAG that they keep."""
+    """The place of a page in Safe Clear: the current link at its top, and the DAG that the links keep."""
 
     page: str = ""
     dag_id: str = ""
@@ -81,8 +84,13 @@ def url(name: str, **values: Any) -> str:
 
 def static_url(name: str) -> str:
     """Return the address of a static file; it changes when the file does."""
-    changed = int((template_dir("static") / name).stat().st_mtime)
-    return url("static", filename=name, v=changed)
+    return url("static", filename=name, v=assets.file_digest(template_dir("static") / name))
+
+
+def asset_url(page: str, kind: assets.Kind) -> str:
+    """Return the address of the style or the script of a page; it changes when one of its files does."""
+    bundle = assets.bundles(template_dir("static"))[page, kind]
+    return url("asset", digest=bundle.digest, file=f"{page}.{kind}")
 
 
 def render(template: str, **context: Any) -> str:
@@ -91,15 +99,29 @@ def render(template: str, **context: Any) -> str:
     shared = {
         "url": url,
         "static_url": static_url,
+        "asset_url": asset_url,
         "csrf_token": csrf_token(),
         "user_id": known.id if known else "",
         "user_name": str(known.user.get_name()) if known else "",
-        "now": datetime.now(timezone.utc),
+        "now": utcnow(),
         "limits": input_limits,
+        "airflow_home": links.airflow_url("") or "/",
         "here": NavState("", request.args.get("dag_id", "")),
         "unsupported": unsupported(),
+        # Of a plan's page alone.
+        "undelivered": (),
+        "member_of": None,
+        "waiting_for_me": _waiting_for_me(template),
     }
     return _environment().get_template(f"safe_clear/{template}").render({**shared, **context})
+
+
+def _waiting_for_me(template: str) -> int:
+    """Return how many plans wait for the caller; parts of pages, and refusals, do not show it."""
+    known = known_caller()
+    if known is None or template.startswith("_") or template == REFUSAL:
+        return 0
+    return approval.count_waiting(known.user, utcnow())
 
 
 def message(status: int, problem: Problem, actions: Sequence[tuple[str, str]] = ()) -> str:
@@ -110,7 +132,7 @@ def message(status: int, problem: Problem, actions: Sequence[tuple[str, str]] = 
     title = TITLES.get(status, "The request failed")
     found = unsupported()
     return render(
-        "message.html",
+        REFUSAL,
         title=title,
         problem=problem,
         actions=actions,

@@ -1,4 +1,4 @@
-"""What pages and JSON say on an Airflow that Safe Clear does not support."""
+"""Texts of pages and JSON on an Airflow that Safe Clear does not support."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check() -> None:
 
 
 def unsupported() -> Unsupported | None:
-    """Return what is not supported; nothing in a request that was refused before the comparison."""
+    """Return the part that is not supported; nothing in a request that was refused before the comparison."""
     return cast("Unsupported | None", g.get("safe_clear_unsupported"))
 
 

@@ -10,17 +10,20 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.core.grid.model import KINDS
+from safe_clear_plugin.core.grid.time_buckets import Unit
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.services import availability, grid_columns
 from safe_clear_plugin.services.grid import Grid, Question, build
+from safe_clear_plugin.services.time_limit import TookTooLong
+from safe_clear_plugin.services.undo.undo_preview import counting_session
+from safe_clear_plugin.web.api.plan_urls import Address
 from safe_clear_plugin.web.api.queries import GridQuery
 from safe_clear_plugin.web.api.types import read_moment
 from safe_clear_plugin.web.app import templating
 from safe_clear_plugin.web.app.paging import Page
 from safe_clear_plugin.web.app.unsupported import unsupported
 from safe_clear_plugin.web.grid import labels
-from safe_clear_plugin.web.grid.view import View
-from safe_clear_plugin.web.plan.plan_urls import Address
+from safe_clear_plugin.web.grid.view import ColumnView, View
 
 
 def read_question(query: GridQuery, *, live: bool) -> Question:
@@ -48,29 +51,28 @@ def view(
     *,
     live: bool,
     tasks: Collection[str] | None = None,
+    restorable: bool = False,
 ) -> View | None:
     """Return the grid that the query asks for, of ``tasks`` as ``build`` takes them.
+
+    With ``restorable``, the task instances that an undo would put back now are marked.
 
     ``None`` when there is nothing to draw, or Airflow's tables are not known.
     """
     found = unsupported()
     if found and not found.has_known_tables:
         return None
-    question = read_question(query, live=live)
+    question = replace(read_question(query, live=live), restorable=restorable)
     grid = build(plan, question, session, tasks=tasks)
     if grid is None:
         return None
-    address = Address(plan.id, query.args())
-    unit = labels.head_unit(grid)
-    columns = [labels.column_view(one, grid, unit, address) for one in grid.columns]
-    if live:
-        columns = [replace(one, filter="", href="" if one.column.run_id else one.href) for one in columns]
+    address, unit = Address(plan.id, query.args()), labels.head_unit(grid)
     most = grid_columns.MAX_RUNS if grid.level == "run" else grid_columns.MAX_BINS
     return View(
         grid=grid,
         density=labels.density(grid),
         heads=list(labels.heads(grid, unit, address)),
-        columns=columns,
+        columns=_columns(grid, unit, address, live=live),
         bands=list(labels.bands(grid.columns)),
         levels=_levels(grid, address),
         title=labels.window_title(grid) if grid.zoomed else "",
@@ -79,9 +81,17 @@ def view(
         column_page=Page(grid.all_columns, question.first_column, most),
         address=address,
         kinds=[kind for kind in KINDS if any(row.of(kind) for row in grid.rows)],
-        fragment_url=templating.url("grid", plan_id=plan.id),
+        fragment_url=templating.url("undo_grid" if restorable else "grid", plan_id=plan.id),
         filters=not live,
     )
+
+
+def _columns(grid: Grid, unit: Unit | None, address: Address, *, live: bool) -> list[ColumnView]:
+    """Return the columns; with ``live`` there is no table of planned rows that they would filter."""
+    columns = [labels.column_view(one, grid, unit, address) for one in grid.columns]
+    if live:
+        return [replace(one, filter="", href="" if one.column.run_id else one.href) for one in columns]
+    return columns
 
 
 def _levels(grid: Grid, address: Address) -> list[tuple[str, str, bool]]:
@@ -98,3 +108,18 @@ def page(plan: PlanSummary, query: GridQuery, session: Session) -> str:
     availability.require_known_tables()
     live = plan.status not in ("ready", "stale")
     return templating.render("_grid.html", view=view(plan, query, session, live=live), plan=plan)
+
+
+def undo_view(plan: PlanSummary, query: GridQuery) -> View | None:
+    """Return the grid of an undo; ``None`` if its counts take too long."""
+    try:
+        with counting_session() as session:
+            return view(plan, query, session, live=True, restorable=True)
+    except TookTooLong:
+        return None
+
+
+def undo_page(plan: PlanSummary, query: GridQuery) -> str:
+    """Render the grid of an undo alone."""
+    availability.require_known_tables()
+    return templating.render("_grid.html", view=undo_view(plan, query), plan=plan)

@@ -1,4 +1,4 @@
-"""How the grid names its columns, what stands over them, and where that leads."""
+"""The labels of the grid's columns, the headings above them, and their links."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from datetime import datetime, timezone
 from typing import cast
 from urllib.parse import urlencode
 
-from safe_clear_plugin.core import plan_text
+from safe_clear_plugin.core import formats
+from safe_clear_plugin.core.formats import WEEKDAYS
 from safe_clear_plugin.core.grid import time_buckets
 from safe_clear_plugin.core.grid.model import Column, Level
-from safe_clear_plugin.core.plan_text import WEEKDAYS
 from safe_clear_plugin.services.grid import Grid
+from safe_clear_plugin.web.api.plan_urls import Address
 from safe_clear_plugin.web.app import moments
 from safe_clear_plugin.web.app.moments import MONTHS
 from safe_clear_plugin.web.grid.view import ColumnView, Head
-from safe_clear_plugin.web.plan.plan_urls import Address
 
 DENSE, ROOMY = 44, 32
 """More columns than the first are drawn as narrow as can be; fewer than the second have room for icons."""
@@ -45,7 +45,7 @@ def density(grid: Grid) -> str:
 
 
 def head_unit(grid: Grid) -> time_buckets.Unit | None:
-    """Choose what the heads stand for: the smallest unit of which each has a few columns."""
+    """Choose the unit of the headings: the smallest one with a few columns for each heading."""
     units = HEAD_UNITS[grid.level]
     for unit in units:
         starts = {time_buckets.start_of(one.start, unit) for one in grid.columns}
@@ -129,7 +129,7 @@ def column_view(column: Column, grid: Grid, unit: time_buckets.Unit | None, addr
     }.get(level, _name(start, level))
     asked = urlencode({"run_from": span["from"], "run_to": span["to"]})
     href = address.grid(**span) if column.runs else ""
-    return ColumnView(column, text, f"{name}, {plan_text.count(column.runs, 'run')}", href, asked)
+    return ColumnView(column, text, f"{name}, {formats.count(column.runs, 'run')}", href, asked)
 
 
 def _run_column(
@@ -170,7 +170,7 @@ def level_name(level: Level, grid: Grid) -> str:
         return LEVEL_NAMES[level]
     if grid.here.runs == 1:
         return "1 run"
-    return f"{'' if grid.zoomed else 'All '}{plan_text.count(grid.here.runs, 'run')}"
+    return f"{'' if grid.zoomed else 'All '}{formats.count(grid.here.runs, 'run')}"
 
 
 def window_title(grid: Grid) -> str:

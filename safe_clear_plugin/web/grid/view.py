@@ -1,4 +1,4 @@
-"""What ``_grid.html`` draws: plain values, and the addresses of what can be looked at instead."""
+"""The values that ``_grid.html`` draws, with the addresses of other levels and pages of the grid."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from safe_clear_plugin.core.grid.model import CHANGED_KINDS, Cell, Column, Row, Segment, describe
+from safe_clear_plugin.core.grid.cell_text import describe
+from safe_clear_plugin.core.grid.model import CHANGED_KINDS, Cell, Column, Row, Segment
 from safe_clear_plugin.services.grid import Grid, page_size
+from safe_clear_plugin.web.api.plan_urls import Address
 from safe_clear_plugin.web.app.paging import Page
-from safe_clear_plugin.web.plan.plan_urls import Address
 
 FINISHED = ("success", "failed", "upstream_failed", "skipped", "removed")
-MOST_ICONS, MOST_MIXED = 600, 300
+MAX_ICONS, MAX_MIXED = 600, 300
 """Cells with icons, or drawn in parts, that a page has: each is some hundred bytes."""
 FEW = 14
 """Columns of time, at most, that have numbers over their cells."""
-LEAST_WIDTH = 6.0
+MIN_WIDTH = 6.0
 """Per cent of a mixed cell that its smallest part gets, so that it can be seen."""
 KIND_WORDS = {
     "clear": "will be cleared (top: now, bottom: after)",
@@ -25,6 +26,7 @@ KIND_WORDS = {
     "restore": "will be restored",
     "remove": "will be marked removed",
     "leave_out": "running; left out",
+    "comes_back": "will be restored by the undo",
     "cleared": "cleared by this plan",
     "put_back": "restored by the undo",
     "stale": "succeeded; will go stale",
@@ -34,7 +36,7 @@ KIND_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What stands over several columns, and where it leads."""
+    """A heading over several columns, with its link."""
 
     text: str
     columns: int
@@ -74,7 +76,7 @@ class CellView:
 
     @property
     def outline(self) -> float:
-        """How far the outline reaches around the parts that change; they come first."""
+        """The length of the outline around the parts that change; they come first."""
         return round(sum(one.width for one in self.shares if one.segment.kind in CHANGED_KINDS), 1)
 
     @property
@@ -103,7 +105,7 @@ class View:
     filters: bool
     """Whether there is a table on the page that a task, a run or a cell can filter."""
     names: dict[str, str] = field(default_factory=dict)
-    """What cells say, each once, with the id by which they refer to it."""
+    """The texts of cells, each once, with the id by which they refer to it."""
 
     def named(self, found: CellView) -> str:
         """Return the id of what a cell says."""
@@ -112,16 +114,16 @@ class View:
     @property
     def icons(self) -> bool:
         """Whether cells have room for Airflow's icons, and are few enough for their weight."""
-        return self.density == "roomy" and self.cells <= MOST_ICONS
+        return self.density == "roomy" and self.cells <= MAX_ICONS
 
     @property
     def moving(self) -> bool:
         """Whether something that was cleared has yet to finish, so that the grid is to be read again."""
         parts = (part for row in self.grid.rows for one in row.cells.values() for part in one.segments)
-        return any(part.kind == "cleared" and part.state not in FINISHED for part in parts)
+        return any(part.kind in ("comes_back", "cleared") and part.state not in FINISHED for part in parts)
 
     def cell(self, row: Row, column: Column) -> CellView | None:
-        """Return what is in a line at a column."""
+        """Return the cell of a line at a column."""
         return self._drawn(row.cells.get(column.key), column)
 
     def run(self, column: Column) -> CellView | None:
@@ -138,16 +140,16 @@ class View:
     def parts(self) -> bool:
         """Whether the cells that are not alike throughout are few enough to be drawn in parts."""
         mixed = (one for row in self.grid.rows for one in row.cells.values() if len(one.segments) > 1)
-        return sum(1 for _ in mixed) <= MOST_MIXED
+        return sum(1 for _ in mixed) <= MAX_MIXED
 
     @property
     def few(self) -> bool:
         """Whether the columns are few enough to have numbers over their cells."""
-        return self.density == "bins" and len(self.columns) <= FEW and self.cells <= MOST_MIXED
+        return self.density == "bins" and len(self.columns) <= FEW and self.cells <= MAX_MIXED
 
     @property
     def cells(self) -> int:
-        """How many cells there are room for."""
+        """The number of cells that there is room for."""
         return len(self.columns) * len(self.grid.rows)
 
     def total(self, row: Row) -> int:
@@ -184,7 +186,7 @@ def _cell(found: Cell, *, in_parts: bool) -> CellView:
 
 
 def _shares(found: Cell) -> Iterator[Share]:
-    widths = [max(LEAST_WIDTH, 100 * segment.count / found.count) for segment in found.segments]
+    widths = [max(MIN_WIDTH, 100 * segment.count / found.count) for segment in found.segments]
     x = 0.0
     scale = 100 / sum(widths)
     for segment, width in zip(found.segments, (one * scale for one in widths), strict=True):

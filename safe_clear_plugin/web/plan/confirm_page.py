@@ -1,4 +1,4 @@
-"""What a plan's page requires of the person who confirms or approves it, and the page of a declined plan."""
+"""The confirmation on a plan's page, for its author or an approver, and the page of a declined plan."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core import plan_text
+from safe_clear_plugin.core import formats, plan_text
 from safe_clear_plugin.core.confirmation import Confirmation, Requirements, UnmetRequirement
 from safe_clear_plugin.core.confirmation_summary import ConfirmationSummary, PlanExtent, summarize
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_records import TouchedTask
-from safe_clear_plugin.services.clear.confirm import requirements_for, unmet_without_confirmation
+from safe_clear_plugin.services.clear.confirm import requirements_for
 from safe_clear_plugin.services.clear.viewer_role import ViewerRole, viewer_role
+from safe_clear_plugin.services.clear.wave_choice import default_waves
 from safe_clear_plugin.web.app import links, templating
 from safe_clear_plugin.web.app.identity import caller
+from safe_clear_plugin.web.waves import wave_text
+from safe_clear_plugin.web.waves.waves_form import PaceFields, WavesForm
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedConfirmation:
-    """What a person gave whose confirmation was rejected, and what it lacks."""
+    """A rejected confirmation of a plan: its values and the unmet requirements."""
 
     given: Confirmation
     unmet: tuple[UnmetRequirement, ...]
+    waves: WavesForm | None = None
+    """The waves of the confirmation, with mistakes at their fields."""
 
 
 NOT_REJECTED = RejectedConfirmation(Confirmation(), ())
@@ -33,30 +38,31 @@ NOT_REJECTED = RejectedConfirmation(Confirmation(), ())
 
 @dataclass(frozen=True, slots=True)
 class ConfirmContext:
-    """What the page asks for, and what it was given the last time."""
+    """The requirements that the page shows, and the values of the last request."""
 
     role: ViewerRole
     summary: ConfirmationSummary
     required: Requirements
     given: Confirmation
+    pace: PaceFields
     errors: dict[str, list[str]]
-    """What was missing, by the field where it is to be said."""
+    """The unmet requirements by the field that shows them."""
     address: str
-    """Where a second person finds the plan."""
+    """The address of the plan, for a second person."""
 
     @property
     def open(self) -> bool:
-        """Whether the caller may confirm the plan, once all that it asks for is given."""
+        """Whether the caller may confirm the plan, once all its requirements are met."""
         return self.role in (ViewerRole.APPROVE, ViewerRole.CONFIRM)
 
     @property
     def left(self) -> list[str]:
-        """What has to be done yet, each in a word or two."""
+        """The remaining steps before the confirmation, each in a few words."""
         parts = []
         if boxes := self.required.acknowledge if self.open else ():
             ticked = sum(finding.code in self.given.acknowledge for finding in boxes)
             open_ones = len(boxes) - ticked
-            parts += [f"Acknowledge {plan_text.count(open_ones, 'finding')}"] if open_ones else []
+            parts += [f"Acknowledge {formats.count(open_ones, 'finding')}"] if open_ones else []
         if self.reason_required and not self.given.reason:
             parts.append("Enter a reason")
         typed = self.given.confirm_dag_id and not self.errors["confirm_dag_id"]
@@ -92,6 +98,7 @@ def confirm_context(
         summary=summarize(plan, extent, sum(task.cleared > 0 for task in tasks)),
         required=required,
         given=attempt.given,
+        pace=_pace(plan, attempt),
         errors=_errors(attempt.unmet),
         address=links.absolute_url(templating.url("plan", plan_id=plan.id)),
     )
@@ -104,6 +111,13 @@ def confirm_context(
     }
 
 
+def _pace(plan: PlanSummary, attempt: RejectedConfirmation) -> PaceFields:
+    default = default_waves(plan)
+    return PaceFields(
+        attempt.waves or WavesForm(), "confirm", wave_text.describe(default), is_canary=default is not None
+    )
+
+
 def _errors(unmet: Sequence[UnmetRequirement]) -> dict[str, list[str]]:
     errors: dict[str, list[str]] = {"reason": [], "confirm_dag_id": [], "decline_reason": []}
     for one in unmet:
@@ -112,12 +126,7 @@ def _errors(unmet: Sequence[UnmetRequirement]) -> dict[str, list[str]]:
     return errors
 
 
-def required_json(plan: PlanSummary, session: Session) -> list[dict[str, Any]]:
-    """Return what a confirmation by the caller would lack that says nothing."""
-    return [one.to_json() for one in unmet_without_confirmation(plan, caller().id, session)]
-
-
 def declined_page(plan: PlanSummary, context: dict[str, Any]) -> str:
-    """Render what became of a plan that was declined or withdrawn."""
+    """Render the page of a plan that was declined or withdrawn."""
     headline = plan_text.headline(plan.selection, plan.task_instances, plan.dag_runs)
     return templating.render("declined.html", headline=headline, **context)

@@ -45,9 +45,10 @@ COLUMNS = (
     "outcome_why",
     "partition_key",
     "partition_date",
+    "rendered_map_index",
 )
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a spreadsheet would take for the beginning of a formula."""
+"""Characters with which a formula begins in a spreadsheet."""
 
 
 def download(plan: PlanSummary, query: SortedRowsQuery) -> Response:
@@ -106,6 +107,7 @@ def _values(plan: PlanSummary, row: Any) -> Iterator[Any]:
     yield reason_words(row.outcome_reason)
     yield row.partition_key or ""
     yield moments.iso(row.partition_date) if row.partition_date else ""
+    yield row.rendered_map_index or ""
 
 
 def _harmless(value: Any) -> Any:

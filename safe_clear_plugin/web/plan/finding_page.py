@@ -1,4 +1,4 @@
-"""What a clear causes, as a list to go through, and the task instances behind each point of it."""
+"""The findings of a plan as a checklist, and the task instances behind each of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from safe_clear_plugin.core import plan_text
+from safe_clear_plugin.core import formats
 from safe_clear_plugin.core.finding import Finding, Level, Link
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.services import finding_rows
@@ -16,6 +16,7 @@ from safe_clear_plugin.services.finding_rows import AffectedRow, finding_with_ro
 from safe_clear_plugin.web.api.queries import FindingQuery, PageQuery
 from safe_clear_plugin.web.app import links, templating
 from safe_clear_plugin.web.app.authorization import may_clear, redact
+from safe_clear_plugin.web.app.identity import caller
 from safe_clear_plugin.web.app.paging import Page
 
 ROWS = 100
@@ -45,7 +46,7 @@ class FindingView:
     finding: Finding
     mark: str
     rows_url: str
-    """Where the task instances behind it are listed, or nothing."""
+    """The address of the list of its task instances; empty without one."""
     links: tuple[PageLink, ...]
 
     @property
@@ -53,6 +54,21 @@ class FindingView:
         """The title in its two parts, at the colon; the first says it all."""
         head, colon, rest = self.finding.title.partition(": ")
         return head + colon.strip(), rest
+
+    @property
+    def head(self) -> str:
+        """The first part of the title, where it stands alone."""
+        return self.parts[0].removesuffix(":")
+
+    @property
+    def noun(self) -> str:
+        """The noun for its rows."""
+        return "row" if finding_rows.lists_runs(self.finding) else "task instance"
+
+    @property
+    def heading(self) -> str:
+        """The heading of the list of its rows."""
+        return "Dag runs and task instances" if finding_rows.lists_runs(self.finding) else "Task instances"
 
     @property
     def offers(self) -> list[tuple[str, str]]:
@@ -86,7 +102,7 @@ def _summary(findings: Iterable[Finding]) -> str:
     """Return ``2 to acknowledge · 3 warnings · 1 note``."""
     levels = [finding.level for finding in findings]
     return " · ".join(
-        plan_text.count(levels.count(level), name)
+        formats.count(levels.count(level), name)
         if level in ("warn", "info")
         else f"{levels.count(level):,} {name}"
         for level, (name, _) in LEVELS.items()
@@ -122,14 +138,15 @@ def _page_link(plan: PlanSummary, link: Link) -> PageLink:
 def finding_page(plan: PlanSummary, code: str, query: FindingQuery, session: Session) -> str:
     """Render a finding with a page of the task instances behind it, as they are now."""
     finding = finding_with_rows(redact(plan, session), code)
-    found = read_rows(plan, code, session, offset=query.offset, limit=ROWS, or_first=True)
+    found = read_rows(plan, code, caller().user, session, offset=query.offset, limit=ROWS, or_first=True)
     return templating.render(
         "finding_rows.html",
         plan=plan,
         point=_point(plan, finding),
         page=Page(found.total, found.offset, ROWS),
         runs=_grouped(found.rows),
-        cause="Downstream of" if finding_rows.is_downstream(finding) else "Because of",
+        cause=finding_rows.cause_heading(finding),
+        names_dags=finding_rows.names_dags(finding),
         may_widen=plan.status == "ready" and may_clear(plan),
         here=templating.NavState("", plan.dag_id),
     )
@@ -145,7 +162,7 @@ def _grouped(rows: Sequence[AffectedRow]) -> list[tuple[AffectedRow, list[Affect
 def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) -> dict[str, Any]:
     """Return a finding with a page of the task instances behind it, for programs."""
     finding = finding_with_rows(plan, code)
-    found = read_rows(plan, code, session, offset=query.offset, limit=query.limit)
+    found = read_rows(plan, code, caller().user, session, offset=query.offset, limit=query.limit)
     return {
         "code": code,
         "level": finding.level,
@@ -157,12 +174,15 @@ def rows_json(plan: PlanSummary, code: str, query: PageQuery, session: Session) 
         "items": [
             {
                 "run_id": row.run_id,
-                "task_id": row.task_id,
-                "map_index": row.map_index,
+                "task_id": None if row.is_run else row.task_id,
+                "map_index": None if row.is_run else row.map_index,
+                "rendered_map_index": row.rendered_map_index,
                 "state": row.state,
                 "try_number": row.try_number,
                 "foreseen_state": row.foreseen_state,
                 "because_of": row.related_task_id,
+                "effect": row.effect,
+                "details": list(row.details),
             }
             for row in found.rows
         ],

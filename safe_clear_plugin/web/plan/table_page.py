@@ -15,16 +15,17 @@ from sqlalchemy.orm import Session
 from safe_clear_plugin.core.effects import CLEARED_EFFECTS, Effect
 from safe_clear_plugin.core.keys import TaskInstanceKey
 from safe_clear_plugin.core.outcomes import OUTCOME_LABELS, Outcome
-from safe_clear_plugin.core.plan import PlanSummary, StateChange, run_date
+from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.plan_filters import EVERY_ROW, RowFilter
 from safe_clear_plugin.core.plan_records import TouchedTask
+from safe_clear_plugin.core.planned_rows import StateChange, run_date
 from safe_clear_plugin.core.states import NO_STATE
 from safe_clear_plugin.services import plans
+from safe_clear_plugin.web.api.plan_urls import FILTERS, GRID, Address
 from safe_clear_plugin.web.api.queries import PlanQuery, RowsFilter
 from safe_clear_plugin.web.app import moments, state_labels, template_filters, templating
 from safe_clear_plugin.web.app.paging import Page
 from safe_clear_plugin.web.grid.grid_page import moment
-from safe_clear_plugin.web.plan.plan_urls import FILTERS, GRID, Address
 
 ROWS = 50
 TASKS = 50
@@ -80,7 +81,7 @@ class Table:
 
     @property
     def kept(self) -> list[tuple[str, str]]:
-        """What the filter form sends along: the grid's part, the order, and the filters set by links."""
+        """Hidden fields of the filter form: the grid's part, the order, and the filters set by links."""
         names = (*GRID, "sort", "task_id", "run_id", "run_from", "run_to")
         return [(name, value) for name in names for value in self.address.args.getlist(name) if value]
 

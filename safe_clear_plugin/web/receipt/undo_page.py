@@ -11,20 +11,28 @@ from itertools import groupby
 from safe_clear_plugin.core.plan import PlanSummary
 from safe_clear_plugin.core.problems import Problem
 from safe_clear_plugin.core.undo import VERDICT_TEXT, UndoCount, UndoPreview, UndoStay, Verdict
+from safe_clear_plugin.services import authorization
+from safe_clear_plugin.services.undo import pause_dag
+from safe_clear_plugin.web.api.queries import GridQuery, UndoQuery
 from safe_clear_plugin.web.app import templating
+from safe_clear_plugin.web.app.identity import caller
+from safe_clear_plugin.web.app.paging import Page
+from safe_clear_plugin.web.grid import grid_page
 
 CHOOSABLE = 100
-"""Dag runs to choose from: their ids go into an address, and proxies take only some thousand characters."""
+"""Dag runs on a page. Unticked ones go into an address, and proxies allow only some thousand characters."""
 
 LISTED = 200
 """Task instances that stay which a page lists; the services list as many."""
+
+WHOLE_GRID = GridQuery.model_validate({})
 
 StateCounts = list[tuple[str | None, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class TaskStays:
-    """What stays of one task, as far as it is listed."""
+    """The task instances of one task that stay, as far as they are listed."""
 
     task_id: str
     states: StateCounts
@@ -33,7 +41,7 @@ class TaskStays:
 
 @dataclass(frozen=True, slots=True)
 class StayGroup:
-    """What stays for one reason: ``count`` and ``states`` are of all, ``tasks`` holds the first rows."""
+    """Task instances that stay for one reason; ``tasks`` has only the first rows."""
 
     why: str
     count: int
@@ -43,11 +51,13 @@ class StayGroup:
 
     @property
     def listed(self) -> int:
-        """How many of them are in ``tasks``."""
+        """The number of them in ``tasks``."""
         return sum(len(task.rows) for task in self.tasks)
 
 
-def undo_page(plan: PlanSummary, undo: UndoPreview, chosen: Sequence[str], now: datetime) -> str:
+def undo_page(
+    plan: PlanSummary, undo: UndoPreview, chosen: Sequence[str], query: UndoQuery, now: datetime
+) -> str:
     """Render what an undo of the chosen runs, or of all, would do now."""
     back = [item for item in undo.counts if item.verdict == Verdict.PUT_BACK]
     return templating.render(
@@ -57,9 +67,14 @@ def undo_page(plan: PlanSummary, undo: UndoPreview, chosen: Sequence[str], now: 
         chosen=list(chosen),
         cleared_runs=plan.cleared_runs - plan.undone_runs,
         runs=undo.runs[:CHOOSABLE],
+        page=Page(undo.dag_runs, query.offset, CHOOSABLE),
+        asked=query.model_dump(exclude={"offset"}, exclude_defaults=True),
         back_states=count_states((item.before, item.count) for item in back),
         now_states=count_states((item.now, item.count) for item in back),
         stays=stay_groups(undo.counts, undo.stays),
+        view=grid_page.undo_view(plan, WHOLE_GRID) if undo.put_back and not chosen else None,
+        is_paused=pause_dag.is_paused(plan),
+        may_pause=authorization.may_pause(plan, caller().user),
         here=templating.NavState("", plan.dag_id),
         now=now,
     )

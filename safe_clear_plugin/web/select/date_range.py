@@ -9,8 +9,7 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from safe_clear_plugin.core.dates import clock_change, parse_moment, parse_typed
-from safe_clear_plugin.core.formats import span
-from safe_clear_plugin.core.plan_text import WEEKDAYS, count
+from safe_clear_plugin.core.formats import WEEKDAYS, count, span
 from safe_clear_plugin.web.app import date_ruler, moments
 
 MONTHS = moments.MONTHS
@@ -28,7 +27,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A range of dates of which either end may be open."""
+    """A date range; either end may be open."""
 
     start: datetime | None
     end: datetime | None

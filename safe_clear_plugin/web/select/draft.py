@@ -17,18 +17,19 @@ from safe_clear_plugin.web.select.form import SelectionForm
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A selection without the fields that cannot be read; these are ``broken``, each with what is wrong."""
+    """A selection without the fields that cannot be read; these are ``broken``, each with its problem."""
 
     selection: Selection
     broken: Mapping[str, list[str]]
     browser_timezone: str = ""
     readings: tuple[str, ...] = ()
-    """How dates were read that can mean two moments."""
+    """The reading of dates that can mean two moments."""
 
 
 def draft_of(values: Mapping[str, Any], mistakes: Mistakes) -> Draft:
-    """Return what can be read of a selection."""
-    found = request_reader.validate(AnswersRequest, dict(values), mistakes)
+    """Return what can be read of what a form gives."""
+    values = form_data.with_dates(values)
+    found = request_reader.validate(AnswersRequest, values, mistakes)
     broken = mistakes.by_field
     if found is None:
         readable = {name: value for name, value in values.items() if name not in broken}
@@ -37,10 +38,10 @@ def draft_of(values: Mapping[str, Any], mistakes: Mistakes) -> Draft:
 
 
 def _readings(found: AnswersRequest) -> Iterator[str]:
-    if found.date_field == "partition_date":
-        return
     zone = ZoneInfo(found.timezone)
-    for label, text, end in (("From", found.date_from, False), ("To", found.date_to, True)):
+    dates = (("From", found.date_from, False), ("To", found.date_to, True))
+    failed = (("Failed from", found.failed_from, False), ("Failed to", found.failed_to, True))
+    for label, text, end in (*(() if found.date_field == "partition_date" else dates), *failed):
         if text and (reading := date_range.read_as(label, text, zone, end=end)):
             yield reading
 

@@ -31,7 +31,7 @@ class LinesField(TextAreaField):
 
 
 class FlagField(BooleanField):
-    """Yes or no; what is not given keeps the default, so a page sends ``false`` before its checkbox."""
+    """Yes or no; a missing value keeps the default, so a page sends ``false`` before its checkbox."""
 
     def process_formdata(self, valuelist: list[str]) -> None:
         """Say what the last of the values says."""
@@ -51,5 +51,5 @@ def key_line(key: TaskInstanceKey) -> str:
 
 
 def labelled(values: Iterable[str]) -> list[Any]:
-    """Return the choices of states, or of other names that are shown as they are."""
-    return [SelectChoice(value, "no status" if value == "none" else value) for value in values]
+    """Return the choices of names that are shown as they are, or drawn as chips."""
+    return [SelectChoice(value, value) for value in values]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +12,8 @@ from werkzeug.datastructures import MultiDict
 from wtforms import Form, RadioField, SelectField, StringField
 
 from safe_clear_plugin.core.dates import parse_moment
-from safe_clear_plugin.core.selection import DATE_FIELDS, RUN_TYPES, RUNNING_CHOICES, Selection
+from safe_clear_plugin.core.problems import Suggestion
+from safe_clear_plugin.core.selection import DATE_FIELDS, MOMENTS, RUN_TYPES, RUNNING_CHOICES, Selection
 from safe_clear_plugin.core.states import RUN_STATES, TASK_INSTANCE_STATES
 from safe_clear_plugin.services.planning import run_scope
 from safe_clear_plugin.web.select.fields import (
@@ -28,7 +29,7 @@ UTC = ZoneInfo("UTC")
 LITERAL_PLACEHOLDER = re.compile(r"^\{[A-Z_]+\}$")
 """Airflow leaves ``{MAP_INDEX}`` as it is in the link of a task instance that is not mapped."""
 LINKED = ("dag_id", "run_id", "task_id", "map_index")
-"""What Airflow's links fill in."""
+"""The fields that Airflow's links fill in."""
 
 
 class SelectionForm(Form):
@@ -41,6 +42,7 @@ class SelectionForm(Form):
 
     dag_id = StringField("Dag")
     task_regex = StringField("Task regex")
+    task_ids = LinesField("Task ids", description="One task id per line, in place of a task regex.")
     run_id = LinesField("Run ids", description="One run id per line. Leave empty for every run in the range.")
     partition_key = LinesField(
         "Partition keys", description="One partition key per line, exactly as in the run."
@@ -52,6 +54,12 @@ class SelectionForm(Form):
     run_type = ChoicesField("Run type", choices=labelled(RUN_TYPES))
     run_state = ChoicesField("Run state", choices=labelled(RUN_STATES))
     state = ChoicesField("Task instance state", choices=labelled(TASK_INSTANCE_STATES))
+    failed_from = StringField("Failed from")
+    failed_to = StringField(
+        "Failed to (inclusive)",
+        description="Only task instances that ended as Failed or Upstream Failed in this time, on any "
+        "date of their runs.",
+    )
     include_setups = FlagField(
         "With setups and teardowns",
         description="Those of the tasks above, in any state: without them a state filter leaves them out.",
@@ -93,7 +101,7 @@ class SelectionForm(Form):
             self.date_field.choices = labelled(name for name in DATE_FIELDS if name != "partition_date")
 
     def add_errors(self, errors: Mapping[str, Sequence[str]]) -> None:
-        """Put what is wrong to the fields."""
+        """Give each field its problems."""
         for name, texts in errors.items():
             if name in self:
                 self[name].errors = [*self[name].errors, *texts]
@@ -109,9 +117,14 @@ def without_placeholders(args: MultiDict[str, str]) -> MultiDict[str, str]:
     return MultiDict(kept)
 
 
-def task_regex_of(task_id: str) -> str:
-    """Return the regular expression that matches this task alone."""
-    return "^" + re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", task_id) + "$"
+def suggested_forms(
+    selection: Selection, suggestions: Iterable[Suggestion]
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the button of each suggestion, and the names and values that its form sends."""
+    return [
+        (one.text, list(form_from_selection(selection.changed(one.changes)).given.items(multi=True)))
+        for one in suggestions
+    ]
 
 
 def form_from_selection(selection: Selection) -> SelectionForm:
@@ -128,9 +141,11 @@ def _as_form_data(selection: Selection) -> dict[str, Any]:
         selection.run_on_latest_version
     ]
     values["exclude_task_instance"] = [key_line(key) for key in selection.exclude_task_instance]
-    zone = UTC if selection.is_by_partition_date else ZoneInfo(selection.timezone)
-    for name, moment in (("date_from", selection.date_from), ("date_to", selection.date_to)):
-        values[name] = format_for_input(moment, zone, end=name == "date_to") if moment else ""
+    zone = ZoneInfo(selection.timezone)
+    for name in MOMENTS:
+        moment, of_runs = getattr(selection, name), name.startswith("date_")
+        read_in = UTC if of_runs and selection.is_by_partition_date else zone
+        values[name] = format_for_input(moment, read_in, end=name.endswith("_to")) if moment else ""
     flags = {True: "true", False: "false"}
     return {
         name: flags[value] if isinstance(value, bool) else value if isinstance(value, list) else str(value)

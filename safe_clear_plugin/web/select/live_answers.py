@@ -1,39 +1,29 @@
-"""What the form on which a selection is made says back: facts in words, for the page and its script."""
+"""Answers of the selection form: facts in words, for the page and its script."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from safe_clear_plugin.core.plan_text import count
-from safe_clear_plugin.core.problems import Problem
+from safe_clear_plugin.core.formats import count
 from safe_clear_plugin.core.selection import Selection
 from safe_clear_plugin.core.states import NO_STATE
-from safe_clear_plugin.services.live_preview import selection_preview, task_tree_selection
+from safe_clear_plugin.services.live_preview import selection_preview
 from safe_clear_plugin.services.live_preview.model import SelectionPreview
 from safe_clear_plugin.web.api.types import available_timezones
 from safe_clear_plugin.web.app import links, state_labels
 from safe_clear_plugin.web.select.date_range import Range, known_zones, on_clock, zone_name
 from safe_clear_plugin.web.select.draft import Draft
-from safe_clear_plugin.web.select.form import UTC, format_for_input, task_regex_of
+from safe_clear_plugin.web.select.field_problems import by_field, by_section
+from safe_clear_plugin.web.select.form import UTC, format_for_input
+from safe_clear_plugin.web.select.regex_chips import Chip, group_chips
 
 MANY_TASKS = 30
 """Tasks from which on groups without a marked one are folded."""
-MOST_CHIPS = 12
-
-OF_TASKS = ("task_regex", "map_index", "exclude_task_id", "exclude_task_instance")
-OF_STATES = ("state",)
-OF_DAG = ("dag_id",)
-
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """A shortcut that fills in the task regex."""
-
-    label: str
-    regex: str
+CHIPS_AT_ONCE = 12
+"""Groups that are offered in sight; the others are folded behind their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +42,34 @@ class Answers:
     found: SelectionPreview
     selection: Selection
     problems: dict[str, list[str]]
-    """What is wrong, by the section it stands in: ``dag``, ``tasks``, ``when``, ``state``."""
+    """The problems by section: ``dag``, ``tasks``, ``when``, ``state``."""
+    field_errors: Mapping[str, Sequence[str]]
+    """Those that a field is to blame for, by field."""
     zone: ZoneInfo
     browser_zone: str = ""
     dag_url: str = ""
     chips: Sequence[Chip] = field(default=())
     readings: Sequence[str] = ()
-    """How dates were read that can mean two moments."""
+    """The reading of dates that can mean two moments."""
+    chips_at_once: int = CHIPS_AT_ONCE
+
+    def aside(self, section: str) -> list[str]:
+        """Return the problems of a section that belong to none of its fields."""
+        at_fields = {text for texts in self.field_errors.values() for text in texts}
+        return [text for text in self.problems[section] if text not in at_fields]
+
+    @property
+    def swaps(self) -> dict[str, str]:
+        """The fields whose error is gone once their two dates change places, each with its partner."""
+        edges = (("date_from", "date_to"), ("failed_from", "failed_to"))
+        pairs = {end: start for start, end in edges}
+        return {
+            end: start
+            for end, start in pairs.items()
+            if (first := getattr(self.selection, start))
+            and (last := getattr(self.selection, end))
+            and first > last
+        }
 
     @property
     def dag_is_chosen(self) -> bool:
@@ -106,20 +117,22 @@ class Answers:
 
     @property
     def tasks_said(self) -> str:
-        """How many tasks match, and how many come along."""
+        """The number of tasks that match, and of those that are included with them."""
         tree = self.found.tree
         assert tree is not None
         total, matched, along = tree.count(), tree.count("matched"), tree.count("along")
         excluded = tree.count("excluded")
         but = f", {excluded:,} excluded" if excluded else ""
-        if not self.selection.task_regex:
+        if self.selection.is_by_failure and not self.selection.names_tasks:
+            return f"Those of {count(total - excluded, 'task')} that failed in this time{but}"
+        if not self.selection.names_tasks:
             return f"Whole runs: {'all ' if not excluded else ''}{count(total - excluded, 'task')}{but}"
         more = f"; {along:,} more {'is' if along == 1 else 'are'} included" if along else ""
         return f"{matched:,} of {count(total, 'task')} {'matches' if matched == 1 else 'match'}{more}{but}"
 
     @property
     def runs_said(self) -> str:
-        """How many dag runs there are in the range."""
+        """The number of dag runs in the range."""
         number = self.found.dag_runs
         if number is None:
             return "Too many dag runs to count here"
@@ -127,7 +140,7 @@ class Answers:
 
     @property
     def states(self) -> list[state_labels.Share]:
-        """What would be cleared, by state."""
+        """The task instances that would be cleared, by state."""
         counts = self.found.counts
         if counts is None:
             return []
@@ -167,7 +180,19 @@ class Answers:
         text = count(counts.found.total, "task instance")
         if counts.cleared_runs is not None:
             text += f" in {count(counts.cleared_runs, 'run')}"
-        return text + (f", {counts.found.left_out:,} left out" if counts.found.left_out else "")
+        text += f", {counts.found.left_out:,} left out" if counts.found.left_out else ""
+        return f"{text}, plus {self.along}" if self.along else text
+
+    @property
+    def along(self) -> str:
+        """The relatives that are included with single task instances: only a preview counts them."""
+        selection = self.selection
+        if not selection.is_by_failure:
+            return ""
+        asked = (("upstream", selection.include_upstream), ("downstream", selection.include_downstream))
+        directions = " and ".join(word for word, is_asked in asked if is_asked)
+        along = [f"what is {directions}" if directions else "", "setups" if selection.adds_setups else ""]
+        return " and ".join(filter(None, along))
 
     @property
     def _no_counts(self) -> str:
@@ -201,7 +226,7 @@ class Answers:
 
 
 def answer(draft: Draft, now: datetime) -> Answers:
-    """Answer what is filled in so far; what cannot be read is said and left aside."""
+    """Answer the fields filled in so far; fields that cannot be read are named and left aside."""
     selection = draft.selection
     zone, browser_zone = known_zones((selection.timezone, draft.browser_timezone), available_timezones())
     broken = {name: list(texts) for name, texts in draft.broken.items() if name}
@@ -213,37 +238,11 @@ def answer(draft: Draft, now: datetime) -> Answers:
     return Answers(
         found=found,
         selection=selection,
-        problems=_by_section(broken, found.problems),
+        problems=by_section(broken, found.problems),
+        field_errors=by_field(broken, found.problems),
         zone=ZoneInfo(zone or "UTC"),
         browser_zone=browser_zone,
         dag_url=links.airflow_url("dags", selection.dag_id),
-        chips=_chips(found.tree),
+        chips=group_chips(found.tree),
         readings=draft.readings,
     )
-
-
-def _by_section(broken: dict[str, list[str]], problems: Sequence[Problem]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {"dag": [], "tasks": [], "when": [], "state": []}
-    for name, texts in broken.items():
-        found[_section(name)] += texts
-    for problem in problems:
-        found[_section(problem.field)].append(str(problem))
-    return found
-
-
-def _section(name: str | None) -> str:
-    if name in OF_DAG:
-        return "dag"
-    if name in OF_TASKS:
-        return "tasks"
-    return "state" if name in OF_STATES else "when"
-
-
-def _chips(tree: task_tree_selection.Tree | None) -> list[Chip]:
-    """Offer each top-level task group whose tasks all begin with its id."""
-    groups = [root for root in tree.roots if root.node.group] if tree else []
-    return [
-        Chip(root.node.label, task_regex_of(root.node.id)[:-1] + r"\.")
-        for root in groups[:MOST_CHIPS]
-        if all(task.node.id.startswith(f"{root.node.id}.") for task in root.tasks)
-    ]

@@ -16,7 +16,7 @@ with DAG(
     access_control={"team_a": {"DAGs": {"can_read", "can_edit"}}},
 ):
 
-    @task
+    @task(map_index_template="{{ region }}")
     def per_region(region: str) -> str:
         return region
 

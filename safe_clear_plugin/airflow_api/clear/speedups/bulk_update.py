@@ -44,7 +44,7 @@ AGGREGATES = "sqlalchemy_utils.aggregates"
 
 @contextmanager
 def update_in_bulk(session: Session, *, read_on: bool) -> Iterator[None]:
-    """Send together what is flushed within; ``read_on`` when Airflow reads the objects again after one."""
+    """Send the rows flushed within together; ``read_on`` when Airflow reads the objects again after one."""
     write = _even_out if read_on or session.get_bind().dialect.name != "postgresql" else _write_at_once
     event.listen(session, "before_flush", write)
     try:
@@ -88,7 +88,7 @@ def _even_columns(mapper: Mapper[Any]) -> frozenset[str]:
 
 
 def _write_at_once(session: Session, *_: Any) -> None:
-    """Write what can be written so of the task instances; what is left is evened out."""
+    """Write the task instances that can be written so; the other ones are evened out."""
     if not _is_listened_to(session):
         states = [inspect(row) for row in session.dirty if type(row) is TaskInstance]
         changes = [(state, changed) for state in states if (changed := _changes(state))]
@@ -102,7 +102,7 @@ def _write_at_once(session: Session, *_: Any) -> None:
 def _is_listened_to(session: Session) -> bool:
     """Whether somebody hears of each object that a flush writes, or asks it afterwards what was written."""
     dispatch = inspect(TaskInstance).dispatch
-    # The one that comes with FAB looks for aggregated columns, of which Airflow has none.
+    # The one that comes with FAB looks for aggregated columns; Airflow has none.
     asks = any(getattr(one, "__module__", "") != AGGREGATES for one in session.dispatch.after_flush)
     return asks or bool(dispatch.before_update or dispatch.after_update)
 
@@ -133,7 +133,7 @@ def _update(states: Sequence[InstanceState[Any]], names: Sequence[str], session:
     arrays = [literal(was, ARRAY(table.c.id.type))]
     places = [column("was", table.c.id.type)]
     for name, one in zip(names, columns, strict=True):
-        # A cast to a length would cut what is longer, and nobody would be told.
+        # A cast to a length would cut longer values without a word.
         kind = Text() if isinstance(one.type, String) else one.type
         arrays.append(literal([state.dict[name] for state in states], ARRAY(kind)))
         places.append(column(f"new_{one.name}", kind))

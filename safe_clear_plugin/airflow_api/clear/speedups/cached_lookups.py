@@ -32,6 +32,7 @@ from safe_clear_plugin.airflow_api.clear.speedups.statement_patterns import (
     ONCE_PER_TASK_INSTANCE,
     recognize,
 )
+from safe_clear_plugin.airflow_api.platform.joins import hash_joins, is_one_of, of_dag
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +47,9 @@ def _result(*rows: Any) -> Result:
 
 
 class Lookups:
-    """What there is of the things that Airflow looks for, in the task instances and dag runs of one batch.
+    """The rows that Airflow looks up for the task instances and dag runs of one batch.
 
-    A look-up of anything else, as a deployment's own hook may make, goes to the database.
+    Any other look-up, for example by a deployment's own hook, goes to the database.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Lookups:
             "pin_version": {(dag_id, ti.run_id) for ti in task_instances},
         }
         by_id = related.this_try or related.questions or related.reschedules
-        there = self._there_by_id(wanted) if by_id else {}
+        there = self._there_by_id(dag_id, wanted) if by_id else {}
         by_run = related.deadlines or related.versionless
         with_deadline, without_version = self._there_by_run(dag_id, run_pks) if by_run else (set(), set())
         self._there: dict[str, set[tuple[Any, ...]]] = {
@@ -96,11 +97,12 @@ class Lookups:
             and (task_instance.id,) not in there["task_reschedule"]
         )
 
-    def _there_by_id(self, wanted: FromClause) -> dict[UUID, Any]:
+    def _there_by_id(self, dag_id: str, wanted: FromClause) -> dict[UUID, Any]:
         """Return, by task instance, which of the three that each may have are there, where any is."""
         ti, history = TaskInstance, TaskInstanceHistory
         tried = and_(
-            history.dag_id == ti.dag_id,
+            of_dag(history.__table__, dag_id),
+            history.run_id.in_(self._runs),
             history.run_id == ti.run_id,
             history.task_id == ti.task_id,
             history.map_index == ti.map_index,
@@ -111,17 +113,21 @@ class Lookups:
             "hitl_detail": HITLDetail.ti_id,
             "task_reschedule": TaskReschedule.ti_id,
         }
+        ids = select(wanted.c[0])
         # Joined: of an EXISTS in its place, PostgreSQL may read the whole table.
-        found = self._session.execute(
+        query = (
             select(ti.id, *(there.is_not(None).label(name) for name, there in kinds.items()))
-            .join(wanted, wanted.c[0] == ti.id)
+            .select_from(ti)
             .outerjoin(history, tried)
-            .outerjoin(HITLDetail, HITLDetail.ti_id == ti.id)
-            .outerjoin(TaskReschedule, TaskReschedule.ti_id == ti.id)
-            .where(or_(*(there.is_not(None) for there in kinds.values())))
+            .outerjoin(HITLDetail, and_(HITLDetail.ti_id == ti.id, is_one_of(HITLDetail.ti_id, ids)))
+            .outerjoin(
+                TaskReschedule, and_(TaskReschedule.ti_id == ti.id, is_one_of(TaskReschedule.ti_id, ids))
+            )
+            .where(is_one_of(ti.id, ids), or_(*(there.is_not(None) for there in kinds.values())))
             .distinct()
         )
-        return {row.id: row for row in found}
+        with hash_joins(self._session):
+            return {row.id: row for row in self._session.execute(query)}
 
     def _there_by_run(self, dag_id: str, run_pks: Sequence[int]) -> tuple[set[int], set[int]]:
         """Return the runs that have a deadline, and those with a task instance without a DAG version."""
@@ -131,10 +137,12 @@ class Lookups:
         )
         without_version = (
             select(DagRun.id, false())
-            .join(ti, and_(DagRun.dag_id == ti.dag_id, DagRun.run_id == ti.run_id))
-            .where(DagRun.id.in_(run_pks), ti.dag_id == dag_id, ti.dag_version_id.is_(None))
+            .join(ti, DagRun.run_id == ti.run_id)
+            .where(DagRun.id.in_(run_pks), of_dag(ti.__table__, dag_id), ti.run_id.in_(self._runs))
+            .where(ti.dag_version_id.is_(None))
         )
-        found = self._session.execute(with_deadline.union(without_version)).all()
+        with hash_joins(self._session):
+            found = self._session.execute(with_deadline.union(without_version)).all()
         return {row.run_pk for row in found if row.deadline}, {
             row.run_pk for row in found if not row.deadline
         }

@@ -36,6 +36,7 @@ from sqlalchemy import inspect as mapped
 from sqlalchemy.orm import Session
 
 from safe_clear_plugin.airflow_api.clear.speedups.cached_lookups import Lookups
+from safe_clear_plugin.airflow_api.platform.joins import is_one_of
 from safe_clear_plugin.airflow_api.platform.session import count_written
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def _wrappers(function: Any) -> int:
 def is_supported() -> bool:
     """Whether this Airflow prepares a task instance for its next try as is done here; told once if not.
 
-    Somebody who listens to what is written to the history hears of objects only, so they are made for them.
+    A listener to history rows hears of objects only, so objects are made for it.
     """
     return not _is_listened_to() and _has_supported_source(_functions())
 
@@ -152,7 +153,7 @@ def _take_new_id(
 def _copy(
     chosen: Sequence[TaskInstance], among: Sequence[TaskInstance], wanted: FromClause, session: Session
 ) -> None:
-    tries = _tries().join(wanted, wanted.c[0] == TaskInstance.id)
+    tries = _tries().where(is_one_of(TaskInstance.id, select(wanted.c[0])))
     if len(chosen) < len(among):
         ids = {ti.id for ti in chosen}
         tries = tries.where(TaskInstance.id.not_in([ti.id for ti in among if ti.id not in ids]))

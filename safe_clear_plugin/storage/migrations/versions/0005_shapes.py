@@ -18,7 +18,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns, and make the two tables anew: what they hold is worked out with each preview."""
+    """Add the columns, and replace the two tables: each preview computes their rows again."""
     schema = _schema()
     op.add_column("safe_clear_plan", sa.Column("findings_not_checked", sa.JSON()), schema=schema)
     op.add_column("safe_clear_plan_run", sa.Column("shape", sa.Integer()), schema=schema)

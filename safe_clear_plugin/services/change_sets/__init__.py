@@ -1,0 +1,1 @@
+"""Change sets: making one, and confirming, stopping and undoing its plans together."""

@@ -1,0 +1,1 @@
+"""Carries confirmed clears and undos through, without the browser that asked for them."""

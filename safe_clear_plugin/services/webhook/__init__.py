@@ -1,0 +1,1 @@
+"""Sends messages about plans to the webhook."""

@@ -1,0 +1,1 @@
+"""Change sets: their records, and whose turn it is within one."""

@@ -1,0 +1,1 @@
+"""Leases: the driver that works on each plan."""

@@ -1,0 +1,1 @@
+"""Webhook messages: the outbox, and their delivery."""

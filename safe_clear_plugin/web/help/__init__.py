@@ -1,0 +1,1 @@
+"""The documentation, as pages beside what it explains."""

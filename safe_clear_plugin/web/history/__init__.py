@@ -1,0 +1,1 @@
+"""The history, for people and for programs."""

@@ -1,0 +1,1 @@
+"""The waves of a clear on its pages: form, words and progress."""
