@@ -48,7 +48,7 @@ SUITES := test-browser test-postgresql test-sqlite test-soak test-airflow32 test
 	test-psycopg2 test-auth test-query-plans test-package test-unit
 
 test: env env32 system ## Run everything that a change needs, with the same examples each time
-	@MAKE="$(MAKE)" SAFE_CLEAR_LIMIT=$${SAFE_CLEAR_LIMIT:-3000} scripts/all-suites $(SUITES)
+	@MAKE="$(MAKE)" SAFE_CLEAR_LIMIT=$${SAFE_CLEAR_LIMIT:-4800} scripts/all-suites $(SUITES)
 
 test-full: env env32 system ## Run everything: random seeds, every kill point, other deployments; takes hours
 	@scripts/system-packages full

@@ -33,8 +33,8 @@ KEPT_LOGS = REPOSITORY / "test-results" / "airflow"
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """Use the browser of the distribution; the suite downloads none."""
-    chromium = shutil.which("chromium")
+    """Use the browser of the distribution, if possible the one without what only a window needs."""
+    chromium = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     if not chromium:
         pytest.fail("chromium is missing: run `make system`")
     return {

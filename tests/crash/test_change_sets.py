@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import product
 
 import pytest
 
@@ -22,7 +22,7 @@ from tests.crash.history import (
     now,
     store_nightly,
 )
-from tests.crash.killing import COMMIT, Function, Point, run_killed_at
+from tests.crash.killing import COMMIT, Function, Moment, Point, run_killed_at
 from tests.db.change_set_acting import confirm, drive, fake_auth_manager, reread, statuses, undo
 from tests.support import options
 from tests.support.driving import end_pause, set_clock_forward
@@ -54,14 +54,23 @@ def make() -> ChangeSet:
     return make_change_set(DagChoice(dag_ids=DAGS), selection, user=ME, actor=ME, now=now())
 
 
-def points(names: tuple[str, ...]) -> Iterator[Point]:
-    """Yield the points to die at: around each step of the turns, and around each commit."""
-    step = 1 if options.chosen.full else 3
-    commits = [(COMMIT, None, nth) for nth in range(1, 9, 1 if options.chosen.full else 2)]
-    steps = [(name, TURNS[name], nth) for name in names for nth in range(1, 3)][::step]
-    for name, function, nth in (*commits, *steps):
-        for moment in ("before", "after"):
-            yield Point(moment, name, function, nth)
+def points(names: tuple[str, ...]) -> list[Point]:
+    """Return the points to die at: around each step of the turns, and around each commit.
+
+    The state before a commit is the state after the last one. Without ``--full``, PostgreSQL tries every
+    second state and some steps that have written something. SQLite tries some states.
+    """
+    commits = [Point("before", COMMIT, None, 1), *(Point("after", COMMIT, None, nth) for nth in range(1, 9))]
+    steps = list(product(names, (1, 2)))
+    if options.chosen.full:
+        moments: tuple[Moment, ...] = ("before", "after")
+        return [
+            *commits,
+            *(Point(moment, name, TURNS[name], nth) for name, nth in steps for moment in moments),
+        ]
+    if options.chosen.postgresql:
+        return [*commits[::2], *(Point("after", name, TURNS[name], nth) for name, nth in steps[::3])]
+    return [*commits[:2], commits[5]]
 
 
 def of_dag(tables, dag_id: str):

@@ -51,19 +51,13 @@ PARTS: dict[str, dict[str, Any]] = {
 
 
 def cases() -> Iterator[Any]:
-    """Yield every situation with half of the parts and, in turn, every state of the run.
-
-    Every part meets every state; with ``--full`` each situation meets all of both. A difference on PostgreSQL
-    or Airflow 3.2 would show in each situation, so there one of each is enough.
-    """
+    """Yield every situation with a part and a state of the run in turn; with ``--full`` with all."""
     for (row, situation), (column, part), run_state in product(
         enumerate(SITUATIONS), enumerate(PARTS), RUN_STATES
     ):
         in_turn = run_state == RUN_STATES[(row + column) % len(RUN_STATES)]
         one_of_each = column == row // len(RUN_STATES) % len(PARTS)
-        one_of_two = (row // 4 + row % 4 // 2 + column) % 2 == 0
-        briefly = options.chosen.postgresql or options.AIRFLOW_32
-        if options.chosen.full or (in_turn and (one_of_each if briefly else one_of_two)):
+        if options.chosen.full or (in_turn and one_of_each):
             yield pytest.param(situation, part, run_state, id=f"{situation.name}-{part}-{run_state} run")
 
 

@@ -26,7 +26,7 @@ from safe_clear_plugin.storage.plans import plan_reader, plan_rows, statistics
 from safe_clear_plugin.storage.tables import plan_relation, plan_run, plan_task, plan_task_instance
 from tests.db.acting import clear, plan_of
 from tests.support.factories import FIRST_DATE, expand, make_run, set_states, store_dag
-from tests.support.options import every_other
+from tests.support.options import each_in_turn
 from tests.support.query_plan import explaining, nodes, rows_read, summarize
 from tests.support.statements import statements
 from tests.support.versions import alike, chains, different, store_versions
@@ -126,7 +126,7 @@ SOME_TASKS = {
 }
 
 
-@pytest.mark.parametrize(("make", "some"), every_other([circle, evolving, different], list(SOME_TASKS)))
+@pytest.mark.parametrize(("make", "some"), each_in_turn([circle, evolving, different], list(SOME_TASKS)))
 def test_a_plan_of_many_versions_says_what_a_plan_of_each_run_says(session, make, some):
     selection = SOME_TASKS[some]
     run_ids = store_versions(make, 12, session, states=FAILED)

@@ -25,7 +25,7 @@ from tests.db.speedup_helpers import (
     settled,
 )
 from tests.support.factories import set_states
-from tests.support.options import every_other
+from tests.support.options import each_in_turn, every_other
 from tests.support.scenes import store_etl
 from tests.support.snapshots import Snapshot, snapshot
 from tests.support.statements import statements
@@ -48,7 +48,7 @@ def differs(
 
 @pytest.mark.parametrize(
     ("situation", "run_state"),
-    every_other(SITUATIONS, RUN_STATES),
+    each_in_turn(SITUATIONS, RUN_STATES),
     ids=lambda value: getattr(value, "name", value),
 )
 def test_the_same_rows_as_the_plain_call(situation: Situation, run_state: str, session, monkeypatch):

@@ -36,7 +36,7 @@ def short(monkeypatch):
 def never(*args):
     """Take for ever, with whatever session is among the arguments."""
     session = next(arg for arg in args if hasattr(arg, "scalar"))
-    return session.scalar(endless())
+    return session.scalar(endless(session))
 
 
 def codes(*areas):
@@ -76,6 +76,7 @@ def test_a_check_that_takes_too_long_is_named_and_the_others_are_done(session, s
     assert finding(whole, "not_checked") is None
 
 
+@pytest.mark.one_database("postgresql")
 def test_what_a_check_has_written_goes_with_it_and_the_rows_stay(session, short, monkeypatch):
     store_done(session)
     count_nothing(monkeypatch)
@@ -88,6 +89,7 @@ def test_what_a_check_has_written_goes_with_it_and_the_rows_stay(session, short,
     assert session.scalar(count(tables.plan_task_instance)) == 3
 
 
+@pytest.mark.one_database("postgresql")
 def test_what_may_ask_for_a_tick_is_ticked_when_it_was_not_checked(session, short, monkeypatch):
     store_done(session)
     count_nothing(monkeypatch)
@@ -102,6 +104,7 @@ def test_what_may_ask_for_a_tick_is_ticked_when_it_was_not_checked(session, shor
     assert (done.status, done.acknowledged) == ("applying", ("not_checked",))
 
 
+@pytest.mark.one_database("postgresql")
 def test_what_rests_on_the_workload_is_not_checked_without_it(session, short, monkeypatch):
     store_done(session)
     monkeypatch.setattr(workload.capacity, "task_counts", never)
@@ -130,6 +133,7 @@ def test_a_plan_whose_checks_came_too_late_is_cleared_as_shown(session, monkeypa
     assert clear(days(1, 3)).cleared == 9
 
 
+@pytest.mark.one_database("postgresql")
 def test_one_slow_check_leaves_time_for_the_next(session, monkeypatch):
     store_done(session)
     # The three slow checks take seven eighths of the time. Each other check may take half of the rest.
@@ -193,7 +197,7 @@ def test_the_rest_of_a_transaction_has_its_own_time(session, backend):
             session.begin_nested(),
             statement_timeout.limited(statement_timeout.Budget(0.1), session),
         ):
-            session.execute(endless())
+            session.execute(endless(session))
         assert session.scalar(select(1)) == 1
     if backend.name == "postgresql":
         assert session.scalar(text("SHOW statement_timeout")) == "0"
@@ -218,7 +222,7 @@ def test_a_shorter_time_of_the_databases_own_counts(session, backend):
     of_role("SET statement_timeout = '200ms'")
     try:
         with airflow.NonScopedSession() as other:
-            assert statement_timeout.read(endless(), statement_timeout.Budget(30), other) is None
+            assert statement_timeout.read(endless(other), statement_timeout.Budget(30), other) is None
             assert other.scalar(text("SHOW statement_timeout")) == "200ms"
     finally:
         of_role("RESET statement_timeout")
@@ -229,7 +233,7 @@ def test_what_is_behind_a_finding_is_read_in_time(session, monkeypatch):
 
     monkeypatch.setenv("AIRFLOW__SAFE_CLEAR__FINDINGS_TIMEOUT", "0.2")
     with pytest.raises(Refused) as refused, reading_time(session):
-        session.execute(endless())
+        session.execute(endless(session))
     assert refused.value.status == 503
 
 

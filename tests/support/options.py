@@ -59,7 +59,7 @@ SHARED_FOLDERS = ("auth", "cli", "db", "views")
 
 
 MANY_CASES = 2
-"""Of a test with more cases, PostgreSQL runs a third. The other places do so above one case."""
+"""Of a test with more cases, PostgreSQL runs a third and SQLite the others. Elsewhere one is many."""
 
 
 def wanted(items: list[pytest.Item]) -> list[pytest.Item]:
@@ -67,8 +67,6 @@ def wanted(items: list[pytest.Item]) -> list[pytest.Item]:
     if chosen.full:
         return items
     items = [item for item in items if _is_wanted(item)]
-    if not required_markers():
-        return items
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
         cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
@@ -78,18 +76,29 @@ def wanted(items: list[pytest.Item]) -> list[pytest.Item]:
 def _is_wanted(item: pytest.Item) -> bool:
     if item.get_closest_marker("full"):
         return False
-    if chosen.postgresql and item.get_closest_marker("one_database"):
+    if (alone := item.get_closest_marker("one_database")) and _database(alone) != chosen.backend:
         return False
     if item.path.parent.name not in SHARED_FOLDERS:
         return True
     return all(item.get_closest_marker(name) for name in required_markers())
 
 
+def _database(one_database: pytest.Mark) -> str:
+    return one_database.args[0] if one_database.args else Options.backend
+
+
 def _thinned(cases: list[pytest.Item]) -> list[pytest.Item]:
-    shared = cases[0].path.parent.name in SHARED_FOLDERS
-    if not shared or len(cases) <= (MANY_CASES if chosen.backend == "postgresql" else 1):
+    first = cases[0]
+    secondary = bool(required_markers())
+    if first.path.parent.name not in SHARED_FOLDERS:
         return cases
-    return cases[::3]
+    if len(cases) <= (1 if secondary and chosen.backend != "postgresql" else MANY_CASES):
+        return cases
+    if secondary:
+        return cases[::3]
+    if first.get_closest_marker("backend") and not first.get_closest_marker("one_database"):
+        return [case for number, case in enumerate(cases) if number % 3]
+    return cases
 
 
 def required_markers() -> list[str]:
@@ -102,6 +111,14 @@ def required_markers() -> list[str]:
     if chosen.auth != Options.auth:
         required.append("auth_manager")
     return required
+
+
+def each_in_turn(*values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return as many combinations as the most values, in which each value is once; with ``--full`` all."""
+    if chosen.full:
+        return list(product(*values))
+    longest = max(len(of_one) for of_one in values)
+    return [tuple(of_one[number % len(of_one)] for of_one in values) for number in range(longest)]
 
 
 def every_other(*values: Sequence[Any]) -> list[tuple[Any, ...]]:

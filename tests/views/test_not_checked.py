@@ -15,7 +15,7 @@ from tests.views.actions import apply_all, boxes, get, make, path, post, press_a
 
 def never(*args, **_):
     session = next(arg for arg in args if hasattr(arg, "scalar"))
-    return session.scalar(endless())
+    return session.scalar(endless(session))
 
 
 @pytest.fixture
