@@ -70,7 +70,7 @@ def points(names: tuple[str, ...]) -> list[Point]:
         ]
     if options.chosen.postgresql:
         return [*commits[::2], *(Point("after", name, TURNS[name], nth) for name, nth in steps[::3])]
-    return [*commits[:2], commits[5]]
+    return [*commits[:2], *commits[3:6:2]]
 
 
 def of_dag(tables, dag_id: str):

@@ -22,7 +22,7 @@ from tests.db.acting import clear, days, plan_of, reread, step, undo
 from tests.support.options import chosen
 from tests.support.scenes import store_etl
 
-pytestmark = [pytest.mark.backend, pytest.mark.driver]
+pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.sqlite]
 on_postgresql = pytest.mark.skipif(not chosen.postgresql, reason="SQLite is no server")
 
 

@@ -26,7 +26,7 @@ from tests.db.test_tables import TABLES, differences
 from tests.support import options
 from tests.support.environment import airflow_environment, without_airflow_settings
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.sqlite]
 
 __all__ = ["bare_airflow"]
 

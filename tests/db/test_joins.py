@@ -20,7 +20,7 @@ from safe_clear_plugin.airflow_api.platform.joins import (
 from safe_clear_plugin.storage.tables import plan_task_instance
 from tests.support.options import chosen
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.sqlite]
 on_postgresql = pytest.mark.skipif(not chosen.postgresql, reason="SQLite has no such settings")
 
 

@@ -33,7 +33,7 @@ from tests.db.change_set_acting import days, fake_auth_manager, set_of
 from tests.support.scenes import store_etl
 from tests.support.statements import bound_parameters
 
-pytestmark = [pytest.mark.backend, pytest.mark.driver]
+pytestmark = [pytest.mark.backend, pytest.mark.driver, pytest.mark.sqlite]
 
 DAGS = 20_000
 RUNS = 10_000

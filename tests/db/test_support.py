@@ -13,7 +13,7 @@ from tests.support import options
 from tests.support.factories import FactoryError, expand, make_run, set_states, store_dag, task_instances
 from tests.support.snapshots import diff_snapshots, snapshot
 
-pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
+pytestmark = [pytest.mark.backend, pytest.mark.airflow32, pytest.mark.sqlite]
 
 
 @pytest.fixture

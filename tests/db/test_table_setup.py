@@ -20,7 +20,7 @@ from tests.support.backends import METADATA
 from tests.support.environment import airflow_environment
 from tests.support.statements import statements
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.sqlite]
 
 VERSIONS = "alembic_version_safe_clear"
 SET_UP = """

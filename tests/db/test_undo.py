@@ -579,6 +579,7 @@ def test_the_deadline_of_a_run_that_goes_on_stays(dag, session):
     assert everything(session)["deadline"] == at
 
 
+@pytest.mark.sqlite
 def test_reschedules_return_where_their_ids_are_taken(dag, session):
     """SQLite gives the id of a deleted row to the next one."""
     run = make_run(dag, session=session, run_id="live", logical_date=START.replace(day=9), state="running")

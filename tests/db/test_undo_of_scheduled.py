@@ -18,7 +18,7 @@ from tests.support.factories import advance, serialized
 from tests.support.options import chosen
 from tests.support.scenes import store_etl
 
-pytestmark = [pytest.mark.backend, pytest.mark.airflow32]
+pytestmark = [pytest.mark.backend, pytest.mark.airflow32, pytest.mark.sqlite]
 on_sqlite = pytest.mark.skipif(chosen.postgresql, reason="PostgreSQL has a lock for the scheduler")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import product
@@ -66,11 +66,14 @@ def wanted(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return the tests that this session's database, driver or Airflow can make a difference to."""
     if chosen.full:
         return items
-    items = [item for item in items if _is_wanted(item)]
     cases: dict[str, list[pytest.Item]] = {}
-    for item in items:
+    for item in filter(_is_wanted, items):
         cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    return [item for of_test in cases.values() for item in _thinned(of_test)]
+    tests = list(cases.values())
+    tests = (
+        [_thinned(of_test) for of_test in tests] if required_markers() else list(_beside_postgresql(tests))
+    )
+    return [item for of_test in tests for item in of_test]
 
 
 def _is_wanted(item: pytest.Item) -> bool:
@@ -78,9 +81,11 @@ def _is_wanted(item: pytest.Item) -> bool:
         return False
     if (alone := item.get_closest_marker("one_database")) and _database(alone) != chosen.backend:
         return False
-    if item.path.parent.name not in SHARED_FOLDERS:
-        return True
-    return all(item.get_closest_marker(name) for name in required_markers())
+    return not _is_shared(item) or all(item.get_closest_marker(name) for name in required_markers())
+
+
+def _is_shared(item: pytest.Item) -> bool:
+    return item.path.parent.name in SHARED_FOLDERS
 
 
 def _database(one_database: pytest.Mark) -> str:
@@ -88,17 +93,26 @@ def _database(one_database: pytest.Mark) -> str:
 
 
 def _thinned(cases: list[pytest.Item]) -> list[pytest.Item]:
-    first = cases[0]
-    secondary = bool(required_markers())
-    if first.path.parent.name not in SHARED_FOLDERS:
-        return cases
-    if len(cases) <= (1 if secondary and chosen.backend != "postgresql" else MANY_CASES):
-        return cases
-    if secondary:
-        return cases[::3]
-    if first.get_closest_marker("backend") and not first.get_closest_marker("one_database"):
-        return [case for number, case in enumerate(cases) if number % 3]
-    return cases
+    many = MANY_CASES if chosen.backend == "postgresql" else 1
+    return cases[::3] if _is_shared(cases[0]) and len(cases) > many else cases
+
+
+def _beside_postgresql(tests: Iterable[list[pytest.Item]]) -> Iterator[list[pytest.Item]]:
+    """Yield the cases of each test that PostgreSQL does not run, and every third of its other tests."""
+    passed = 0
+    for cases in tests:
+        if not _runs_on_postgresql(cases[0]) or cases[0].get_closest_marker("sqlite"):
+            yield cases
+        elif len(cases) > MANY_CASES:
+            yield [case for number, case in enumerate(cases) if number % 3]
+        else:
+            passed += 1
+            yield cases if passed % 3 == 0 else []
+
+
+def _runs_on_postgresql(item: pytest.Item) -> bool:
+    markers = bool(item.get_closest_marker("backend")), not item.get_closest_marker("one_database")
+    return _is_shared(item) and all(markers)
 
 
 def required_markers() -> list[str]:
